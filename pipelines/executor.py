@@ -1,0 +1,56 @@
+"""Where the steps of a recipe run: in this process, on an embedded Ray, or on a remote cluster."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class ExecutorConfig(BaseModel):
+    """The `executor:` section of a recipe.
+
+    kind `local` runs everything in this process (one worker, no Ray), `embedded` starts a Ray for
+    this run and stops it afterwards, `address` connects to a running cluster.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["local", "embedded", "address"] = "embedded"
+    address: str | None = Field(None, description="ray address, for kind: address")
+    num_workers: int = Field(2, ge=1, le=4096, description="training workers (DDP ranks)")
+    num_cpus: int | None = Field(None, ge=1, description="CPUs given to the embedded Ray; all")
+    object_store_mb: int = Field(256, ge=80, description="object store of the embedded Ray")
+    device: Literal["cpu", "cuda"] = "cpu"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    use_gpu: bool = Field(False, description="one GPU for each training worker and replica")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ExecutorConfig:
+        if self.kind == "address" and not self.address:
+            raise ValueError("address must be set when kind is address. Give host:port.")
+        if self.kind != "address" and self.address:
+            raise ValueError(
+                f"kind must be address when address is set, got {self.kind}. Set kind: address."
+            )
+        if self.use_gpu and self.device == "cpu":
+            raise ValueError("device must be cuda when use_gpu is true, got cpu. Set device: cuda.")
+        return self
+
+    @property
+    def mode(self) -> Literal["local", "ray"]:
+        """What a step branches on: in process, or through Ray."""
+        return "local" if self.kind == "local" else "ray"
+
+    @property
+    def world_size(self) -> int:
+        """Training workers that really run: one in process."""
+        return 1 if self.kind == "local" else self.num_workers
+
+    def facts(self) -> dict[str, Any]:
+        """The settings that change the numbers a step computes, and so belong to its key."""
+        return {
+            "num_workers": self.world_size,
+            "device": self.device,
+            "precision": self.precision,
+        }
