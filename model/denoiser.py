@@ -1,0 +1,47 @@
+"""The EDM denoiser: D(x; sigma) in data prediction (Karras et al. 2022, eq. 7 and table 1)."""
+
+import torch
+from torch import Tensor, nn
+
+from nitrogen.model.cache import Cache
+from nitrogen.model.config import NUM_WIDTHS, ArchConfig
+from nitrogen.model.regions import Plan
+from nitrogen.model.unet import RowUNet
+
+
+class Denoiser(nn.Module):
+    """D(x_t; sigma) = c_skip x_t + c_out F(c_in x_t; c_noise)."""
+
+    def __init__(self, arch: ArchConfig):
+        super().__init__()
+        self.arch = arch
+        self.unet = RowUNet(arch)
+
+    def forward(
+        self,
+        x_t: Tensor,  # [b, h, w, c], x_0 + sigma eps, x_0 in [-1, 1]
+        sigma: Tensor,  # [b]
+        labels: Tensor,  # [b] int64; num_classes = no label
+        *,
+        quarters: int = NUM_WIDTHS,
+        plan: Plan | None = None,
+        cache: Cache | None = None,
+    ) -> tuple[Tensor, Cache | None]:
+        """Returns `denoised` [b, h, w, c] and the cache. See RowUNet.forward."""
+        c_skip, c_out, c_in, c_noise = preconditioning(sigma, self.arch.sigma_data)
+        raw, cache = self.unet(
+            c_in * x_t, c_noise, labels, quarters=quarters, plan=plan, cache=cache
+        )
+        return c_skip * x_t + c_out * raw, cache
+
+
+def preconditioning(sigma: Tensor, sigma_data: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """c_skip, c_out, c_in: [b, 1, 1, 1] and c_noise: [b] (EDM, table 1)."""
+    s = sigma[:, None, None, None]
+    total = s.square() + sigma_data**2
+    c_skip = sigma_data**2 / total
+    c_out = s * sigma_data / total.sqrt()
+    c_in = 1 / total.sqrt()
+    # log in float64: its float32 vector body and scalar tail may differ in the last bit.
+    c_noise = (sigma.double().log() / 4).to(torch.float32)
+    return c_skip, c_out, c_in, c_noise

@@ -1,0 +1,86 @@
+"""Regions, and the plan that says at which width each of them is computed at one step."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nitrogen.model.config import NUM_WIDTHS, ArchConfig
+from nitrogen.model.errors import ShapeError
+
+HELD = 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is computed at one step, for every sample of a batch.
+
+    widths: [b, rh, rw] int64, quarters of the hidden width per region, 0 = held.
+    level_caps: [b, levels] int64, the widest any block of a level runs at, or None for no cap.
+    """
+
+    widths: Tensor
+    level_caps: Tensor | None = None
+
+    def at_level(self, level: int, height: int, width: int) -> Tensor:
+        """[b, height, width] int64: the quarters each row of `level` runs at (0 = held)."""
+        scale_y, scale_x = height // self.widths.shape[1], width // self.widths.shape[2]
+        quarters = self.widths.repeat_interleave(scale_y, 1).repeat_interleave(scale_x, 2)
+        if self.level_caps is None:
+            return quarters
+        return torch.minimum(quarters, self.level_caps[:, level, None, None])
+
+    def select(self, samples: Tensor) -> "Plan":
+        """The plan of some samples of the batch; samples: [k] int64."""
+        caps = None if self.level_caps is None else self.level_caps[samples]
+        return Plan(self.widths[samples], caps)
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """Rows of one level, over the whole batch, that run at the same width."""
+
+    quarters: int
+    rows: Tensor  # [n] int64, indices into the flattened [b * h * w]
+
+
+def full_plan(num_samples: int, grid: tuple[int, int]) -> Plan:
+    """Every region of every sample at full width."""
+    return Plan(torch.full((num_samples, *grid), NUM_WIDTHS, dtype=torch.int64))
+
+
+def region_grid(arch: ArchConfig, height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of regions of a picture of height x width px.
+
+    Raises ShapeError if a side is not a multiple of the region.
+    """
+    side = arch.region_px
+    if height % side or width % side or height < side or width < side:
+        raise ShapeError(
+            f"image_size must be a multiple of {side} px for this model, got {height}x{width}."
+        )
+    return height // side, width // side
+
+
+def row_groups(quarters: Tensor) -> list[RowGroup]:
+    """quarters: [b, h, w] int64 -> one group a width in use, narrow first; held rows in none."""
+    flat = quarters.flatten()
+    groups = []
+    for width in range(1, NUM_WIDTHS + 1):
+        rows = (flat == width).nonzero().squeeze(1)
+        if rows.numel():
+            groups.append(RowGroup(width, rows))
+    return groups
+
+
+def pool_to_regions(x: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Mean over each region. x: [b, h, w, c] -> [b, rh, rw, c]."""
+    b, h, w, c = x.shape
+    rows, columns = grid
+    return x.view(b, rows, h // rows, columns, w // columns, c).mean(dim=(2, 4))
+
+
+def spread_to_pixels(values: Tensor, height: int, width: int) -> Tensor:
+    """values: [b, rh, rw] -> [b, height, width, 1], each region's value at each of its pixels."""
+    scale_y, scale_x = height // values.shape[1], width // values.shape[2]
+    return values.repeat_interleave(scale_y, 1).repeat_interleave(scale_x, 2).unsqueeze(-1)

@@ -1,0 +1,184 @@
+"""The row-wise U-Net, NHWC: nearly all of its FLOPs are pointwise GEMMs over rows."""
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nitrogen.kernels.linear import row_linear
+from nitrogen.kernels.norm import modulate, rms_norm
+from nitrogen.model.blocks import AttentionBlock, MLPBlock, Modulation
+from nitrogen.model.cache import Cache
+from nitrogen.model.conditioning import Conditioning
+from nitrogen.model.config import NUM_WIDTHS, ArchConfig
+from nitrogen.model.errors import ShapeError
+from nitrogen.model.regions import Plan, row_groups
+
+
+class RowUNet(nn.Module):
+    """F of EDM: the raw network behind the preconditioning.
+
+    Down: blocks, then 2x2 mean and a linear layer. Up: a linear layer, nearest neighbour, add the
+    skip, blocks. Attention only at the coarsest level.
+    """
+
+    def __init__(self, arch: ArchConfig):
+        super().__init__()
+        self.arch = arch
+        channels, patch_channels = arch.channels, arch.image_channels * arch.patch_size**2
+        blocks = arch.blocks()
+        self.stem = nn.Linear(patch_channels, channels[0])
+        self.head = nn.Linear(channels[0], patch_channels)
+        self.down = nn.ModuleList(nn.Linear(a, b) for a, b in zip(channels, channels[1:]))
+        self.up = nn.ModuleList(nn.Linear(b, a) for a, b in zip(channels, channels[1:]))
+        self.blocks = nn.ModuleList(MLPBlock(channels[lv], arch.hidden(lv)) for lv, _ in blocks)
+        self.attentions = nn.ModuleList(
+            AttentionBlock(channels[lv], arch.head_channels) for lv, attends in blocks if attends
+        )
+        self._sizes = modulation_sizes(arch)
+        self.conditioning = Conditioning(arch, sum(self._sizes))
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(
+        self,
+        x: Tensor,  # [b, h, w, image_channels]
+        c_noise: Tensor,  # [b]
+        labels: Tensor,  # [b] int64
+        *,
+        quarters: int = NUM_WIDTHS,  # dense path: one width for all
+        plan: Plan | None = None,  # given: the path over rows
+        cache: Cache | None = None,  # needed with a plan; written in place without gradients
+    ) -> tuple[Tensor, Cache | None]:
+        """Returns the raw output [b, h, w, image_channels] and the updated cache.
+
+        Raises ShapeError for a picture whose sides the network cannot halve often enough.
+        """
+        self._check(x)
+        modulations = self.conditioning(c_noise, labels, blocked=plan is not None)
+        parts = list(modulations.split(self._sizes, dim=1))
+        head_shift, head_scale = parts.pop().chunk(2, dim=1)
+        patch = self.arch.patch_size
+        rows = rearrange(x, "b (h p) (w q) c -> b h w (p q c)", p=patch, q=patch)
+        x = linear_map(rows, self.stem, plan is not None)
+        run = DenseRun(self, parts, quarters) if plan is None else RowRun(self, parts, plan, cache)
+        x = self._levels(x, run)
+        x = modulate(rms_norm(x), head_shift[:, None, None], head_scale[:, None, None])
+        x = linear_map(x, self.head, plan is not None)
+        out = rearrange(x, "b h w (p q c) -> b (h p) (w q) c", p=patch, q=patch)
+        return out, run.cache()
+
+    def _levels(self, x: Tensor, run: "DenseRun | RowRun") -> Tensor:
+        last, skips = self.arch.num_levels - 1, []
+        for level in range(last):
+            x = run.level(x, level, self.arch.num_blocks[level])
+            skips.append(x)
+            x = linear_map(halve(x), self.down[level], run.blocked)
+        x = run.level(x, last, self.arch.num_blocks[last])
+        for level in reversed(range(last)):
+            x = double(linear_map(x, self.up[level], run.blocked)) + skips.pop()
+            x = run.level(x, level, self.arch.num_blocks[level])
+        return x
+
+    def _check(self, x: Tensor) -> None:
+        side = self.arch.coarsest_px
+        if x.shape[1] % side or x.shape[2] % side or x.shape[3] != self.arch.image_channels:
+            raise ShapeError(
+                f"x_t must be [b, h, w, {self.arch.image_channels}] with sides a multiple of "
+                f"{side} px, got {list(x.shape)}."
+            )
+
+
+class DenseRun:
+    """One forward over every position at one width."""
+
+    blocked = False
+
+    def __init__(self, net: RowUNet, modulations: list[Tensor], quarters: int):
+        self._blocks, self._attentions = iter(net.blocks), iter(net.attentions)
+        self._order, self._arch, self._quarters = iter(net.arch.blocks()), net.arch, quarters
+        self._modulations = iter(modulations)
+
+    def level(self, x: Tensor, level: int, num_blocks: int) -> Tensor:
+        for _ in range(num_blocks):
+            _, attends = next(self._order)
+            if attends:
+                x = next(self._attentions)(x, Modulation(next(self._modulations)))
+            num_hidden = self._arch.hidden(level, self._quarters)
+            x = next(self._blocks)(x, Modulation(next(self._modulations)), num_hidden)
+        return x
+
+    def cache(self) -> None:
+        return None
+
+
+class RowRun:
+    """One forward over the rows that the plan names."""
+
+    blocked = True
+
+    def __init__(self, net: RowUNet, modulations: list[Tensor], plan: Plan, cache: Cache | None):
+        assert cache is not None, "a plan needs a cache"
+        self._blocks, self._attentions = iter(net.blocks), iter(net.attentions)
+        self._order, self._arch = iter(net.arch.blocks()), net.arch
+        self._modulations, self._plan = iter(modulations), plan
+        self._old_residuals = iter(cache.residuals)
+        self._old_attention = iter(zip(cache.attended, cache.qkv, strict=True))
+        self._residuals: list[Tensor] = []
+        self._attended: list[Tensor] = []
+        self._qkv: list[Tensor] = []
+
+    def level(self, x: Tensor, level: int, num_blocks: int) -> Tensor:
+        quarters = self._plan.at_level(level, x.shape[1], x.shape[2])
+        groups, active = row_groups(quarters), quarters.flatten().nonzero().squeeze(1)
+        for _ in range(num_blocks):
+            _, attends = next(self._order)
+            if attends:
+                modulation = Modulation(next(self._modulations))
+                block, old = next(self._attentions), next(self._old_attention)
+                x, attended, qkv = block.forward_rows(x, modulation, active, *old)
+                self._attended.append(attended)
+                self._qkv.append(qkv)
+            modulation, residual = Modulation(next(self._modulations)), next(self._old_residuals)
+            step = self._arch.hidden(level, 1)
+            x, residual = next(self._blocks).forward_rows(x, modulation, groups, residual, step)
+            self._residuals.append(residual)
+        return x
+
+    def cache(self) -> Cache:
+        return Cache(tuple(self._residuals), tuple(self._attended), tuple(self._qkv))
+
+
+def modulation_sizes(arch: ArchConfig) -> list[int]:
+    """Lengths of the modulation vectors: attention and MLP of each block in order, then the head."""
+    sizes = []
+    for level, attends in arch.blocks():
+        sizes += [3 * arch.channels[level]] * (2 if attends else 1)
+    return [*sizes, 2 * arch.channels[0]]
+
+
+def linear_map(x: Tensor, layer: nn.Linear, blocked: bool) -> Tensor:
+    """A linear layer on every position of x: [..., c] -> [..., e]."""
+    if not blocked:
+        return F.linear(x, layer.weight, layer.bias)
+    out = row_linear(x.reshape(-1, x.shape[-1]), layer.weight, layer.bias)
+    return out.view(*x.shape[:-1], -1)
+
+
+def halve(x: Tensor) -> Tensor:
+    """2x2 mean. Written as three sums so that a sample's bits do not depend on the batch."""
+    top, bottom = x[:, ::2], x[:, 1::2]
+    return (top[:, :, ::2] + top[:, :, 1::2] + bottom[:, :, ::2] + bottom[:, :, 1::2]) * 0.25
+
+
+def double(x: Tensor) -> Tensor:
+    """Nearest neighbour. [b, h, w, c] -> [b, 2 h, 2 w, c]."""
+    b, h, w, c = x.shape
+    return x[:, :, None, :, None].expand(b, h, 2, w, 2, c).reshape(b, 2 * h, 2 * w, c)
+
+
+def count_parameters(arch: ArchConfig) -> int:
+    """Parameters of the network, built on the meta device."""
+    with torch.device("meta"):
+        return sum(p.numel() for p in RowUNet(arch).parameters())
+
