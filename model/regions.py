@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from nitrogen.model.config import NUM_WIDTHS, ArchConfig
 from nitrogen.model.errors import ShapeError
@@ -75,9 +76,8 @@ def row_groups(quarters: Tensor) -> list[RowGroup]:
 
 def pool_to_regions(x: Tensor, grid: tuple[int, int]) -> Tensor:
     """Mean over each region. x: [b, h, w, c] -> [b, rh, rw, c]."""
-    b, h, w, c = x.shape
-    rows, columns = grid
-    return x.view(b, rows, h // rows, columns, w // columns, c).mean(dim=(2, 4))
+    window = (x.shape[1] // grid[0], x.shape[2] // grid[1])
+    return F.avg_pool2d(x.permute(0, 3, 1, 2), window).permute(0, 2, 3, 1)
 
 
 def spread_to_pixels(values: Tensor, height: int, width: int) -> Tensor:

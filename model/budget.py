@@ -1,0 +1,104 @@
+"""The hard budget: what a request may cost, what is set aside, and how a step's share is spent."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nitrogen.model.config import NUM_WIDTHS
+from nitrogen.model.cost import CostModel
+from nitrogen.model.errors import BudgetError
+
+FORCED = 1e12  # gain of the narrowest width where a region has no D yet: it cannot be held
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """FLOPs of one request; `branches` forwards a step share one plan.
+
+    budget: share of the FLOPs of `num_steps` full forwards (of both branches under guidance).
+    """
+
+    cost: CostModel
+    num_steps: int
+    branches: int
+    predictor_flops: int  # of one prediction; 0 for a policy without
+
+    @property
+    def full_flops(self) -> int:
+        """What the full model spends on the request, without a predictor."""
+        return self.num_steps * self.branches * self.cost.full_flops
+
+    @property
+    def minimum_flops(self) -> int:
+        """The cheapest plan: everything once at the narrowest width, then held to the end."""
+        return self.num_steps * self.predictor_flops + self.first_step_flops
+
+    @property
+    def first_step_flops(self) -> int:
+        narrow = self.cost.fixed_flops + self.cost.num_regions * self.cost.block_rows(1)
+        return self.branches * narrow
+
+    def ceiling(self, budget: float | None) -> float:
+        """The budget in whole FLOPs; infinite without one.
+
+        Raises BudgetError below the cheapest plan, naming the minimum.
+        """
+        if budget is None:
+            return float("inf")
+        ceiling = float(int(budget * self.full_flops)) if budget == budget else -1.0
+        if ceiling < self.minimum_flops:
+            share = self.minimum_flops / self.full_flops
+            raise BudgetError(
+                f"budget must be at least {share:.4f} of the full model's compute for "
+                f"{self.num_steps} steps, got {budget}. Raise it or take fewer steps."
+            )
+        return ceiling
+
+
+def concave(gain: Tensor, cost: Tensor) -> Tensor:
+    """The least concave majorant of gain over cost, so that increments come best first.
+
+    gain: [..., k], cost: [k] increasing. Returns [..., k].
+    """
+    count = cost.shape[0]
+    best = gain.clone()
+    for low in range(count):
+        for high in range(low + 2, count):
+            for mid in range(low + 1, high):
+                share = (cost[mid] - cost[low]) / (cost[high] - cost[low])
+                line = gain[..., low] + share * (gain[..., high] - gain[..., low])
+                best[..., mid] = torch.maximum(best[..., mid], line)
+    return best
+
+
+def allocate(gain: Tensor, region_flops: Tensor, available: Tensor, caps: Tensor) -> Tensor:
+    """Widths by greedy gain per FLOP: the classic bound for the multiple-choice knapsack.
+
+    gain: [b, r, 5] over holding, region_flops: [5], available: [b] float64, caps: [b, r] the
+    widest allowed. Returns widths [b, r] int64 whose cost never exceeds `available`.
+    """
+    b, r, _ = gain.shape
+    rising = torch.cummax(torch.nan_to_num(gain.double(), nan=0.0), dim=-1).values
+    rising = concave(rising, region_flops)
+    price = region_flops.diff()
+    slope = rising.diff(dim=-1) / price
+    steps = torch.arange(1, NUM_WIDTHS + 1)
+    slope = torch.where(steps <= caps[..., None], slope, -1.0)
+    order = slope.reshape(b, -1).argsort(dim=1, descending=True, stable=True)
+    wanted = slope.reshape(b, -1).gather(1, order) > 0
+    charge = price.repeat(r).expand(b, -1).gather(1, order)
+    spent = torch.where(wanted, charge, 0.0).cumsum(dim=1)
+    taken = torch.zeros(b, r * NUM_WIDTHS, dtype=torch.bool)
+    taken.scatter_(1, order, wanted & (spent <= available[:, None]))
+    # A narrower increment is never sorted after a wider one of its region, but guard the prefix.
+    return taken.view(b, r, NUM_WIDTHS).long().cumprod(dim=-1).sum(dim=-1)
+
+
+def plan_flops(widths: Tensor, cost: CostModel) -> Tensor:
+    """FLOPs of one forward of each sample under its plan, 0 where everything is held.
+
+    widths: [b, rh, rw]. Returns [b] float64.
+    """
+    regions = cost.region_flops[widths].flatten(1).sum(dim=1)
+    return torch.where(regions > 0, regions + cost.fixed_flops, 0.0)

@@ -1,0 +1,112 @@
+"""What is known before a step is computed: the input of the predictor and of every policy."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nitrogen.model.cost import CostModel
+from nitrogen.model.regions import pool_to_regions
+
+NUM_SCALARS = 11
+EPS = 1e-8
+
+
+@dataclass(frozen=True)
+class Past:
+    """What a sampling run remembers of its regions; all [b, rh, rw].
+
+    change: mean squared change of D when the region was last computed; age: steps since then;
+    quarters: the width it ran at (0 before the first step); log_residual: last prediction.
+    """
+
+    change: Tensor
+    age: Tensor
+    quarters: Tensor
+    log_residual: Tensor
+
+    def select(self, samples: Tensor) -> "Past":
+        return Past(*(value[samples] for value in self._values()))
+
+    def append(self, other: "Past") -> "Past":
+        pairs = zip(self._values(), other._values(), strict=True)
+        return Past(*(torch.cat(pair) for pair in pairs))
+
+    def _values(self) -> tuple[Tensor, ...]:
+        return self.change, self.age, self.quarters, self.log_residual
+
+
+def new_past(num_samples: int, grid: tuple[int, int]) -> Past:
+    zeros = torch.zeros(num_samples, *grid)
+    return Past(zeros, zeros.clone(), zeros.to(torch.int64), zeros.clone())
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One step of a batch, before it is computed.
+
+    log_errors: [b, rh, rw, 5] predicted log mean squared distance of D to the teacher's, if the
+    region is held (0) or computed at 1..4 quarters; None for policies without a predictor.
+    budget_left: [b] FLOPs this step may use at most, all later minimal steps already set aside.
+    """
+
+    x_t: Tensor  # [b, h, w, c]
+    denoised: Tensor  # [b, h, w, c], last D; zeros before the first step
+    labels: Tensor  # [b]
+    seeds: Tensor  # [b]
+    sigma: Tensor  # [b]
+    sigma_next: Tensor  # [b]
+    step: Tensor  # [b], 0 at the first
+    num_steps: Tensor  # [b]
+    past: Past
+    exited: Tensor  # [b, rh, rw] bool
+    budget_left: Tensor  # [b] float64 FLOPs
+    branches: Tensor  # [b] forwards a step: 1, or 2 under guidance or Heun, or 4
+    cost: CostModel
+    log_errors: Tensor | None = None
+
+
+def region_features(
+    x_t: Tensor,  # [b, h, w, c]
+    denoised: Tensor,  # [b, h, w, c]
+    sigma: Tensor,  # [b]
+    sigma_next: Tensor,  # [b]
+    past: Past,
+    budget: Tensor,  # [b], share of full compute left for this step
+    sigma_data: float,
+) -> Tensor:
+    """[b, rh, rw, NUM_SCALARS + 2 c]: scalars of each region, mean colours of x_t and of D.
+
+    Logarithms are taken in float64, so that a sample's bits do not depend on its batch mates.
+    """
+    grid = (past.age.shape[1], past.age.shape[2])
+    s = sigma[:, None, None, None]
+    scale = (s.square() + sigma_data**2).sqrt()
+    noise = (x_t - denoised) / s
+    texture = denoised.square()
+    mean_d = pool_to_regions(denoised, grid)
+    variance = pool_to_regions(texture, grid) - mean_d.square()
+    known = (past.quarters > 0).float()
+    per_sample = [
+        log(sigma) / 4,
+        log(sigma_next.clamp_min(1e-3)) / 4,
+        (sigma_next / sigma),
+        budget.to(sigma.dtype),
+    ]
+    per_region = [
+        known,
+        past.age / 4,
+        past.quarters / 4,
+        past.log_residual / 8,
+        log(past.change + EPS) / 8 * known,
+        log(pool_to_regions(noise.square(), grid).mean(-1) + EPS) * known,
+        log(variance.clamp_min(0).mean(-1) + EPS) / 8 * known,
+    ]
+    columns = [v[:, None, None].expand(past.age.shape) for v in per_sample] + per_region
+    return torch.cat(
+        [torch.stack(columns, dim=-1), pool_to_regions(x_t / scale, grid), mean_d], dim=-1
+    )
+
+
+def log(x: Tensor) -> Tensor:
+    return x.double().log().to(x.dtype)

@@ -1,0 +1,213 @@
+"""Policies: each looks at an observation and decides the width of every region, and its exit.
+
+`full` `static` `random` `threshold` `budget` `oracle`. A new policy is a class with `decide`, a
+row in POLICIES, and is found by the conformance test.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from nitrogen.model.budget import FORCED, allocate
+from nitrogen.model.config import NUM_WIDTHS
+from nitrogen.model.errors import ModelError
+from nitrogen.model.observation import Observation
+from nitrogen.model.predictor import gains
+from nitrogen.model.regions import HELD, Plan
+
+WARM_UP_SHARE = 0.25  # of the steps, in which no region exits
+
+
+@dataclass(frozen=True)
+class Decision:
+    """plan: what is computed now; exits: [b, rh, rw] bool, regions that are held for good."""
+
+    plan: Plan
+    exits: Tensor
+
+
+class Policy(Protocol):
+    """needs_predictor: whether `Observation.log_errors` must be there (and is paid for)."""
+
+    needs_predictor: bool
+
+    def decide(self, observation: Observation) -> Decision: ...
+
+
+@dataclass(frozen=True)
+class Full:
+    """Everything at full width at every step."""
+
+    needs_predictor = False
+
+    def decide(self, observation: Observation) -> Decision:
+        return no_exit(torch.full_like(observation.past.quarters, NUM_WIDTHS))
+
+
+@dataclass(frozen=True)
+class Static:
+    """Widths by noise level alone: the same for every region and every picture.
+
+    schedule: (sigma from which upwards, quarters), largest sigma first; ends at 0.
+    """
+
+    schedule: tuple[tuple[float, int], ...] = ((10.0, 1), (0.3, 2), (0.0, 1))
+    needs_predictor = False
+
+    def decide(self, observation: Observation) -> Decision:
+        quarters = torch.full_like(observation.past.quarters, self.schedule[-1][1])
+        for lowest, width in reversed(self.schedule):
+            above = (observation.sigma >= lowest)[:, None, None]
+            quarters = torch.where(above, width, quarters)
+        return no_exit(quarters)
+
+
+@dataclass(frozen=True)
+class Random:
+    """A share of the regions at full width, the others narrow; drawn by (seed, step)."""
+
+    share: float = 0.25
+    narrow: int = 1
+    needs_predictor = False
+
+    def decide(self, observation: Observation) -> Decision:
+        b, rh, rw = observation.past.quarters.shape
+        count = round(self.share * rh * rw)
+        draws = []
+        for seed, step in zip(observation.seeds.tolist(), observation.step.tolist(), strict=True):
+            generator = torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
+            draws.append(torch.randperm(rh * rw, generator=generator) < count)
+        chosen = torch.stack(draws).view(b, rh, rw)
+        return no_exit(torch.where(chosen, NUM_WIDTHS, self.narrow))
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """The confidence threshold: exit where the residual is below it, else the narrowest width
+    whose error exceeds the full width's by less than it.
+
+    threshold: mean squared error of D, images in [-1, 1].
+    """
+
+    threshold: float = 1e-3
+    needs_predictor = True
+
+    def decide(self, observation: Observation) -> Decision:
+        errors = errors_of(observation)
+        excess = errors[..., 1:] - errors[..., NUM_WIDTHS:]
+        good = excess <= self.threshold
+        good[..., -1] = True
+        quarters = good.to(torch.int64).argmax(dim=-1) + 1
+        exits = confident(observation, self.threshold)
+        return Decision(Plan(torch.where(exits, HELD, quarters)), exits)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The best gain per FLOP under an equal share of what is left; exits refund later steps."""
+
+    exit_threshold: float = 0.0  # mean squared error of D; 0: regions never exit
+    needs_predictor = True
+
+    def decide(self, observation: Observation) -> Decision:
+        gain = gains(required(observation.log_errors), observation.sigma, observation.sigma_next)
+        exits = confident(observation, self.exit_threshold)
+        return Decision(Plan(spend(observation, gain, exits)), exits)
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """Budget with the true gain, which only a teacher at hand can tell; a bound, not a method.
+
+    true_errors: observation -> [b, rh, rw, 5] mean squared distance of each option's D to the
+    teacher's at the same x_t.
+    """
+
+    true_errors: Callable[[Observation], Tensor]
+    needs_predictor = False
+
+    def decide(self, observation: Observation) -> Decision:
+        log_errors = self.true_errors(observation).clamp_min(1e-12).log()
+        gain = gains(log_errors, observation.sigma, observation.sigma_next)
+        exits = torch.zeros_like(observation.exited)
+        return Decision(Plan(spend(observation, gain, exits)), exits)
+
+
+def spend(observation: Observation, gain: Tensor, exits: Tensor) -> Tensor:
+    """Widths [b, rh, rw] for this step's equal share of the budget that is left."""
+    left = (observation.num_steps - observation.step).double()
+    b, rh, rw = observation.exited.shape
+    cost = observation.cost
+    share = observation.budget_left / left / observation.branches - cost.fixed_flops
+    narrowest = cost.num_regions * cost.region_flops[1]
+    first = observation.step == 0
+    share = torch.where(first, share.clamp_min(narrowest), share)
+    gain = require_first(observation, gain)
+    caps = torch.where(exits | observation.exited, HELD, NUM_WIDTHS)
+    widths = allocate(
+        gain.view(b, rh * rw, -1), cost.region_flops, share.clamp_min(0), caps.view(b, rh * rw)
+    )
+    return widths.view(b, rh, rw)
+
+
+def require_first(observation: Observation, gain: Tensor) -> Tensor:
+    """A region that was never computed cannot be held."""
+    never = (observation.past.quarters == HELD)[..., None]
+    bonus = torch.zeros_like(gain)
+    bonus[..., 1:] = FORCED
+    return torch.where(never, gain + bonus, gain)
+
+
+def confident(observation: Observation, threshold: float) -> Tensor:
+    """[b, rh, rw] bool: the residual is below the threshold now and at the last step, after a
+    warm-up, or the region has exited before."""
+    log_errors = required(observation.log_errors)
+    early = observation.step < (observation.num_steps * WARM_UP_SHARE).clamp_min(2)
+    now, before = log_errors[..., 0].exp(), observation.past.log_residual.exp()
+    below = (now < threshold) & (before < threshold) & (observation.past.quarters > HELD)
+    return (below & ~early[:, None, None]) | observation.exited
+
+
+def errors_of(observation: Observation) -> Tensor:
+    """[b, rh, rw, 5] predicted errors, never falling short of the next wider width's."""
+    errors = required(observation.log_errors).exp()
+    return torch.cat(
+        [errors[..., :1], errors[..., 1:].flip(-1).cummax(dim=-1).values.flip(-1)], dim=-1
+    )
+
+
+def required(log_errors: Tensor | None) -> Tensor:
+    assert log_errors is not None, "this policy needs a predictor"
+    return log_errors
+
+
+def no_exit(quarters: Tensor) -> Decision:
+    return Decision(Plan(quarters), torch.zeros_like(quarters, dtype=torch.bool))
+
+
+POLICIES = ("full", "static", "random", "threshold", "budget", "oracle")
+
+
+def make_policy(name: str, threshold: float | None = None, budget: float | None = None) -> Policy:
+    """The policy `name` with its one dial. `oracle` needs a teacher: construct Oracle itself.
+
+    Raises ModelError for an unknown name or a dial that is missing or out of range.
+    """
+    if threshold is not None and not 0 <= threshold <= 4:
+        raise ModelError(f"threshold must be 0 to 4 (mean squared error), got {threshold}.")
+    if budget is not None and not 0 < budget <= 2:
+        raise ModelError(f"budget must be above 0 and at most 2, got {budget}.")
+    if name == "budget" and budget is None:
+        raise ModelError("budget must be given with policy 'budget'. Pass for example 0.5.")
+    simple: dict[str, Policy] = {"full": Full(), "static": Static(), "random": Random()}
+    if name == "threshold":
+        return Threshold(1e-3 if threshold is None else threshold)
+    if name == "budget":
+        return Budget(threshold or 0.0)
+    if name not in simple:
+        known = ", ".join(p for p in POLICIES if p != "oracle")
+        raise ModelError(f"policy must be one of {known}, got {name!r}.")
+    return simple[name]

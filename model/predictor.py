@@ -1,0 +1,72 @@
+"""The predictor: how wrong each region's D would be, held or computed at each width.
+
+Two heads over one small MLP: the residual (of holding; what the exit threshold reads) and the
+errors of the four widths, whose difference to the residual is the gain of computing.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nitrogen.kernels.linear import blocked_linear, pad_rows
+from nitrogen.model.config import NUM_WIDTHS, ArchConfig
+from nitrogen.model.observation import NUM_SCALARS
+
+HIDDEN, CLASS_CHANNELS = 64, 8
+LOG_RANGE = (-18.0, 4.0)  # log mean squared error; beyond it nothing can be seen
+
+
+class Predictor(nn.Module):
+    """log E|D_option - D_teacher|^2 of a region for the options held, 1/4, 1/2, 3/4 and 1."""
+
+    def __init__(self, arch: ArchConfig):
+        super().__init__()
+        inputs = 2 * (NUM_SCALARS + 2 * arch.image_channels) + CLASS_CHANNELS
+        self.classes = nn.Parameter(torch.randn(arch.num_classes + 1, CLASS_CHANNELS) * 0.1)
+        self.enter = nn.Linear(inputs, HIDDEN)
+        self.middle = nn.Linear(HIDDEN, HIDDEN)
+        self.residual = nn.Linear(HIDDEN, 1)
+        self.widths = nn.Linear(HIDDEN, NUM_WIDTHS)
+        nn.init.constant_(self.residual.bias, -4.0)
+        nn.init.constant_(self.widths.bias, -6.0)
+
+    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
+        """features: [b, rh, rw, f], labels: [b] -> [b, rh, rw, 5] log errors, bounded.
+
+        Every region sees its own features and their mean over the picture.
+        """
+        b, rh, rw, f = features.shape
+        overall = features.reshape(b, rh * rw, f).sum(dim=1) / (rh * rw)
+        inputs = [
+            features,
+            overall[:, None, None].expand(b, rh, rw, f),
+            self.classes[labels][:, None, None].expand(b, rh, rw, CLASS_CHANNELS),
+        ]
+        rows = pad_rows(torch.cat(inputs, dim=-1).reshape(b * rh * rw, -1))
+        hidden = F.gelu(blocked_linear(rows, self.enter.weight, self.enter.bias))
+        hidden = F.gelu(blocked_linear(hidden, self.middle.weight, self.middle.bias))
+        weight = torch.cat([self.residual.weight, self.widths.weight])
+        bias = torch.cat([self.residual.bias, self.widths.bias])
+        out = blocked_linear(hidden, weight, bias)[: b * rh * rw]
+        return out.view(b, rh, rw, NUM_WIDTHS + 1).clamp(*LOG_RANGE)
+
+
+def predictor_flops(arch: ArchConfig, num_regions: int) -> int:
+    """FLOPs of one prediction for one sample."""
+    inputs = 2 * (NUM_SCALARS + 2 * arch.image_channels) + CLASS_CHANNELS
+    return num_regions * 2 * HIDDEN * (inputs + HIDDEN + 1 + NUM_WIDTHS)
+
+
+def sensitivity_weight(sigma: Tensor, sigma_next: Tensor) -> Tensor:
+    """lambda(sigma, sigma') = (1 - sigma' / sigma)^2: how far an error of D moves x. [b] -> [b].
+
+    The sensitivity of x_0 to x at sigma' is taken as 1 until it is measured.
+    """
+    return (1 - sigma_next / sigma).square()
+
+
+def gains(log_errors: Tensor, sigma: Tensor, sigma_next: Tensor) -> Tensor:
+    """[b, rh, rw, 5] float64: gain of each option over holding (0 for holding itself)."""
+    errors = log_errors.double().exp()
+    weight = sensitivity_weight(sigma.double(), sigma_next.double())
+    return weight[:, None, None, None] * (errors[..., :1] - errors)

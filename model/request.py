@@ -1,0 +1,143 @@
+"""What a sampling run is asked for, carries along, and hands back."""
+
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+from nitrogen.model.cache import Cache
+from nitrogen.model.config import ArchConfig
+from nitrogen.model.errors import ModelError, ShapeError
+from nitrogen.model.observation import Past
+from nitrogen.model.schedules import MAX_STEPS
+from nitrogen.model.solvers import History
+
+MAX_GUIDANCE = 20.0
+
+
+@dataclass(frozen=True)
+class Request:
+    """One picture. budget: share of the full model's FLOPs for its steps, or None for no limit."""
+
+    label: int
+    seed: int
+    num_inference_steps: int = 12
+    guidance_scale: float = 1.0
+    budget: float | None = None
+
+
+@dataclass(frozen=True)
+class Finished:
+    """One finished picture and what it cost.
+
+    x_0: [h, w, c] in about [-1, 1]; flops: executed, predictor included; full_flops: of the full
+    model for max_steps; widths: [steps, rh, rw] quarters each region ran at, 0 = held.
+    """
+
+    id: int
+    x_0: Tensor
+    flops: float
+    full_flops: float
+    num_steps: int
+    max_steps: int
+    widths: Tensor
+
+
+@dataclass(frozen=True)
+class Live:
+    """The live samples of a batch; every tensor has one entry a sample."""
+
+    ids: Tensor
+    x: Tensor  # [b, h, w, c]
+    denoised: Tensor  # [b, h, w, c], last D
+    sigmas: Tensor  # [b, longest + 1], zeros behind the end
+    step: Tensor
+    num_steps: Tensor
+    labels: Tensor
+    seeds: Tensor
+    guidance: Tensor
+    branches: Tensor
+    ceiling: Tensor  # float64 FLOPs, inf without a budget
+    full: Tensor  # float64 FLOPs of the full model
+    spent: Tensor  # float64 FLOPs
+    history: History
+    past: Past
+    exited: Tensor  # [b, rh, rw] bool
+    cache: Cache
+    cache_unlabelled: Cache | None  # of the branch without label; None if nobody is guided
+
+    @property
+    def num_samples(self) -> int:
+        return self.ids.shape[0]
+
+    def sigma_at(self, ahead: int) -> Tensor:
+        """[b] sigma of the coming step (0) or of the one after it (1)."""
+        index = (self.step + ahead).clamp_max(self.sigmas.shape[1] - 1)
+        return self.sigmas.gather(1, index[:, None])[:, 0]
+
+    def select(self, samples: Tensor) -> "Live":
+        """Some of the samples; samples: [k] int64."""
+        changes = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Tensor):
+                changes[field.name] = value[samples]
+            elif value is not None:
+                changes[field.name] = value.select(samples)
+        return replace(self, **changes)
+
+    def append(self, other: "Live") -> "Live":
+        """The samples of this batch, then those of `other`, wherever each stands.
+
+        Raises ShapeError if only one of the two carries a guided branch.
+        """
+        if (self.cache_unlabelled is None) != (other.cache_unlabelled is None):
+            raise ShapeError("guidance_scale must be 1 for all samples of a batch, or for none.")
+        longest = max(self.sigmas.shape[1], other.sigmas.shape[1])
+        changes = {}
+        for field in fields(self):
+            mine, theirs = getattr(self, field.name), getattr(other, field.name)
+            if field.name == "sigmas":
+                mine, theirs = (widen(value, longest) for value in (mine, theirs))
+            if isinstance(mine, Tensor):
+                changes[field.name] = torch.cat([mine, theirs])
+            elif mine is not None:
+                changes[field.name] = mine.append(theirs)
+        return replace(self, **changes)
+
+
+@dataclass(frozen=True)
+class SamplerState:
+    """live samples, finished ones, and the plans of the live ones so far."""
+
+    live: Live
+    finished: tuple[Finished, ...]
+    trace: dict[int, list[Tensor]]
+
+    def join(self, other: "SamplerState") -> "SamplerState":
+        """Both runs as one batch; their ids must differ."""
+        return SamplerState(
+            self.live.append(other.live),
+            self.finished + other.finished,
+            self.trace | other.trace,
+        )
+
+
+def widen(sigmas: Tensor, length: int) -> Tensor:
+    return torch.nn.functional.pad(sigmas, (0, length - sigmas.shape[1]))
+
+
+def check_request(request: Request, arch: ArchConfig) -> None:
+    """Raises ModelError naming the field that is out of bounds."""
+    if not 0 <= request.label <= arch.num_classes:
+        raise ModelError(f"label must be 0 to {arch.num_classes - 1}, got {request.label}.")
+    if not 0 <= request.seed < 2**63:
+        raise ModelError(f"seed must be 0 to 2^63 - 1, got {request.seed}.")
+    if not 1 <= request.num_inference_steps <= MAX_STEPS:
+        raise ModelError(
+            f"num_inference_steps must be 1 to {MAX_STEPS}, got {request.num_inference_steps}."
+        )
+    if not 0 <= request.guidance_scale <= MAX_GUIDANCE:
+        raise ModelError(
+            f"guidance_scale must be 0 to {MAX_GUIDANCE:g}, got {request.guidance_scale}."
+        )

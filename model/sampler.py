@@ -1,0 +1,266 @@
+"""The stepwise sampler: `state = start(requests)`, then `state = step(state)` until none is live.
+
+Samples of one batch may stand at different sigmas with different plans, budgets and guidance; the
+rows of all of them go through one network call. A sample's result does not depend on its batch
+mates, bit for bit, on one machine, build and thread count.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from nitrogen.model.budget import Ledger, allocate, plan_flops
+from nitrogen.model.cache import Cache, empty_cache
+from nitrogen.model.config import NUM_WIDTHS
+from nitrogen.model.cost import CostModel
+from nitrogen.model.denoiser import Denoiser
+from nitrogen.model.errors import ShapeError
+from nitrogen.model.observation import Observation, new_past, region_features
+from nitrogen.model.policies import Decision, Policy, require_first
+from nitrogen.model.predictor import Predictor, gains, predictor_flops
+from nitrogen.model.regions import HELD, Plan, pool_to_regions, spread_to_pixels
+from nitrogen.model.request import Finished, Live, Request, SamplerState, check_request
+from nitrogen.model.schedules import karras_sigmas
+from nitrogen.model.solvers import heun_correct, new_history, settle, slide, solver
+
+
+class Sampler:
+    """Advances requests of one picture size under one policy and one solver."""
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        policy: Policy,
+        *,
+        predictor: Predictor | None = None,  # for policies with needs_predictor
+        solver_name: str = "dpmpp_2m",
+        image_size: tuple[int, int] | None = None,  # height, width in px; the arch's by default
+    ):
+        arch = denoiser.arch
+        height, width = image_size or (arch.image_size, arch.image_size)
+        self.denoiser, self.policy, self.predictor = denoiser, policy, predictor
+        self.advance, self.heun = solver(solver_name), solver_name == "heun"
+        self.cost = CostModel(arch, height, width)
+        self.grid = self.cost.grid
+        self.predictor_flops = (
+            predictor_flops(arch, self.cost.num_regions) if policy.needs_predictor else 0
+        )
+
+    def ledger(self, request: Request) -> Ledger:
+        branches = (2 if request.guidance_scale != 1 else 1) * (2 if self.heun else 1)
+        return Ledger(self.cost, request.num_inference_steps, branches, self.predictor_flops)
+
+    @torch.no_grad()
+    def start(self, requests: Sequence[Request], first_id: int = 0) -> SamplerState:
+        """A batch at its first noise level. Raises ModelError for a request out of bounds."""
+        arch, num = self.denoiser.arch, len(requests)
+        for request in requests:
+            check_request(request, arch)
+        ceilings = [self.ledger(r).ceiling(r.budget) for r in requests]
+        shape = (self.cost.height, self.cost.width, arch.image_channels)
+        sigmas = [karras_sigmas(r.num_inference_steps).float() for r in requests]
+        x = torch.stack([noise(r.seed, shape) * s[0] for r, s in zip(requests, sigmas, strict=True)])
+        guided = any(r.guidance_scale != 1 for r in requests)
+        make = lambda: empty_cache(arch, num, *shape[:2])  # noqa: E731
+        live = Live(
+            ids=torch.arange(first_id, first_id + num),
+            x=x,
+            denoised=torch.zeros_like(x),
+            sigmas=pad_sigmas(sigmas),
+            step=torch.zeros(num, dtype=torch.int64),
+            num_steps=torch.tensor([r.num_inference_steps for r in requests]),
+            labels=torch.tensor([r.label for r in requests]),
+            seeds=torch.tensor([r.seed for r in requests]),
+            guidance=torch.tensor([r.guidance_scale for r in requests], dtype=torch.float32),
+            branches=torch.tensor([self.ledger(r).branches for r in requests]),
+            ceiling=torch.tensor(ceilings, dtype=torch.float64),
+            full=torch.tensor([float(self.ledger(r).full_flops) for r in requests]).double(),
+            spent=torch.zeros(num, dtype=torch.float64),
+            history=new_history(x),
+            past=new_past(num, self.grid),
+            exited=torch.zeros(num, *self.grid, dtype=torch.bool),
+            cache=make(),
+            cache_unlabelled=make() if guided else None,
+        )
+        return SamplerState(live, (), {i: [] for i in live.ids.tolist()})
+
+    @torch.no_grad()
+    def step(self, state: SamplerState) -> SamplerState:
+        """One denoising step of every live sample; finished ones leave the batch."""
+        live = state.live
+        sigma, sigma_next = live.sigma_at(0), live.sigma_at(1)
+        observation = self._observe(live, sigma, sigma_next)
+        decision = self._within_budget(self.policy.decide(observation), observation)
+        plan = decision.plan
+        denoised, cache, other = self._denoise(live, live.x, sigma, plan, live.denoised)
+        held = spread_to_pixels(plan.widths == HELD, self.cost.height, self.cost.width)
+        history = settle(live.history, denoised, held)
+        x_next, history = self.advance(live.x, denoised, sigma, sigma_next, history)
+        if self.heun:
+            x_next = self._second_half(live, x_next, denoised, sigma, sigma_next, plan)
+        flops = plan_flops(plan.widths, self.cost) * live.branches
+        live = replace(
+            live, x=x_next, denoised=denoised, history=history, step=live.step + 1, cache=cache,
+            cache_unlabelled=other, exited=decision.exits | live.exited,
+            spent=live.spent + flops + self.predictor_flops,
+            past=self._remember(live, observation, plan, denoised),
+        )  # fmt: skip
+        for sample, widths in zip(live.ids.tolist(), plan.widths, strict=True):
+            state.trace[sample].append(widths)
+        return self._retire(replace(state, live=live))
+
+    def run(self, requests: Sequence[Request]) -> list[Finished]:
+        """Start and step to the end; in the order of the requests."""
+        state = self.start(requests)
+        while state.live.num_samples:
+            state = self.step(state)
+        return sorted(state.finished, key=lambda f: f.id)
+
+    def _observe(self, live: Live, sigma: Tensor, sigma_next: Tensor) -> Observation:
+        later = (live.num_steps - live.step - 1) * self.predictor_flops
+        left = live.ceiling - live.spent - self.predictor_flops - later
+        observation = Observation(
+            live.x, live.denoised, live.labels, live.seeds, sigma, sigma_next, live.step,
+            live.num_steps, live.past, live.exited, left, live.branches, self.cost,
+        )  # fmt: skip
+        if not self.policy.needs_predictor:
+            return observation
+        assert self.predictor is not None, "this policy needs a predictor"
+        features = region_features(
+            live.x, live.denoised, sigma, sigma_next, live.past, self._share(live, left),
+            self.denoiser.arch.sigma_data,
+        )  # fmt: skip
+        return replace(observation, log_errors=self.predictor(features, live.labels))
+
+    def _share(self, live: Live, left: Tensor) -> Tensor:
+        """What is left, as a share of full compute for the steps that are left; at most 1."""
+        steps = (live.num_steps - live.step) * live.branches
+        return (left / (steps * float(self.cost.full_flops))).clamp(0, 1)
+
+    def _within_budget(self, decision: Decision, observation: Observation) -> Decision:
+        """The same decision where it fits what is left, else its best part that does."""
+        widths = torch.where(observation.exited, HELD, decision.plan.widths)
+        over = plan_flops(widths, self.cost) * observation.branches > observation.budget_left
+        if bool(over.any()):
+            b, (rh, rw) = widths.shape[0], self.grid
+            gain = self._fallback_gain(observation)
+            available = observation.budget_left / observation.branches - self.cost.fixed_flops
+            fitted = allocate(
+                require_first(observation, gain).view(b, rh * rw, -1), self.cost.region_flops,
+                available.clamp_min(0), widths.view(b, rh * rw),
+            ).view(b, rh, rw)  # fmt: skip
+            widths = torch.where(over[:, None, None], fitted, widths)
+        return replace(decision, plan=replace(decision.plan, widths=widths))
+
+    def _fallback_gain(self, observation: Observation) -> Tensor:
+        if observation.log_errors is not None:
+            return gains(observation.log_errors, observation.sigma, observation.sigma_next)
+        return torch.arange(NUM_WIDTHS + 1.0).sqrt().expand(*observation.exited.shape, -1).double()
+
+    def _denoise(
+        self, live: Live, x: Tensor, sigma: Tensor, plan: Plan, last: Tensor
+    ) -> tuple[Tensor, Cache, Cache | None]:
+        """D of every sample (held regions keep `last`) and both caches."""
+        busy = (plan.widths > HELD).flatten(1).any(dim=1)
+        everyone = bool(busy.all())
+        picked = busy.nonzero().squeeze(1)
+        denoised, cache, other = last, live.cache, live.cache_unlabelled
+        if picked.numel():
+            fresh, cache = self._network(x, sigma, live.labels, plan, cache, picked, everyone)
+            if other is not None:
+                fresh, other = self._guide(live, fresh, x, sigma, plan, other, picked)
+            mask = spread_to_pixels(plan.widths > HELD, self.cost.height, self.cost.width)
+            full = fresh if everyone else last.index_copy(0, picked, fresh)
+            denoised = torch.where(mask, full, last)
+        return denoised, cache, other
+
+    def _network(
+        self, x: Tensor, sigma: Tensor, labels: Tensor, plan: Plan, cache: Cache,
+        picked: Tensor, everyone: bool,
+    ) -> tuple[Tensor, Cache]:  # fmt: skip
+        if everyone:
+            denoised, updated = self.denoiser(x, sigma, labels, plan=plan, cache=cache)
+            return denoised, updated
+        denoised, updated = self.denoiser(
+            x[picked], sigma[picked], labels[picked], plan=plan.select(picked),
+            cache=cache.select(picked),
+        )  # fmt: skip
+        return denoised, cache.put(picked, updated)
+
+    def _guide(
+        self, live: Live, fresh: Tensor, x: Tensor, sigma: Tensor, plan: Plan, cache: Cache,
+        picked: Tensor,
+    ) -> tuple[Tensor, Cache]:  # fmt: skip
+        """D_u + w (D_c - D_u) (Ho and Salimans 2022) for the samples with w != 1."""
+        guided = (live.guidance[picked] != 1).nonzero().squeeze(1)
+        if not guided.numel():
+            return fresh, cache
+        samples = picked[guided]
+        dropped = torch.full_like(live.labels, self.denoiser.arch.num_classes)
+        bare, cache = self._network(x, sigma, dropped, plan, cache, samples, False)
+        weight = live.guidance[samples][:, None, None, None]
+        mixed = bare + weight * (fresh[guided] - bare)
+        return fresh.index_copy(0, guided, mixed), cache
+
+    def _second_half(
+        self, live: Live, x_next: Tensor, denoised: Tensor, sigma: Tensor, sigma_next: Tensor,
+        plan: Plan,
+    ) -> Tensor:  # fmt: skip
+        """Heun's second evaluation: same plan, held regions keep their D; none at sigma' = 0."""
+        going = sigma_next > 0
+        widths = torch.where(going[:, None, None], plan.widths, HELD)
+        safe = torch.where(going, sigma_next, torch.ones_like(sigma_next))
+        second, _, _ = self._denoise(live, x_next, safe, replace(plan, widths=widths), denoised)
+        return heun_correct(live.x, denoised, second, sigma, sigma_next, x_next)
+
+    def _remember(
+        self, live: Live, observation: Observation, plan: Plan, denoised: Tensor
+    ):  # type: ignore[no-untyped-def]
+        computed, past = plan.widths > HELD, live.past
+        change = pool_to_regions((denoised - live.denoised).square(), self.grid).mean(-1)
+        residual = past.log_residual
+        if observation.log_errors is not None:
+            residual = observation.log_errors[..., 0]
+        return replace(
+            past,
+            change=torch.where(computed, change, past.change),
+            age=torch.where(computed, 0.0, past.age + 1),
+            quarters=torch.where(computed, plan.widths, past.quarters),
+            log_residual=residual,
+        )
+
+    def _retire(self, state: SamplerState) -> SamplerState:
+        """Takes out samples at sigma = 0 and samples whose regions have all exited."""
+        live = state.live
+        settled = live.exited.flatten(1).all(dim=1)
+        done = (live.step >= live.num_steps) | settled
+        if not bool(done.any()):
+            return state
+        x_0 = slide(live.x, live.denoised, torch.ones_like(live.sigma_at(0)), live.sigma_at(0) * 0)
+        finished = []
+        for i in done.nonzero().squeeze(1).tolist():
+            sample = int(live.ids[i])
+            finished.append(
+                Finished(
+                    id=sample, x_0=x_0[i], flops=float(live.spent[i]), full_flops=float(live.full[i]),
+                    num_steps=int(live.step[i]), max_steps=int(live.num_steps[i]),
+                    widths=torch.stack(state.trace[sample]),
+                )
+            )  # fmt: skip
+        keep = (~done).nonzero().squeeze(1)
+        trace = {i: state.trace[i] for i in live.ids[keep].tolist()}
+        return SamplerState(live.select(keep), (*state.finished, *finished), trace)
+
+
+def noise(seed: int, shape: tuple[int, ...]) -> Tensor:
+    """Unit noise of one sample; depends on its seed alone."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def pad_sigmas(sigmas: list[Tensor]) -> Tensor:
+    """[b, longest] noise levels, zeros behind the end."""
+    if not sigmas:
+        raise ShapeError("requests must hold at least one request, got none.")
+    return torch.nn.utils.rnn.pad_sequence(sigmas, batch_first=True)
