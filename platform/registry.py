@@ -194,11 +194,12 @@ class Registry:
     @contextlib.contextmanager
     def _sentences(self) -> Iterator[None]:
         from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
 
         try:
             yield
-        except MlflowException as error:
-            reason = str(error).splitlines()[0][:300]
+        except (MlflowException, SQLAlchemyError, OSError) as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0][:300]
             raise TrackingError(
                 f"registry at {redact(self.tracking_uri)} must answer: {reason}. "
                 "Check that the MLflow server runs and that the URI is right."

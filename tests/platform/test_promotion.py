@@ -1,0 +1,128 @@
+"""Promotion: moves only what it compared, refuses with numbers, and goes back."""
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from nitrogen.platform.audit import AuditLog
+from nitrogen.platform.errors import GateError
+from nitrogen.platform.gates import Gate
+from nitrogen.platform.promotion import promote, rollback
+from nitrogen.platform.registry import ModelVersion
+
+GATES = (
+    Gate(metric="fd", op="<=", bound=100.0, champion_ratio=1.0),
+    Gate(metric="gflops", op="<=", bound=5.0),
+)
+
+
+@dataclass
+class DictRegistry:
+    """The registry's aliases and metrics in memory."""
+
+    metrics: dict
+    held: dict = field(default_factory=dict)
+    tags: dict = field(default_factory=dict)
+    before_read: object = None
+
+    def aliases(self, name):
+        return dict(self.held)
+
+    def alias(self, name, alias):
+        if self.before_read:
+            self.before_read(self)
+        return self.held.get(alias)
+
+    def get(self, name, version):
+        return ModelVersion(name, version, "d" * 64, "", "", metrics=self.metrics[version])
+
+    def set_alias(self, name, alias, version):
+        self.held[alias] = version
+
+    def set_tag(self, name, version, key, value):
+        self.tags[version, key] = value
+
+
+@pytest.fixture
+def audit(tmp_path):
+    return AuditLog(tmp_path / "audit.jsonl")
+
+
+@pytest.fixture
+def registry():
+    return DictRegistry(
+        {
+            "1": {"fd": 50.0, "gflops": 4.0},
+            "2": {"fd": 40.0, "gflops": 3.0},
+            "3": {"fd": 60.0, "gflops": 9.0},
+        }
+    )
+
+
+def test_first_promotion_needs_only_the_absolute_gates(registry, audit):
+    done = promote(registry, "m", "1", GATES, audit, actor="ada")
+    assert (done.moved, done.from_version, done.to_version) == (True, None, "1")
+    assert registry.held == {"champion": "1"}
+    assert registry.tags["1", "nitrogen.gate"] == "passed"
+    (record,) = audit.read()
+    assert (record["event"], record["from"], record["to"]) == ("promoted", None, "1")
+    assert record["actor"] == "ada"
+    assert len(record["gates_digest"]) == 64
+
+
+def test_better_version_takes_over_and_rollback_swaps(registry, audit):
+    promote(registry, "m", "1", GATES, audit)
+    promote(registry, "m", "2", GATES, audit)
+    assert registry.held == {"champion": "2", "previous": "1"}
+    assert rollback(registry, "m", audit).to_version == "1"
+    assert registry.held == {"champion": "1", "previous": "2"}
+    rollback(registry, "m", audit)
+    assert registry.held == {"champion": "2", "previous": "1"}
+    events = [record["event"] for record in audit.read()]
+    assert events == ["promoted", "promoted", "rolled_back", "rolled_back"]
+
+
+def test_worse_version_is_refused_with_numbers_and_nothing_moves(registry, audit):
+    promote(registry, "m", "1", GATES, audit)
+    with pytest.raises(GateError) as caught:
+        promote(registry, "m", "3", GATES, audit)
+    message = str(caught.value)
+    assert "failed 2 of 2" in message
+    assert "fd 60" in message
+    assert "50" in message
+    assert "gflops 9" in message
+    assert "5" in message
+    assert caught.value.exit_code == 8
+    assert registry.held == {"champion": "1"}
+    assert registry.tags["3", "nitrogen.gate"] == "failed"
+    assert audit.read()[-1]["event"] == "refused"
+
+
+def test_champion_again_is_no_move(registry, audit):
+    promote(registry, "m", "1", GATES, audit)
+    assert not promote(registry, "m", "1", GATES, audit).moved
+    assert len(audit.read()) == 1
+
+
+@pytest.mark.parametrize("reads_before_the_rival", [1, 2])
+def test_champion_that_moved_meanwhile_is_not_overwritten(registry, audit, reads_before_the_rival):
+    promote(registry, "m", "1", GATES, audit)
+    reads = []
+
+    def rival(target):
+        reads.append(1)
+        if len(reads) == reads_before_the_rival + 1:
+            target.held["champion"] = "3"
+
+    registry.before_read = rival
+    with pytest.raises(GateError, match="Somebody else promoted"):
+        promote(registry, "m", "2", GATES, audit)
+    assert registry.held["champion"] == "3"
+    assert audit.read()[-1]["event"] == "refused"
+
+
+def test_rollback_without_a_previous_champion_is_refused(registry, audit):
+    promote(registry, "m", "1", GATES, audit)
+    with pytest.raises(GateError, match="previous champion"):
+        rollback(registry, "m", audit)
+    assert registry.held == {"champion": "1"}
