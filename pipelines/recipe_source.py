@@ -1,0 +1,160 @@
+"""Reading a recipe's text: YAML with the line and column of every key, `extends:`, `--set`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nitrogen.platform.errors import ConfigError
+
+KeyPath = tuple[str | int, ...]
+
+
+class _RecipeLoader(yaml.SafeLoader):
+    """Safe YAML that reads 1e-3 as a number (YAML 1.1 wants 1.0e-3)."""
+
+
+_RecipeLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:[0-9][0-9_]*)(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
+
+
+@dataclass
+class RawRecipe:
+    """Values not yet validated, and for each key path where its value came from."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    origins: dict[KeyPath, str] = field(default_factory=dict)
+
+    def origin(self, path: KeyPath) -> str | None:
+        """Where `path`, or the closest key above it, was written; None for a default."""
+        for end in range(len(path), 0, -1):
+            if path[:end] in self.origins:
+                return self.origins[path[:end]]
+        return None
+
+    def merged(self, other: RawRecipe) -> RawRecipe:
+        """This recipe with `other` laid over it: mappings merge, everything else is replaced."""
+        return RawRecipe(
+            _merge(self.values, other.values),
+            {**self.origins, **other.origins},
+        )
+
+
+def parse_text(text: str, label: str) -> RawRecipe:
+    """Parse one YAML document; `label` names the file in origins and errors.
+
+    Raises ConfigError with line and column for broken YAML, a repeated key, or no mapping.
+    """
+    loader = _RecipeLoader(text)
+    try:
+        node = loader.get_single_node()
+        origins: dict[KeyPath, str] = {}
+        if node is not None:
+            _walk(node, (), label, origins)
+        values = loader.construct_document(node) if node is not None else {}
+    except yaml.MarkedYAMLError as exc:
+        mark = exc.problem_mark or exc.context_mark
+        where = f"{label}:{mark.line + 1}:{mark.column + 1}" if mark else label
+        problem = exc.problem or exc.context or "it cannot be parsed"
+        raise ConfigError(
+            f"{where} must be valid YAML, got: {problem}. Correct that line."
+        ) from exc
+    except yaml.YAMLError as exc:
+        raise ConfigError(f"{label} must be valid YAML, got: {exc}. Correct the file.") from exc
+    finally:
+        loader.dispose()
+    if not isinstance(values, dict):
+        kind = type(values).__name__
+        raise ConfigError(
+            f"{label} must hold a mapping of sections, got a {kind}. Start with `name: my-recipe`."
+        )
+    return RawRecipe(values, origins)
+
+
+def parse_overrides(overrides: Iterable[str]) -> RawRecipe:
+    """`["distill.gating_penalty=0.3"]` as a recipe; values are read as YAML."""
+    raw = RawRecipe()
+    for text in overrides:
+        dotted, equals, value = text.partition("=")
+        path = tuple(dotted.strip().split("."))
+        if not equals or not all(path):
+            raise ConfigError(
+                f"--set must be SECTION.KEY=VALUE, got {text!r}. "
+                "Write for example --set distill.gating_penalty=0.3."
+            )
+        try:
+            parsed = yaml.load(value, Loader=_RecipeLoader)
+        except yaml.YAMLError as exc:
+            raise ConfigError(
+                f"--set {dotted} must be a YAML value, got {value!r}. Quote it if it is text."
+            ) from exc
+        _assign(raw.values, path, parsed)
+        raw.origins[path] = "--set"
+    return raw
+
+
+def _walk(node: yaml.Node, path: KeyPath, label: str, origins: dict[KeyPath, str]) -> None:
+    if isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            origins[(*path, index)] = _where(item, label)
+            _walk(item, (*path, index), label, origins)
+    if not isinstance(node, yaml.MappingNode):
+        return
+    for key, value in node.value:
+        name = str(key.value)
+        where = (*path, name)
+        if where in origins:
+            raise ConfigError(
+                f"{'.'.join(map(str, where))} must be given once, got it again at "
+                f"{_where(key, label)} (first at {origins[where]}). Remove one of the two."
+            )
+        origins[where] = _where(key, label)
+        _walk(value, where, label, origins)
+
+
+def _where(node: yaml.Node, label: str) -> str:
+    return f"{label}:{node.start_mark.line + 1}:{node.start_mark.column + 1}"
+
+
+def _merge(below: Mapping[Hashable, Any], above: Mapping[Hashable, Any]) -> dict[Any, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        under = merged.get(key)
+        if isinstance(value, Mapping) and isinstance(under, Mapping):
+            merged[key] = _merge(under, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _assign(values: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+    for part in path[:-1]:
+        under = values.setdefault(part, {})
+        if not isinstance(under, dict):
+            raise ConfigError(
+                f"--set {'.'.join(path)} must not go below {part}, which --set gave a value. "
+                "Give one of the two."
+            )
+        values = under
+    values[path[-1]] = value
+
+
+def read_recipe_text(path: Path) -> str:
+    """The file's text; ConfigError when it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as exc:
+        reason = exc.strerror or exc
+        raise ConfigError(
+            f"recipe must be a readable file, got {path} ({reason}). Check the path."
+        ) from exc
+    except UnicodeDecodeError as exc:
+        raise ConfigError(f"recipe must be UTF-8 text, got {path}. Save it as UTF-8.") from exc

@@ -1,0 +1,267 @@
+"""The run folder: one directory a step and key, with its result and, last, its success marker.
+
+DIR/run.json                     identity of the folder
+DIR/recipe.json                  the resolved recipe of the last run
+DIR/steps/<step>-<key12>/        what the step wrote, and
+    key.json                     the parts of its key, written before it starts
+    result.json                  what it returned; paths inside DIR as ${RUN}/...
+    _SUCCESS.json                written last: artefacts with sha256 and size, seconds, lineage
+DIR/journal.jsonl                events, for `nitrogen status`
+DIR/summary.json                 the outcome of the last run
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nitrogen.pipelines.atomic_json import jsonable, read_json, write_json
+from nitrogen.pipelines.context import StepOutput
+from nitrogen.platform.errors import StorageError
+
+_RUN = "${RUN}"
+_OWN_FILES = frozenset(("key.json", "result.json", "_SUCCESS.json"))
+
+# Files up to this size are hashed again whenever a result is reused; of larger ones the size is
+# compared, so that a cached run of gigabytes still answers at once.
+_REHASH_BYTES = 16 * 2**20
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """A finished step: its directory, result and marker."""
+
+    dir: Path
+    result: dict[str, Any]
+    marker: dict[str, Any]
+
+    @property
+    def key(self) -> str:
+        return self.marker["key"]
+
+    @property
+    def seconds(self) -> float:
+        return float(self.marker.get("seconds", 0.0))
+
+    @property
+    def input_digest(self) -> str:
+        """What later steps put into their keys for this one."""
+        return self.marker["input_digest"]
+
+    def parts(self) -> dict[str, Any]:
+        """The parts of its key."""
+        known = read_json(self.dir / "key.json")
+        return known.get("parts", {}) if isinstance(known, dict) else {}
+
+    def output(self) -> StepOutput:
+        return StepOutput(self.dir, self.result, self.key)
+
+
+class RunFolder:
+    """Paths and records of one run folder; creates it where it is missing."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root).expanduser().absolute()
+        self.steps = self.root / "steps"
+        self.lock_path = self.root / ".lock"
+        self.journal_path = self.root / "journal.jsonl"
+        self.summary_path = self.root / "summary.json"
+        self.progress_path = self.root / "progress.json"
+
+    def create(self) -> None:
+        """Make the folder and its identity; StorageError when that is impossible."""
+        try:
+            self.steps.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            raise StorageError(
+                f"--out must be a folder that can be written, got {self.root} ({exc.strerror}). "
+                "Choose another folder."
+            ) from exc
+
+    def identity(self) -> str:
+        """A random name of this folder, made once; it keeps two folders apart on one server."""
+        known = read_json(self.root / "run.json")
+        if isinstance(known, dict) and known.get("id"):
+            return known["id"]
+        record = {"version": 1, "id": uuid.uuid4().hex, "created": time.time()}
+        write_json(self.root / "run.json", record)
+        return str(record["id"])
+
+    def step_dir(self, step: str, key: str) -> Path:
+        return self.steps / f"{step}-{key[:12]}"
+
+    def begin(self, step: str, key: str, parts: Mapping[str, Any]) -> tuple[Path, str]:
+        """Open the step's directory, new or as a killed run left it.
+
+        Returns the directory and the name of this attempt, which a resumed step keeps.
+        """
+        directory = self.step_dir(step, key)
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "_SUCCESS.json").unlink(missing_ok=True)
+        known = read_json(directory / "key.json")
+        attempt = known.get("attempt") if isinstance(known, dict) else None
+        attempt = attempt or uuid.uuid4().hex[:8]
+        record = {"key": key, "attempt": attempt, "started": time.time(), "parts": parts}
+        write_json(directory / "key.json", record)
+        return directory, attempt
+
+    def set_aside(self, step: str, key: str) -> None:
+        """Move a step's directory away so that it starts from nothing; one older copy is kept."""
+        directory = self.step_dir(step, key)
+        if directory.exists():
+            previous = directory.with_name(directory.name + ".previous")
+            shutil.rmtree(previous, ignore_errors=True)
+            directory.rename(previous)
+
+    def finish(
+        self,
+        step: str,
+        key: str,
+        result: Mapping[str, Any],
+        *,
+        seconds: float,
+        digest_field: str | None = None,
+        lineage: Mapping[str, Any] | None = None,
+        input_digest: str | None = None,
+    ) -> StepRecord:
+        """Store the result, then the marker. Returns the record."""
+        directory = self.step_dir(step, key)
+        plain = jsonable(result)
+        write_json(directory / "result.json", self._relative(plain))
+        named = plain.get(digest_field) if digest_field else None
+        marker = {
+            "version": 1,
+            "step": step,
+            "key": key,
+            "seconds": round(seconds, 3),
+            "finished": time.time(),
+            "input_digest": input_digest or named or key,
+            "artefacts": {
+                str(path.relative_to(directory)): {
+                    "sha256": _sha256(path),
+                    "bytes": path.stat().st_size,
+                }
+                for path in _artefacts(directory, plain)
+            },
+            "lineage": dict(lineage or {}),
+        }
+        write_json(directory / "_SUCCESS.json", marker)
+        return StepRecord(directory, plain, marker)
+
+    def adopt(
+        self, older: StepRecord, step: str, key: str, parts: Mapping[str, Any], changed: list[str]
+    ) -> StepRecord:
+        """Copy an older result under a new key, and say so in its lineage."""
+        directory = self.step_dir(step, key)
+        arriving = directory.with_name(directory.name + ".arriving")
+        shutil.rmtree(arriving, ignore_errors=True)
+        shutil.copytree(older.dir, arriving, ignore=shutil.ignore_patterns(*_OWN_FILES))
+        shutil.rmtree(directory, ignore_errors=True)
+        arriving.rename(directory)
+        self.begin(step, key, parts)
+        lineage = {"adopted_from": str(older.dir), "adopted_key": older.key, "changed": changed}
+        return self.finish(
+            step,
+            key,
+            _replace(older.result, f"{older.dir}", f"{directory}"),
+            seconds=older.seconds,
+            lineage=lineage,
+            # What later steps read is the older content, so its name goes into their keys.
+            input_digest=older.input_digest,
+        )
+
+    def record(self, step: str, key: str) -> StepRecord | str:
+        """The finished step of this key, or why there is none to reuse."""
+        return self.record_at(self.step_dir(step, key))
+
+    def record_at(self, directory: Path) -> StepRecord | str:
+        if not directory.is_dir():
+            return "never run with this key"
+        marker = read_json(directory / "_SUCCESS.json")
+        result = read_json(directory / "result.json")
+        if not isinstance(marker, dict) or not isinstance(result, dict):
+            return "cut off before it finished"
+        for name, known in marker.get("artefacts", {}).items():
+            problem = _altered(directory / name, known)
+            if problem:
+                return f"{name} {problem}"
+        return StepRecord(directory, self._absolute(result), marker)
+
+    def records(self, step: str) -> Iterator[StepRecord]:
+        """Finished results of a step under any key, newest first."""
+        found = [
+            record
+            for directory in self.steps.glob(f"{step}-*")
+            if directory.suffix != ".previous"
+            and isinstance(record := self.record_at(directory), StepRecord)
+        ]
+        yield from sorted(found, key=lambda record: -record.marker.get("finished", 0.0))
+
+    def last_parts(self, step: str) -> dict[str, Any] | None:
+        """The key parts of the latest start of a step, to explain why a key is new."""
+        keys = [read_json(path) for path in self.steps.glob(f"{step}-*/key.json")]
+        known = [key for key in keys if isinstance(key, dict) and "parts" in key]
+        return max(known, key=lambda key: key.get("started", 0.0))["parts"] if known else None
+
+    def _relative(self, value: Any) -> Any:
+        return _replace(value, f"{self.root}/", f"{_RUN}/")
+
+    def _absolute(self, value: Any) -> Any:
+        return _replace(value, f"{_RUN}/", f"{self.root}/")
+
+
+def _replace(value: Any, old: str, new: str) -> Any:
+    if isinstance(value, str):
+        return value.replace(old, new)
+    if isinstance(value, dict):
+        return {key: _replace(inner, old, new) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_replace(inner, old, new) for inner in value]
+    return value
+
+
+def _artefacts(directory: Path, result: Any) -> list[Path]:
+    """The files inside `directory` that the result names, directly or by their folder."""
+    found: set[Path] = set()
+    for text in _strings(result):
+        if not text or len(text) > 4096 or "\n" in text or "\0" in text:
+            continue
+        path = directory / text
+        if path == directory or not path.is_relative_to(directory) or ".." in path.parts:
+            continue
+        if path.is_file():
+            found.add(path)
+        elif path.is_dir():
+            found.update(inner for inner in path.rglob("*") if inner.is_file())
+    return sorted(path for path in found if path.relative_to(directory).name not in _OWN_FILES)
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _strings(inner)
+
+
+def _altered(path: Path, known: Mapping[str, Any]) -> str | None:
+    try:
+        size = path.stat().st_size
+    except OSError:
+        return "is missing"
+    if size != known["bytes"]:
+        return f"has {size} bytes instead of {known['bytes']}"
+    if size <= _REHASH_BYTES and _sha256(path) != known["sha256"]:
+        return "was altered"
+    return None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

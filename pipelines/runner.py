@@ -1,0 +1,262 @@
+"""Runs the steps of a recipe in order, reusing what is done and resuming what was cut off."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nitrogen.pipelines.adoption import Adoption
+from nitrogen.pipelines.atomic_json import write_json
+from nitrogen.pipelines.context import StepContext
+from nitrogen.pipelines.interrupts import Interrupted, interrupts
+from nitrogen.pipelines.journal import Journal
+from nitrogen.pipelines.plan import Planned, Selection, done_inputs, resolve
+from nitrogen.pipelines.progress import RecordedProgress, RunProgress, make_progress
+from nitrogen.pipelines.recipe import Recipe
+from nitrogen.pipelines.run_folder import RunFolder, StepRecord
+from nitrogen.pipelines.run_lock import run_lock
+from nitrogen.pipelines.services import RunServices, Services
+from nitrogen.pipelines.step_table import STEPS, StepSpec, step_module
+from nitrogen.pipelines.summary import StepOutcome, write_summary
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run left: the summary's path and, per step, its outcome."""
+
+    summary: Path
+    outcomes: Mapping[str, StepOutcome]
+
+
+def run_recipe(
+    recipe: Recipe,
+    out: Path,
+    *,
+    selection: Selection | None = None,
+    adoption: Adoption | None = None,
+    progress: RunProgress | None = None,
+    services: Services | None = None,
+    steps: Mapping[str, StepSpec] = STEPS,
+) -> RunResult:
+    """Run a recipe into the folder `out`.
+
+    Raises what a step raises (NitrogenError, ModelError), Interrupted on SIGINT or SIGTERM. In
+    every case summary.json says how far the run came; running again goes on from there.
+    """
+    selection = selection or Selection()
+    selection.names(steps)  # a wrong step name is an error before anything is written
+    folder = RunFolder(out)
+    folder.create()
+    with run_lock(folder.lock_path), interrupts():
+        progress, services = progress or make_progress(), services or Services()
+        return _Run(recipe, folder, selection, adoption, progress, services, steps).execute()
+
+
+def tracking_uri(recipe: Recipe, folder: Path) -> str:
+    """The recipe's MLflow URI, or SQLite in the run folder."""
+    return recipe.tracking.uri or f"sqlite:///{Path(folder).absolute()}/mlflow.db"
+
+
+class _Run:
+    """One execution of a recipe: what is done so far, and the services it uses."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        folder: RunFolder,
+        selection: Selection,
+        adoption: Adoption | None,
+        progress: RunProgress,
+        services: Services,
+        steps: Mapping[str, StepSpec],
+    ) -> None:
+        self.recipe, self.folder, self.steps = recipe, folder, steps
+        self.selection, self.adoption = selection, adoption
+        self.progress = RecordedProgress(progress, folder.progress_path)
+        self.journal = Journal(folder.journal_path)
+        self.services = RunServices(
+            openers=services,
+            settings=recipe.executor,
+            tracking_uri=tracking_uri(recipe, folder.root),
+            experiment=recipe.tracking.experiment or recipe.name,
+            folder=folder.root,
+            say=self.progress.message,
+        )
+        self.records: dict[str, StepRecord] = {}
+        self.outcomes: dict[str, StepOutcome] = {}
+        self.shared: dict[str, Any] = {}
+        self.parent_run: str | None = None
+
+    def execute(self) -> RunResult:
+        write_json(self.folder.root / "recipe.json", self.recipe.canonical())
+        self.journal.write("run started", recipe=self.recipe.name, digest=self.recipe.digest()[:12])
+        started = time.monotonic()
+        status, error = "failed", None
+        try:
+            self._all_steps()
+            status = "finished"
+        except KeyboardInterrupt as exc:
+            status = "stopped"
+            error = str(exc) or "interrupted"
+            raise
+        except BaseException as exc:
+            error = str(exc) or type(exc).__name__
+            raise
+        finally:
+            self._close(status, error, time.monotonic() - started)
+        return RunResult(self.folder.summary_path, self.outcomes)
+
+    def _all_steps(self) -> None:
+        names = self.selection.names(self.steps)
+        for index, name in enumerate(names, 1):
+            spec = self.steps[name]
+            done = {step: record.input_digest for step, record in self.records.items()}
+            planned = resolve(
+                spec,
+                self.recipe,
+                self.folder,
+                done_inputs(spec, done),
+                forced=self.selection.forced(name, self.steps),
+            )
+            self.progress.begin_step(name, index, len(names))
+            self._one_step(spec, planned)
+        self._note_uncovered(names)
+
+    def _one_step(self, spec: StepSpec, planned: Planned) -> None:
+        if planned.record is None:
+            adopted = self._adopt(spec, planned)
+            if adopted is not None:
+                planned = Planned(spec.name, "cached", [], planned.key, planned.parts, adopted, 0.0)
+        if planned.record is not None:
+            self._settle(spec.name, planned.record, "cached", 0.0)
+            return
+        started = time.monotonic()
+        try:
+            record = self._work(spec, planned)
+        except BaseException as exc:
+            state = "stopped" if isinstance(exc, KeyboardInterrupt) else "failed"
+            seconds = time.monotonic() - started
+            self.outcomes[spec.name] = StepOutcome(planned.key, state, seconds)
+            self.journal.write(f"step {state}", step=spec.name, error=str(exc)[:500])
+            self.progress.end_step(spec.name, state, seconds)
+            raise
+        self._settle(spec.name, record, "done", record.seconds)
+
+    def _settle(self, name: str, record: StepRecord, state: str, seconds: float) -> None:
+        self.records[name] = record
+        self.outcomes[name] = StepOutcome(
+            record.key, state, seconds, record.result, record.dir, record.marker.get("lineage", {})
+        )
+        self.journal.write(f"step {state}", step=name, key=record.key[:12], seconds=seconds)
+        self.progress.end_step(name, state, seconds)
+
+    def _work(self, spec: StepSpec, planned: Planned) -> StepRecord:
+        key, parts = planned.key, planned.parts
+        if self.selection.forced(spec.name, self.steps):
+            self.folder.set_aside(spec.name, key)
+        directory, attempt = self.folder.begin(spec.name, key, parts)
+        self.journal.write("step started", step=spec.name, key=key[:12], why=planned.why)
+        if planned.why:
+            self.progress.message(f"{spec.name}: {'; '.join(planned.why[:3])}")
+        if spec.uses_ray:
+            self.services.need_cluster()
+        run_id = self._child_run(spec, key, attempt)
+        started = time.monotonic()
+        status = "FAILED"
+        try:
+            config = self.recipe.section(spec.name)
+            result = step_module(spec).run(config, self._context(spec, key, directory, run_id))
+            status = "FINISHED"
+        except KeyboardInterrupt:
+            status = "KILLED"
+            raise
+        finally:
+            self.services.finish_run(run_id, status)
+        return self.folder.finish(
+            spec.name,
+            key,
+            result,
+            seconds=time.monotonic() - started,
+            digest_field=spec.digest_field,
+            lineage={"inputs": parts["inputs"], "mlflow_run_id": run_id},
+        )
+
+    def _child_run(self, spec: StepSpec, key: str, attempt: str) -> str | None:
+        """The step's MLflow run: made before the work starts, found again when it resumes."""
+        identity = self.folder.identity()[:8]
+        if self.parent_run is None:
+            name = f"{self.recipe.name}-{self.recipe.digest()[:8]}-{identity}"
+            self.parent_run = self.services.start_run(name, self.recipe.name, None)
+        run_key = f"{spec.name}-{key[:12]}-{attempt}-{identity}"
+        run_id = self.services.start_run(run_key, spec.name, self.parent_run)
+        config = self.recipe.section(spec.name).model_dump(mode="json")
+        self.services.log_params(run_id, {**config, "seed": self.recipe.seed, "key": key})
+        return run_id
+
+    def _context(
+        self, spec: StepSpec, key: str, directory: Path, run_id: str | None
+    ) -> StepContext:
+        return StepContext(
+            dir=directory,
+            inputs={need: self.records[need].output() for need in spec.needs},
+            tracker=self.services.tracker(),
+            progress=self.progress,
+            executor=self.recipe.executor.mode,
+            run_id=run_id,
+            seed=self.recipe.seed,
+            settings=self.recipe.executor,
+            run_dir=self.folder.root,
+            key=key,
+            name=self.recipe.name,
+            tracking_uri=self.services.tracking_uri,
+            shared=self.shared,
+        )
+
+    def _adopt(self, spec: StepSpec, planned: Planned) -> StepRecord | None:
+        if self.adoption is None or self.selection.forced(spec.name, self.steps):
+            return None
+        older, changed = self.adoption.find(spec.name, planned.parts)
+        if older is None:
+            return None
+        because = f" ({'; '.join(changed[:3])})" if changed else ""
+        self.progress.message(f"{spec.name}: adopted from {older.dir}{because}")
+        return self.folder.adopt(older, spec.name, planned.key, planned.parts, changed)
+
+    def _note_uncovered(self, covered: list[str]) -> None:
+        """Steps outside this run whose results are at hand belong to the summary too."""
+        for name, spec in self.steps.items():
+            if name in covered or any(need not in self.records for need in spec.needs):
+                continue
+            done = {step: record.input_digest for step, record in self.records.items()}
+            planned = resolve(spec, self.recipe, self.folder, done_inputs(spec, done))
+            if planned.record is not None:
+                record = planned.record
+                self.records[name] = record
+                self.outcomes[name] = StepOutcome(
+                    record.key, "cached", 0.0, record.result, record.dir
+                )
+
+    def _close(self, status: str, error: str | None, seconds: float) -> None:
+        self.services.finish_run(
+            self.parent_run,
+            {"finished": "FINISHED", "stopped": "KILLED"}.get(status, "FAILED"),
+        )
+        self.services.close()
+        ordered = {name: self.outcomes[name] for name in self.steps if name in self.outcomes}
+        write_summary(
+            self.folder.summary_path,
+            recipe=self.recipe,
+            tracking_uri=self.services.tracking_uri,
+            outcomes=ordered,
+            status=status,
+            error=error,
+            seconds=seconds,
+        )
+        self.journal.write(f"run {status}", seconds=round(seconds, 1), error=error)
+        self.progress.close()
+
+
+__all__ = ["Adoption", "Interrupted", "RunResult", "StepContext", "run_recipe", "tracking_uri"]

@@ -1,0 +1,124 @@
+"""Recipes: positions, extends, overrides, sentences for every mistake, origins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nitrogen.pipelines.recipe import load_recipe, recipe_from_values
+from nitrogen.platform.errors import ConfigError
+
+
+def test_values_and_origins(pipeline, recipe_file):
+    loaded = load_recipe(str(recipe_file), ["train.learning_rate=5e-4"], pipeline.steps)
+    assert loaded.recipe.train.gating_penalty == 0.2
+    assert loaded.recipe.train.learning_rate == 5e-4
+    assert loaded.origins["train.gating_penalty"] == f"{recipe_file}:4:3"
+    assert loaded.origins["train.learning_rate"] == "--set"
+    assert loaded.origins["prepare.image_size"] == "default"
+    assert loaded.origins["executor.kind"].startswith(f"{recipe_file}:2:")
+
+
+def test_unknown_key_is_suggested(pipeline, recipe_file):
+    recipe_file.write_text("name: tiny\ntrain:\n  gating_penalti: 0.2\n")
+    with pytest.raises(ConfigError) as caught:
+        load_recipe(str(recipe_file), [], pipeline.steps)
+    message = str(caught.value)
+    assert "train.gating_penalti must be a known key" in message
+    assert f"{recipe_file}:3:3" in message
+    assert "Did you mean train.gating_penalty?" in message
+
+
+def test_key_of_another_section_is_suggested(pipeline, recipe_file):
+    with pytest.raises(ConfigError, match=r"Did you mean train\.gating_penalty\?"):
+        load_recipe(str(recipe_file), ["gating_penalty=0.3"], pipeline.steps)
+
+
+def test_all_problems_at_once(pipeline, recipe_file):
+    recipe_file.write_text(
+        "name: tiny\nseed: minus\nprepare: {image_size: 4}\ntrain: {learning_rate: 0, x: 1}\n"
+    )
+    with pytest.raises(ConfigError) as caught:
+        load_recipe(str(recipe_file), [], pipeline.steps)
+    message = str(caught.value)
+    assert "has 4 problems" in message
+    assert "seed must be a whole number, got 'minus'. Change it at " in message
+    assert "prepare.image_size must be at least 8, got 4." in message
+    assert "train.learning_rate must be more than 0" in message
+    assert "train.x must be a known key" in message
+
+
+def test_missing_name(pipeline, tmp_path):
+    path = tmp_path / "empty.yaml"
+    path.write_text("seed: 1\n")
+    with pytest.raises(ConfigError, match=r"name must be given, got nothing. Add it at the top"):
+        load_recipe(str(path), [], pipeline.steps)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("name: a\ntrain: [1, 2", r"bad\.yaml:2:\d+ must be valid YAML"),
+        ("- a\n- b\n", "must hold a mapping of sections, got a list"),
+        ("name: a\nname: b\n", r"name must be given once, got it again at .*bad\.yaml:2:1"),
+        ("name: a\ntrain: 3\n", r"train must be .*mapping.*got 3"),
+        ("name: a\nexecutor: {kind: address}\n", r"executor\.address must be set"),
+        ("name: a\nexecutor: {use_gpu: true}\n", r"executor\.device must be cuda"),
+        ("name: a\nexecutor: {kind: cloud}\n", r"executor\.kind must be one of 'local'"),
+        ("name: !!python/object/apply:os.system [true]\n", "must be valid YAML"),
+    ],
+)
+def test_broken_recipes_get_a_sentence(pipeline, tmp_path, text, expected):
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=expected):
+        load_recipe(str(path), [], pipeline.steps)
+
+
+@pytest.mark.parametrize("override", ["train.learning_rate", "=3", "train..x=1", "train.x=[1"])
+def test_broken_overrides_get_a_sentence(pipeline, recipe_file, override):
+    with pytest.raises(ConfigError, match="--set"):
+        load_recipe(str(recipe_file), [override], pipeline.steps)
+
+
+def test_override_below_an_override(pipeline, recipe_file):
+    with pytest.raises(ConfigError, match="must not go below train"):
+        load_recipe(str(recipe_file), ["train=3", "train.mode=a"], pipeline.steps)
+
+
+def test_extends_one_level(pipeline, recipe_file, tmp_path):
+    child = tmp_path / "child.yaml"
+    child.write_text("extends: tiny.yaml\nname: child\ntrain: {mode: other}\n")
+    loaded = load_recipe(str(child), [], pipeline.steps)
+    assert loaded.recipe.name == "child"
+    assert loaded.recipe.train.gating_penalty == 0.2
+    assert loaded.recipe.train.mode == "other"
+    assert loaded.origins["train.gating_penalty"].startswith(str(recipe_file))
+    grandchild = tmp_path / "grandchild.yaml"
+    grandchild.write_text("extends: child.yaml\nname: grandchild\n")
+    with pytest.raises(ConfigError, match="extends must name a recipe that extends nothing"):
+        load_recipe(str(grandchild), [], pipeline.steps)
+
+
+def test_empty_section_means_defaults(pipeline, tmp_path):
+    path = tmp_path / "r.yaml"
+    path.write_text("name: r\nevaluate:\n")
+    assert load_recipe(str(path), [], pipeline.steps).recipe.evaluate.num_images == 4
+
+
+def test_unknown_recipe_names_the_shipped_ones(pipeline):
+    with pytest.raises(ConfigError, match="recipe must be a YAML file or a shipped name"):
+        load_recipe("no-such-recipe", [], pipeline.steps)
+
+
+def test_canonical_values_make_the_same_recipe(pipeline, recipe_file):
+    recipe = load_recipe(str(recipe_file), [], pipeline.steps).recipe
+    again = recipe_from_values(recipe.canonical(), pipeline.steps)
+    assert again == recipe
+    assert again.digest() == recipe.digest()
+
+
+def test_a_folder_is_not_a_recipe(pipeline, tmp_path: Path):
+    with pytest.raises(ConfigError, match="recipe must be"):
+        load_recipe(str(tmp_path), [], pipeline.steps)
