@@ -1,0 +1,65 @@
+# The contributor's guide in targets; CI calls the same ones. All paths are relative, since make
+# cannot handle a directory with a space in its name.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest
+# More words for the command a target ends in, e.g. make serve ARGS='--port 9000'.
+ARGS ?=
+
+.PHONY: help venv links dev demo serve test test-unit test-ray test-gpu lint format bench docs clean
+
+help: ## List the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+venv: ## Make .venv with the pinned dependencies (nothing to do when it is up to date)
+	@scripts/venv.sh
+
+# A type checker does not see an editable install; this farm shows it the same tree.
+links:
+	@mkdir -p .links/nitrogen
+	@for folder in kernels model pipelines platform; do \
+		ln -sfn ../../$$folder .links/nitrogen/$$folder; done
+
+dev: venv links ## Everything a contributor needs, git hooks included
+	@if [ -d .git ]; then $(BIN)/python -m pre_commit install; fi
+
+demo: venv ## Train, distil, sweep, evaluate, promote, serve and report on this machine
+	$(BIN)/nitrogen run demo --out runs/demo $(ARGS)
+
+serve: venv ## Serve the champion of the last run, or the shipped weights, in the foreground
+	$(BIN)/nitrogen serve $(ARGS)
+
+test: test-unit test-ray ## The whole suite
+
+test-unit: venv ## The fast tests: no Ray, no GPU, no network
+	$(PYTEST) $(ARGS)
+
+test-ray: venv ## The tests that start Ray, a real S3 server or take long
+	$(PYTEST) -m '(ray or s3 or slow or browser) and not gpu' $(ARGS)
+
+test-gpu: venv ## The tests that need a GPU
+	$(PYTEST) -m gpu $(ARGS)
+
+lint: venv links ## ruff (rules and format) and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --package nitrogen
+
+format: venv ## Let ruff rewrite what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: venv ## Run the benchmarks of tests/bench, JSON lines into runs/bench
+	@mkdir -p runs/bench
+	@set -e; for file in tests/bench/bench_*.py; do \
+		echo "$$file"; $(BIN)/python "$$file" $(ARGS) | tee "runs/bench/$$(basename "$$file" .py).jsonl"; done
+
+docs: venv ## Refresh the generated parts of the documents
+	$(BIN)/python scripts/tree.py --write
+
+clean: ## Remove what tools left; runs/ and .venv stay
+	rm -rf .links build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find . -path ./.venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
