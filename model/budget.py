@@ -14,20 +14,27 @@ FORCED = 1e12  # gain of the narrowest width where a region has no D yet: it can
 
 @dataclass(frozen=True)
 class Ledger:
-    """FLOPs of one request; `branches` forwards a step share one plan.
+    """FLOPs of one request; the forwards of a step share one plan.
 
-    budget: share of the FLOPs of `num_steps` full forwards (of both branches under guidance).
+    budget: share of the FLOPs of the full model's forwards (of both branches under guidance).
     """
 
     cost: CostModel
     num_steps: int
-    branches: int
+    guided: bool
+    heun: bool
     predictor_flops: int  # of one prediction; 0 for a policy without
+
+    @property
+    def branches(self) -> int:
+        """Forwards of a step; Heun's last one takes half of them."""
+        return (2 if self.guided else 1) * (2 if self.heun else 1)
 
     @property
     def full_flops(self) -> int:
         """What the full model spends on the request, without a predictor."""
-        return self.num_steps * self.branches * self.cost.full_flops
+        evaluations = 2 * self.num_steps - 1 if self.heun else self.num_steps
+        return evaluations * (2 if self.guided else 1) * self.cost.full_flops
 
     @property
     def minimum_flops(self) -> int:
@@ -37,7 +44,7 @@ class Ledger:
     @property
     def first_step_flops(self) -> int:
         narrow = self.cost.fixed_flops + self.cost.num_regions * self.cost.block_rows(1)
-        return self.branches * narrow
+        return self.branches * narrow  # of a single Heun step, half of it: a safe excess
 
     def ceiling(self, budget: float | None) -> float:
         """The budget in whole FLOPs; infinite without one.

@@ -61,7 +61,7 @@ class Observation:
     past: Past
     exited: Tensor  # [b, rh, rw] bool
     budget_left: Tensor  # [b] float64 FLOPs
-    branches: Tensor  # [b] forwards a step: 1, or 2 under guidance or Heun, or 4
+    branches: Tensor  # [b] forwards of this step: 1, 2 under guidance or Heun, or 4
     cost: CostModel
     log_errors: Tensor | None = None
 

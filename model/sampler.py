@@ -49,8 +49,8 @@ class Sampler:
         )
 
     def ledger(self, request: Request) -> Ledger:
-        branches = (2 if request.guidance_scale != 1 else 1) * (2 if self.heun else 1)
-        return Ledger(self.cost, request.num_inference_steps, branches, self.predictor_flops)
+        steps, guided = request.num_inference_steps, request.guidance_scale != 1
+        return Ledger(self.cost, steps, guided, self.heun, self.predictor_flops)
 
     @torch.no_grad()
     def start(self, requests: Sequence[Request], first_id: int = 0) -> SamplerState:
@@ -91,7 +91,8 @@ class Sampler:
         """One denoising step of every live sample; finished ones leave the batch."""
         live = state.live
         sigma, sigma_next = live.sigma_at(0), live.sigma_at(1)
-        observation = self._observe(live, sigma, sigma_next)
+        forwards = live.branches // (1 + (sigma_next == 0).long()) if self.heun else live.branches
+        observation = self._observe(live, sigma, sigma_next, forwards)
         decision = self._within_budget(self.policy.decide(observation), observation)
         plan = decision.plan
         denoised, cache, other = self._denoise(live, live.x, sigma, plan, live.denoised)
@@ -100,7 +101,7 @@ class Sampler:
         x_next, history = self.advance(live.x, denoised, sigma, sigma_next, history)
         if self.heun:
             x_next = self._second_half(live, x_next, denoised, sigma, sigma_next, plan)
-        flops = plan_flops(plan.widths, self.cost) * live.branches
+        flops = plan_flops(plan.widths, self.cost) * forwards
         live = replace(
             live, x=x_next, denoised=denoised, history=history, step=live.step + 1, cache=cache,
             cache_unlabelled=other, exited=decision.exits | live.exited,
@@ -118,12 +119,14 @@ class Sampler:
             state = self.step(state)
         return sorted(state.finished, key=lambda f: f.id)
 
-    def _observe(self, live: Live, sigma: Tensor, sigma_next: Tensor) -> Observation:
+    def _observe(
+        self, live: Live, sigma: Tensor, sigma_next: Tensor, forwards: Tensor
+    ) -> Observation:
         later = (live.num_steps - live.step - 1) * self.predictor_flops
         left = live.ceiling - live.spent - self.predictor_flops - later
         observation = Observation(
             live.x, live.denoised, live.labels, live.seeds, sigma, sigma_next, live.step,
-            live.num_steps, live.past, live.exited, left, live.branches, self.cost,
+            live.num_steps, live.past, live.exited, left, forwards, self.cost,
         )  # fmt: skip
         if not self.policy.needs_predictor:
             return observation

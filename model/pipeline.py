@@ -1,0 +1,223 @@
+"""The model as people hold it: load a directory, generate pictures, see what they cost."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from nitrogen.model.config import NUM_WIDTHS, ArchConfig
+from nitrogen.model.denoiser import Denoiser
+from nitrogen.model.errors import ModelError, WeightsError
+from nitrogen.model.policies import Policy, make_policy
+from nitrogen.model.predictor import Predictor
+from nitrogen.model.request import Finished, Request
+from nitrogen.model.sampler import Sampler
+from nitrogen.model.weights import load_into, load_tensors, prefixed, save_tensors
+
+WEIGHTS, CONFIG, FORMAT = "model.safetensors", "config.json", 1
+MAX_CONFIG_BYTES = 1 << 20
+BATCH_PIXELS = 1 << 17  # of one network call; larger requests run in several batches
+
+
+@dataclass(frozen=True)
+class SampleStats:
+    """What one picture cost.
+
+    gflops, gflops_full: executed, and of the full model for the same steps; ms: wall clock of
+    its batch over the batch's pictures; active_fraction: mean width over regions and steps;
+    heatmap: [steps, rows, columns] in 0..1, share of a full region's compute.
+    """
+
+    gflops: float
+    gflops_full: float
+    ms: float
+    num_steps: int
+    active_fraction: float
+    heatmap: Tensor
+
+
+@dataclass(frozen=True)
+class Generation:
+    """images: [n, h, w, 3] uint8; stats: one a picture."""
+
+    images: Tensor
+    stats: list[SampleStats]
+
+
+class Cancelled(Exception):  # noqa: N818 - not an error: the caller asked for it
+    """`should_stop` was true between two steps."""
+
+
+class Pipeline:
+    """A denoiser, its predictor if it has one, and the names of its classes."""
+
+    def __init__(
+        self, denoiser: Denoiser, classes: Sequence[str], predictor: Predictor | None = None
+    ):
+        if len(classes) != denoiser.arch.num_classes:
+            raise ModelError(
+                f"classes must name {denoiser.arch.num_classes} classes, got {len(classes)}."
+            )
+        self.denoiser = denoiser.eval().requires_grad_(False)
+        self.predictor = predictor.eval().requires_grad_(False) if predictor else None
+        self.classes = tuple(classes)
+
+    @property
+    def arch(self) -> ArchConfig:
+        return self.denoiser.arch
+
+    @property
+    def image_size(self) -> int:
+        return self.arch.image_size
+
+    def label(self, name: str) -> int:
+        """The label of a class. Raises ModelError with the nearest names."""
+        import difflib
+
+        if name in self.classes:
+            return self.classes.index(name)
+        near = difflib.get_close_matches(name, self.classes, n=3, cutoff=0.3) or self.classes[:3]
+        raise ModelError(f"class must be a known name, got {name!r}. Try {', '.join(near)}.")
+
+    @torch.no_grad()
+    def generate(
+        self,
+        labels: Sequence[int],
+        seeds: Sequence[int],
+        *,
+        num_inference_steps: int = 12,
+        solver: str = "dpmpp_2m",
+        policy: str | Policy = "full",
+        budget: float | None = None,  # share of the full model's FLOPs for these steps
+        threshold: float | None = None,  # of policy `threshold`; exits of policy `budget`
+        guidance_scale: float = 1.0,
+        image_size: int | tuple[int, int] | None = None,  # px; training's by default
+        on_step: Callable[[int, int], None] | None = None,  # (steps done, steps) of the batch
+        should_stop: Callable[[], bool] | None = None,
+    ) -> Generation:
+        """One picture for each (label, seed). Raises ModelError, or Cancelled between steps."""
+        if len(labels) != len(seeds) or not labels:
+            raise ModelError("labels and seeds must be of one length, at least 1.")
+        if isinstance(policy, str):
+            policy = make_policy(policy, threshold, budget)
+        if policy.needs_predictor and self.predictor is None:
+            raise ModelError("policy must be full, static or random for a model without predictor.")
+        side = (image_size, image_size) if isinstance(image_size, int) else image_size
+        sampler = Sampler(
+            self.denoiser, policy, predictor=self.predictor, solver_name=solver, image_size=side
+        )
+        requests = [
+            Request(label, seed, num_inference_steps, guidance_scale, budget)
+            for label, seed in zip(labels, seeds, strict=True)
+        ]
+        size = max(1, BATCH_PIXELS // (sampler.cost.height * sampler.cost.width))
+        images, stats = [], []
+        for start in range(0, len(requests), size):
+            part = requests[start : start + size]
+            began = time.perf_counter()
+            finished = run(sampler, part, on_step, should_stop)
+            ms = (time.perf_counter() - began) * 1e3 / len(part)
+            images += [to_uint8(f.x_0) for f in finished]
+            stats += [stats_of(f, sampler, ms) for f in finished]
+        return Generation(torch.stack(images), stats)
+
+    def save(self, directory: Path, dtype: torch.dtype = torch.float16, **facts: Any) -> None:
+        """Writes model.safetensors and config.json; facts are kept beside the configuration."""
+        directory = Path(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        tensors = prefixed("denoiser.", self.denoiser.state_dict())
+        if self.predictor:
+            tensors |= prefixed("predictor.", self.predictor.state_dict())
+        save_tensors(directory / WEIGHTS, tensors, dtype)
+        content = {
+            "format": FORMAT,
+            "arch": self.arch.model_dump(mode="json"),
+            "classes": list(self.classes),
+            "predictor": self.predictor is not None,
+            "facts": facts,
+        }
+        temporary = directory / (CONFIG + ".partial")
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
+        temporary.replace(directory / CONFIG)
+
+    @classmethod
+    def load(cls, directory: Path | str) -> "Pipeline":
+        """Reads what `save` wrote. Raises WeightsError; nothing is ever unpickled."""
+        directory = Path(directory)
+        content = read_config(directory / CONFIG)
+        try:
+            arch, classes = ArchConfig(**content["arch"]), content["classes"]
+            has_predictor = bool(content["predictor"])
+        except (KeyError, TypeError, ValidationError) as error:
+            raise WeightsError(
+                f"config.json must describe a model, got {directory / CONFIG} ({error}). "
+                "Restore the file."
+            ) from None
+        tensors = load_tensors(directory / WEIGHTS)
+        denoiser = Denoiser(arch)
+        predictor = Predictor(arch) if has_predictor else None
+        with torch.no_grad():
+            load_into(denoiser, tensors, "denoiser.")
+            if predictor:
+                load_into(predictor, tensors, "predictor.")
+        return cls(denoiser, classes, predictor)
+
+
+def run(
+    sampler: Sampler,
+    requests: list[Request],
+    on_step: Callable[[int, int], None] | None,
+    should_stop: Callable[[], bool] | None,
+) -> list[Finished]:
+    """Steps to the end, looking at `should_stop` before each."""
+    state, done = sampler.start(requests), 0
+    total = max(r.num_inference_steps for r in requests)
+    while state.live.num_samples:
+        if should_stop and should_stop():
+            raise Cancelled
+        state, done = sampler.step(state), done + 1
+        if on_step:
+            on_step(done, total)
+    return sorted(state.finished, key=lambda f: f.id)
+
+
+def stats_of(finished: Finished, sampler: Sampler, ms: float) -> SampleStats:
+    share = sampler.cost.region_flops / sampler.cost.region_flops[-1]
+    missing = finished.max_steps - finished.num_steps
+    widths = torch.nn.functional.pad(finished.widths, (0, 0, 0, 0, 0, missing))
+    return SampleStats(
+        gflops=finished.flops / 1e9,
+        gflops_full=finished.full_flops / 1e9,
+        ms=ms,
+        num_steps=finished.num_steps,
+        active_fraction=float(widths.double().mean() / NUM_WIDTHS),
+        heatmap=share[widths].float(),
+    )
+
+
+def to_uint8(x_0: Tensor) -> Tensor:
+    """[-1, 1] -> 0..255, rounded."""
+    return ((x_0.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A JSON object of bounded size. Raises WeightsError."""
+    try:
+        if path.stat().st_size > MAX_CONFIG_BYTES:
+            raise WeightsError(f"config.json must be under 1 MiB, got {path}. Restore the file.")
+        content = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise WeightsError(
+            f"a model must have a config.json, got no file {path}. Name a model's directory."
+        ) from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise WeightsError(f"config.json must be JSON, got {path} ({error}).") from None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise WeightsError(f"config.json must be of format {FORMAT}, got {path}.")
+    return content

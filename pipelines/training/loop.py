@@ -1,0 +1,231 @@
+"""The training loop that both stages share: teacher pretraining and student distillation."""
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from nitrogen.model.ema import EMA, ema_decay
+from nitrogen.pipelines.data.loader import ShardDataset, batch_indices
+from nitrogen.pipelines.training.state import TrainState, load_state, save_state
+from nitrogen.platform.errors import TrainingError
+from nitrogen.platform.training import TrainSession
+
+LOG_EVERY = 25  # steps between reports; also how often the clock of checkpoints is read
+
+
+class OptimConfig(BaseModel):
+    """How a stage is optimised; its budget counts images, never seconds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    num_images: int = Field(500_000, ge=1)  # images seen in all, over all workers
+    batch_size: int = Field(64, ge=1)  # of all workers together
+    learning_rate: float = Field(1e-3, gt=0)
+    warmup_images: int = Field(5_000, ge=0)  # linear from 0
+    decay_share: float = Field(0.3, ge=0, le=1)  # of num_images, linear to 0 at the end
+    weight_decay: float = Field(0.0, ge=0)
+    gradient_clip: float = Field(1.0, gt=0)  # norm
+    ema_halflife_images: float = Field(20_000, gt=0)
+    checkpoint_interval_s: float = Field(60, gt=0)
+
+
+class Task(Protocol):
+    """What a stage adds to the loop; an nn.Module whose forward is the loss of one batch."""
+
+    trained: nn.Module
+
+    def __call__(
+        self, x_0: Tensor, labels: Tensor, noise: torch.Generator, progress: float
+    ) -> tuple[Tensor, dict[str, Tensor]]: ...
+
+    def preview(self, average: dict[str, Tensor], path: Path) -> None: ...
+
+
+def train(
+    task: Task,
+    config: OptimConfig,
+    data_uri: str,
+    seed: int,
+    precision: str,
+    session: TrainSession,
+) -> None:
+    """Runs to `num_images`, resuming from the session's newest checkpoint.
+
+    Batches and noise are keyed by (seed, step, rank): a resumed run sees what it would have seen.
+    Raises TrainingError when the loss is no longer finite.
+    """
+    data = ShardDataset(data_uri, "train")
+    optimizer = torch.optim.AdamW(
+        task.trained.parameters(),
+        lr=config.learning_rate,
+        betas=(0.9, 0.99),
+        weight_decay=config.weight_decay,
+    )
+    ema, state = EMA(task.trained), TrainState()
+    newest = session.latest_checkpoint()
+    if newest is not None:
+        state = load_state(newest, task.trained, ema, optimizer)
+    loss_module = wrap(task, session)
+    clock, total = Clock(config.checkpoint_interval_s, state.seconds), num_steps(config)
+    means = RunningMeans()
+    for step in range(state.step, total):
+        set_learning_rate(optimizer, config, step)
+        with autocast(session.device, precision):
+            loss, metrics = loss_module(*batch(data, config, seed, step, session), step / total)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(task.trained.parameters(), config.gradient_clip)
+        optimizer.step()
+        ema.update(
+            task.trained,
+            ema_decay((step + 1) * config.batch_size, config.batch_size, config.ema_halflife_images),
+        )
+        means.add(loss, metrics)
+        if (step + 1) % LOG_EVERY == 0 or step + 1 == total:
+            state = TrainState(step + 1, (step + 1) * config.batch_size, clock.seconds())
+            values = means.take(step) | state_metrics(state, total, clock, config)
+            due = step + 1 == total or agree(clock.due() or session.should_stop(), session)
+            report(session, values, due, task, state, ema, optimizer)
+            clock.restart_if(due)
+            if due and step + 1 < total and agree(session.should_stop(), session):
+                return
+
+
+def batch(
+    data: ShardDataset, config: OptimConfig, seed: int, step: int, session: TrainSession
+) -> tuple[Tensor, Tensor, torch.Generator]:
+    """x_0 in [-1, 1] [b, h, w, c], labels [b], and the noise generator of this step and rank."""
+    indices = batch_indices(seed, step, config.batch_size, len(data))
+    mine = torch.as_tensor(indices[session.rank :: session.world_size])
+    x_0 = torch.as_tensor(data.images)[mine].to(session.device).float() / 127.5 - 1
+    labels = torch.as_tensor(data.labels)[mine].to(session.device)
+    noise = torch.Generator().manual_seed(hash((seed, step, session.rank)) % 2**63)
+    return x_0, labels, noise
+
+
+def wrap(task: Task, session: TrainSession) -> nn.Module:
+    """The task itself, or under DDP when there are several workers."""
+    assert isinstance(task, nn.Module)
+    task.to(session.device)
+    if session.world_size == 1:
+        return task
+    return DistributedDataParallel(task, broadcast_buffers=False)
+
+
+def autocast(device: str, precision: str) -> torch.autocast:
+    """precision: fp32 or bf16."""
+    return torch.autocast(
+        device.split(":")[0], dtype=torch.bfloat16, enabled=precision == "bf16"
+    )
+
+
+def agree(flag: bool, session: TrainSession) -> bool:
+    """Rank 0's decision, for every rank: clocks differ, and reports are barriers."""
+    if session.world_size == 1:
+        return flag
+    decision = torch.tensor([int(flag)], device=session.device)
+    torch.distributed.broadcast(decision, src=0)
+    return bool(decision.item())
+
+
+def report(
+    session: TrainSession,
+    metrics: dict[str, float],
+    with_checkpoint: bool,
+    task: Task,
+    state: TrainState,
+    ema: EMA,
+    optimizer: torch.optim.Optimizer,
+) -> None:
+    if not with_checkpoint or session.rank != 0:
+        session.report(metrics, None)
+        return
+    with tempfile.TemporaryDirectory(prefix="nitrogen-") as directory:
+        task.preview(ema.average, Path(directory) / "samples.png")
+        save_state(Path(directory), state, task.trained, ema, optimizer)
+        session.report(metrics, Path(directory))
+
+
+def num_steps(config: OptimConfig) -> int:
+    return -(-config.num_images // config.batch_size)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, config: OptimConfig, step: int) -> None:
+    """Linear warm-up, constant, linear to 0 over the last `decay_share` of the images."""
+    done = (step + 1) * config.batch_size
+    warm = min(1.0, done / max(config.warmup_images, 1))
+    left = (config.num_images - step * config.batch_size) / config.num_images
+    decay = min(1.0, left / config.decay_share) if config.decay_share else 1.0
+    for group in optimizer.param_groups:
+        group["lr"] = config.learning_rate * warm * decay
+
+
+def state_metrics(
+    state: TrainState, total: int, clock: "Clock", config: OptimConfig
+) -> dict[str, float]:
+    rate = clock.rate(state.num_images)
+    return {
+        "step": state.step,
+        "total_steps": total,
+        "images": state.num_images,
+        "images_per_s": rate,
+        "seconds_left": (config.num_images - state.num_images) / max(rate, 1e-9),
+    }
+
+
+class RunningMeans:
+    """Means of the loss and of what the task reports, since they were last taken."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, list[Tensor]] = {}
+
+    def add(self, loss: Tensor, metrics: dict[str, Tensor]) -> None:
+        for name, value in {"loss": loss, **metrics}.items():
+            self._values.setdefault(name, []).append(value.detach())
+
+    def take(self, step: int) -> dict[str, float]:
+        """Raises TrainingError if the loss is not finite."""
+        means = {name: float(torch.stack(v).float().mean()) for name, v in self._values.items()}
+        self._values.clear()
+        if not torch.isfinite(torch.tensor(means["loss"])):
+            raise TrainingError(
+                f"loss must be finite, got {means['loss']} at step {step}. Lower "
+                "learning_rate or use precision fp32, then run again: the last checkpoint is kept."
+            )
+        return means
+
+
+class Clock:
+    """Seconds of training over all its runs, and when the next checkpoint is due."""
+
+    def __init__(self, interval_s: float, seconds_before: float):
+        self._start, self._before = time.monotonic(), seconds_before
+        self._interval, self._last = interval_s, time.monotonic()
+        self._window: tuple[float, int] | None = None
+
+    def seconds(self) -> float:
+        return self._before + time.monotonic() - self._start
+
+    def due(self) -> bool:
+        # 0.8: the look at the clock comes every LOG_EVERY steps, and no interval may be exceeded.
+        return time.monotonic() - self._last >= 0.8 * self._interval
+
+    def restart_if(self, done: bool) -> None:
+        if done:
+            self._last = time.monotonic()
+
+    def rate(self, num_images: int) -> float:
+        """Images per second since the last call."""
+        now, before = time.monotonic(), self._window
+        self._window = (now, num_images)
+        if before is None:
+            return num_images / max(self.seconds(), 1e-9)
+        return (num_images - before[1]) / max(now - before[0], 1e-9)
+
+

@@ -1,0 +1,69 @@
+"""A training checkpoint: parameters, EMA and AdamW moments, bit for bit, without a pickle."""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from nitrogen.model.ema import EMA
+from nitrogen.model.weights import load_into, load_tensors, prefixed, save_tensors
+
+TENSORS, FACTS = "state.safetensors", "state.json"
+
+
+@dataclass(frozen=True)
+class TrainState:
+    """step: optimiser steps done; num_images: images seen by all workers; seconds: of training."""
+
+    step: int = 0
+    num_images: int = 0
+    seconds: float = 0.0
+
+
+def save_state(
+    directory: Path, state: TrainState, module: nn.Module, ema: EMA, optimizer: torch.optim.Optimizer
+) -> None:
+    """Writes the checkpoint into an existing directory; the session makes it appear atomically."""
+    tensors = prefixed("model.", module.state_dict()) | prefixed("ema.", ema.average)
+    tensors |= prefixed("adam.", optimizer_tensors(optimizer))
+    save_tensors(directory / TENSORS, tensors)
+    with open(directory / FACTS, "w") as file:
+        json.dump(asdict(state), file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@torch.no_grad()
+def load_state(
+    directory: Path, module: nn.Module, ema: EMA, optimizer: torch.optim.Optimizer
+) -> TrainState:
+    """Restores everything in place. Raises WeightsError for a checkpoint of another network."""
+    tensors = load_tensors(directory / TENSORS)
+    load_into(module, tensors, "model.")
+    ema.load({name: tensors["ema." + name] for name in ema.average})
+    restore_optimizer(optimizer, tensors)
+    return TrainState(**json.loads((directory / FACTS).read_text()))
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Adam's moments and step counts, named by the parameter's position."""
+    named = {}
+    for index, parameter in enumerate(parameters_of(optimizer)):
+        for name, value in optimizer.state.get(parameter, {}).items():
+            named[f"{index}.{name}"] = value
+    return named
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    for index, parameter in enumerate(parameters_of(optimizer)):
+        prefix = f"adam.{index}."
+        state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        if state:
+            optimizer.state[parameter] = state
+
+
+def parameters_of(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
+    return [p for group in optimizer.param_groups for p in group["params"]]

@@ -1,0 +1,217 @@
+"""Stage 2: the student learns every width from the frozen teacher, and the predictor its gains.
+
+One batch is a short roll-out of the student itself: two steps under random plans leave a stale
+cache, then the same (x_t, sigma) is answered by the teacher, by the student at full width, at the
+narrowest and at one more width (the sandwich rule), and under a random plan over that cache.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from nitrogen.model.cache import Cache, empty_cache
+from nitrogen.model.config import NUM_WIDTHS, ArchConfig
+from nitrogen.model.cost import CostModel
+from nitrogen.model.denoiser import Denoiser
+from nitrogen.model.losses import edm_weight, gating_cost, log_mean_nll, weighted_error
+from nitrogen.model.observation import Past, new_past, region_features
+from nitrogen.model.predictor import Predictor, gains
+from nitrogen.model.regions import HELD, Plan, pool_to_regions, spread_to_pixels
+from nitrogen.model.schedules import karras_sigmas
+from nitrogen.model.solvers import slide
+from nitrogen.model.weights import load_into, load_tensors
+from nitrogen.pipelines.training.loop import OptimConfig, train
+from nitrogen.pipelines.training.preview import save_preview
+from nitrogen.platform.training import TrainSession
+
+
+class StudentConfig(BaseModel):
+    """Weights of the terms of distillation."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    gating_penalty: float = Field(0.0, ge=0)  # price of a full region's compute
+    gating_temperature: float = Field(1.0, gt=0)  # of softmax(gain / tau), gains of unit mean
+    predictor_weight: float = Field(0.1, gt=0)
+    narrow_weight: float = Field(1.0, ge=0)  # of the narrow widths, against the full one's 1
+    stale_weight: float = Field(1.0, ge=0)  # of the random plan over a stale cache
+    held_share: float = Field(0.3, ge=0, lt=1)  # of the regions in random plans
+    label_dropout: float = Field(0.1, ge=0, le=1)
+    num_steps: tuple[int, ...] = (8, 10, 12, 16)  # sigma grids of the roll-outs
+
+
+class Student(nn.Module):
+    """The student's denoiser and its predictor: what is trained, averaged and shipped."""
+
+    def __init__(self, arch: ArchConfig):
+        super().__init__()
+        self.denoiser = Denoiser(arch)
+        self.predictor = Predictor(arch)
+
+
+@dataclass(frozen=True)
+class RollOut:
+    """Where the student stands after its first steps, all [b, ...], without gradients."""
+
+    x_t: Tensor
+    denoised: Tensor  # last D
+    sigma: Tensor
+    sigma_next: Tensor
+    past: Past
+    cache: Cache
+
+
+class StudentTask(nn.Module):
+    """The distillation loss of one batch."""
+
+    def __init__(self, arch: ArchConfig, config: StudentConfig, teacher: Denoiser):
+        super().__init__()
+        self.trained = Student(arch)
+        self.trained.denoiser.load_state_dict(teacher.state_dict())
+        self.teacher = teacher.requires_grad_(False)
+        self.arch, self.config = arch, config
+        self.cost = CostModel(arch, arch.image_size, arch.image_size)
+
+    def forward(
+        self, x_0: Tensor, labels: Tensor, generator: torch.Generator, progress: float
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """x_0: [b, h, w, c] in [-1, 1]. Returns the loss and its parts."""
+        dropped = torch.rand(labels.shape, generator=generator) < self.config.label_dropout
+        labels = torch.where(dropped.to(labels.device), self.arch.num_classes, labels)
+        state = self.roll_out(x_0, labels, generator)
+        with torch.no_grad():
+            target, _ = self.teacher(state.x_t, state.sigma, labels)
+        weight = edm_weight(state.sigma, self.arch.sigma_data)
+        answers = self.sandwich(state, labels, generator)
+        losses = {q: weighted_error(d, target, weight) for q, d in answers.items()}
+        full = losses.pop(NUM_WIDTHS)
+        narrow = torch.stack(list(losses.values())).mean()
+        stale = self.stale(state, labels, target, weight, generator)
+        nll, penalty = self.predict(state, labels, answers, target, generator)
+        terms = self.config
+        loss = full + terms.narrow_weight * narrow + terms.stale_weight * stale
+        loss = loss + terms.predictor_weight * nll
+        # Annealed from 0: a young predictor would be pushed before it knows anything.
+        loss = loss + terms.gating_penalty * min(1.0, 2 * progress) * penalty
+        parts = {"full": full, "narrow": narrow, "stale": stale, "nll": nll, "compute": penalty}
+        return loss, parts
+
+    @torch.no_grad()
+    def roll_out(self, x_0: Tensor, labels: Tensor, generator: torch.Generator) -> RollOut:
+        """Two student steps from x_0 + sigma eps, under random plans."""
+        net, num, side = self.trained.denoiser, x_0.shape[0], self.arch.image_size
+        sigmas = self.draw_sigmas(num, generator).to(x_0.device)
+        eps = torch.randn(x_0.shape, generator=generator).to(x_0.device)
+        x_t = x_0 + sigmas[:, 0, None, None, None] * eps
+        denoised, past = torch.zeros_like(x_t), new_past(num, self.cost.grid)
+        cache = empty_cache(self.arch, num, side, side)
+        for step in range(2):
+            plan = self.random_plan(num, generator, held_share=self.config.held_share * step)
+            fresh, cache = net(x_t, sigmas[:, step], labels, plan=plan, cache=cache)
+            active = plan.widths > HELD
+            change = pool_to_regions((fresh - denoised).square(), self.cost.grid).mean(-1)
+            past = Past(
+                torch.where(active, change, past.change),
+                torch.where(active, 0.0, past.age + 1),
+                torch.where(active, plan.widths, past.quarters),
+                past.log_residual,
+            )
+            denoised = torch.where(spread_to_pixels(active, side, side), fresh, denoised)
+            x_t = slide(x_t, denoised, sigmas[:, step], sigmas[:, step + 1])
+        return RollOut(x_t, denoised, sigmas[:, 2], sigmas[:, 3], past, cache)
+
+    def draw_sigmas(self, num: int, generator: torch.Generator) -> Tensor:
+        """[num, 4] neighbours on sampling grids of random length; the last may be 0."""
+        grids = [karras_sigmas(n).float() for n in self.config.num_steps]
+        which = torch.randint(len(grids), (num,), generator=generator).tolist()
+        where = torch.rand(num, generator=generator).tolist()
+        picked = []
+        for index, share in zip(which, where, strict=True):
+            grid = grids[index]
+            start = int(share * (len(grid) - 3))
+            picked.append(grid[start : start + 4])
+        return torch.stack(picked)
+
+    def random_plan(self, num: int, generator: torch.Generator, held_share: float) -> Plan:
+        """Narrow more often than full, as the policies will have it."""
+        shape = (num, *self.cost.grid)
+        drawn = torch.rand(shape, generator=generator)
+        quarters = 1 + (drawn > 0.5).long() + (drawn > 0.75).long() + (drawn > 0.85).long()
+        held = torch.rand(shape, generator=generator) < held_share
+        return Plan(torch.where(held, HELD, quarters))
+
+    def sandwich(
+        self, state: RollOut, labels: Tensor, generator: torch.Generator
+    ) -> dict[int, Tensor]:
+        """D at full width, at the narrowest, and at one between (Yu and Huang 2019)."""
+        between = int(torch.randint(2, NUM_WIDTHS, (1,), generator=generator))
+        answers = {}
+        for quarters in (NUM_WIDTHS, 1, between):
+            answers[quarters], _ = self.trained.denoiser(
+                state.x_t, state.sigma, labels, quarters=quarters
+            )
+        return answers
+
+    def stale(
+        self,
+        state: RollOut,
+        labels: Tensor,
+        target: Tensor,
+        weight: Tensor,
+        generator: torch.Generator,
+    ) -> Tensor:
+        """The error of computed regions among held ones, over the roll-out's cache."""
+        plan = self.random_plan(len(labels), generator, self.config.held_share)
+        denoised, _ = self.trained.denoiser(
+            state.x_t, state.sigma, labels, plan=plan, cache=state.cache
+        )
+        side = self.arch.image_size
+        active = spread_to_pixels(plan.widths > HELD, side, side)
+        return weighted_error(torch.where(active, denoised, target), target, weight)
+
+    def predict(
+        self,
+        state: RollOut,
+        labels: Tensor,
+        answers: dict[int, Tensor],
+        target: Tensor,
+        generator: torch.Generator,
+    ) -> tuple[Tensor, Tensor]:
+        """Negative log-likelihood of the errors, and the compute that the gains would buy."""
+        budget = torch.rand(len(labels), generator=generator).to(target.device)
+        features = region_features(
+            state.x_t, state.denoised, state.sigma, state.sigma_next, state.past, budget,
+            self.arch.sigma_data,
+        )  # fmt: skip
+        log_errors = self.trained.predictor(features, labels)
+        nll = torch.zeros((), device=target.device)
+        for option, answer in {HELD: state.denoised, **answers}.items():
+            error = pool_to_regions((answer.detach() - target).square(), self.cost.grid).mean(-1)
+            nll = nll + log_mean_nll(log_errors[..., option], error).mean()
+        gain = gains(log_errors, state.sigma, state.sigma_next).float()
+        scale = gain.detach().abs().mean(dim=(1, 2, 3), keepdim=True) + 1e-12
+        share = (self.cost.region_flops / self.cost.region_flops[-1]).to(gain)
+        compute, _ = gating_cost(gain / scale, share, self.config.gating_temperature)
+        return nll / (1 + len(answers)), compute.mean()
+
+    def preview(self, average: dict[str, Tensor], path: Path) -> None:
+        """Draws samples of the averaged student at full width into a PNG."""
+        student = Student(self.arch)
+        student.load_state_dict(average)
+        save_preview(student.denoiser, path)
+
+
+def train_student(config: dict[str, Any], session: TrainSession) -> None:
+    """TrainFn. config: arch, student, optim, data_uri, seed, precision, teacher (weights file)."""
+    torch.manual_seed(config["seed"])
+    arch = ArchConfig(**config["arch"])
+    teacher = Denoiser(arch)
+    with torch.no_grad():
+        load_into(teacher, load_tensors(Path(config["teacher"])), "denoiser.")
+    task = StudentTask(arch, StudentConfig(**config["student"]), teacher)
+    optim = OptimConfig(**config["optim"])
+    train(task, optim, config["data_uri"], config["seed"], config["precision"], session)

@@ -1,0 +1,72 @@
+"""Stage 1: the full-width teacher, denoising score matching (EDM, eq. 2)."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from nitrogen.model.config import ArchConfig
+from nitrogen.model.denoiser import Denoiser
+from nitrogen.model.losses import edm_weight, sample_sigma, weighted_error
+from nitrogen.pipelines.training.loop import OptimConfig, train
+from nitrogen.pipelines.training.preview import save_preview
+from nitrogen.platform.training import TrainSession
+
+
+class NoiseConfig(BaseModel):
+    """Noise levels and label dropout of training."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    p_mean: float = -1.0  # of ln sigma; EDM's -1.2 is for photographs
+    p_std: float = Field(1.4, gt=0)
+    label_dropout: float = Field(0.1, ge=0, le=1)  # share of images trained without a label
+
+
+class TeacherTask(nn.Module):
+    """The weighted denoising error of one batch."""
+
+    def __init__(self, arch: ArchConfig, noise: NoiseConfig):
+        super().__init__()
+        self.trained = Denoiser(arch)
+        self.arch, self.noise = arch, noise
+
+    def forward(
+        self, x_0: Tensor, labels: Tensor, generator: torch.Generator, progress: float
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """x_0: [b, h, w, c] in [-1, 1], labels: [b]. Returns the loss and nothing else to log."""
+        x_t, sigma, labels = noised(x_0, labels, self.noise, self.arch, generator)
+        denoised, _ = self.trained(x_t, sigma, labels)
+        return weighted_error(denoised, x_0, edm_weight(sigma, self.arch.sigma_data)), {}
+
+    def preview(self, average: dict[str, Tensor], path: Path) -> None:
+        """Draws samples of the averaged weights into a PNG."""
+        net = Denoiser(self.arch)
+        net.load_state_dict(average)
+        save_preview(net, path)
+
+
+def noised(
+    x_0: Tensor,
+    labels: Tensor,
+    noise: NoiseConfig,
+    arch: ArchConfig,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """x_t, sigma [b] and labels [b], some of them dropped. Drawn on the CPU, on every device."""
+    num = x_0.shape[0]
+    sigma = sample_sigma(num, noise.p_mean, noise.p_std, generator).to(x_0.device)
+    eps = torch.randn(x_0.shape, generator=generator).to(x_0.device)
+    dropped = (torch.rand(num, generator=generator) < noise.label_dropout).to(x_0.device)
+    labels = torch.where(dropped, arch.num_classes, labels)
+    return x_0 + sigma[:, None, None, None] * eps, sigma, labels
+
+
+def train_teacher(config: dict[str, Any], session: TrainSession) -> None:
+    """TrainFn. config: arch, noise, optim (dicts of their configs), data_uri, seed, precision."""
+    torch.manual_seed(config["seed"])  # same initial weights on every rank
+    task = TeacherTask(ArchConfig(**config["arch"]), NoiseConfig(**config["noise"]))
+    optim = OptimConfig(**config["optim"])
+    train(task, optim, config["data_uri"], config["seed"], config["precision"], session)
