@@ -15,6 +15,7 @@ from nitrogen.platform.serving.measures import RequestMeasures
 from nitrogen.platform.serving.problems import (
     Problem,
     ProblemError,
+    internal,
     invalid,
     not_ready,
     problem_response,
@@ -88,6 +89,10 @@ def build_api(backend: Backend, policy: EdgePolicy) -> Any:
     @api.exception_handler(ProblemError)
     async def on_problem(request: Request, error: ProblemError) -> Response:
         return answer(request, error.problem)
+
+    @api.exception_handler(Exception)
+    async def on_failure(request: Request, error: Exception) -> Response:
+        return answer(request, internal())
 
     @api.exception_handler(HTTPException)
     async def on_http(request: Request, error: HTTPException) -> Response:

@@ -57,10 +57,11 @@ class Edge:
         request_id = _request_id(headers)
         scope.setdefault("state", {})["request_id"] = request_id
 
-        started = False
+        started = finished = False
 
         async def send_with_headers(message: MutableMapping[str, Any]) -> None:
-            nonlocal started
+            nonlocal started, finished
+            finished = message["type"] == "http.response.body" and not message.get("more_body")
             if message["type"] == "http.response.start":
                 started = True
                 extra = dict(_SAFE_HEADERS)
@@ -89,6 +90,8 @@ class Edge:
             except Exception:
                 # The process boundary: details belong in the log, never in the answer.
                 logger.exception("request %s failed", request_id)
+                if finished:
+                    return
                 if started:
                     raise
                 problem = internal()
