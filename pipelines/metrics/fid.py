@@ -12,6 +12,7 @@ original TensorFlow resize), then (x - 128) / 128. Values compare within this pr
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +71,9 @@ def inception_weights() -> Path:
 def _export_inception(weights: Path, path: Path) -> None:
     import torch
 
-    inception = torch.jit.load(weights, map_location="cpu").eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # The file is TorchScript, and deprecation will not mend it.
+        inception = torch.jit.load(weights, map_location="cpu").eval()
 
     class Normalised(torch.nn.Module):
         def __init__(self) -> None:
@@ -80,4 +83,7 @@ def _export_inception(weights: Path, path: Path) -> None:
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return self.inception((images - 128.0) / 128.0)
 
-    export_onnx(torch.jit.script(Normalised().eval()), INCEPTION_INPUT_PX, path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        network = torch.jit.script(Normalised().eval())
+    export_onnx(network, INCEPTION_INPUT_PX, path)
