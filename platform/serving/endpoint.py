@@ -1,6 +1,7 @@
 """A running endpoint: start it, attach to it, move it to another version, stop it."""
 
 import contextlib
+import logging
 import os
 import socket
 import time
@@ -147,7 +148,6 @@ def start(
     is not a loopback address and no key is set, ServingError if the model does not load.
     """
     import ray
-    from ray import serve
 
     keys = load_api_keys(environment)
     check_bind(host, keys)
@@ -157,6 +157,27 @@ def start(
         raise ServingError(
             "RAY_SERVE_ENABLE_HA_PROXY must be off: HAProxy listens on every interface. Unset it."
         )
+    port = _start_proxy(host, port, settings.request_timeout_s)
+    edge = {"key_hashes": list(keys.hashes), "loopback_only": is_loopback(host)}
+    endpoint = Endpoint(settings, edge, host, port)
+    endpoint._apply(model, fallback=None)
+    return endpoint
+
+
+def _start_proxy(host: str, port: int, request_timeout_s: float) -> int:
+    """Start Serve's HTTP proxy, or take the one that runs; returns its port."""
+    from ray import serve
+    from ray.serve.context import _get_global_client
+
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    with contextlib.suppress(serve.exceptions.RayServeException):
+        running = _get_global_client().http_config
+        if port not in (0, running.port) or host != running.host:
+            raise ServingError(
+                f"serve.host and serve.port must be {running.host} and {running.port}, where Serve "
+                f"listens on this cluster already, got {host} and {port}. Use those."
+            )
+        return int(running.port)
     port = port or free_port(host)
     check_port(host, port)
     serve.start(
@@ -166,13 +187,10 @@ def start(
             "host": host,
             "port": port,
             # The ingress has its own deadline; Serve's is the net below it.
-            "request_timeout_s": settings.request_timeout_s + _PROXY_MARGIN_S,
+            "request_timeout_s": request_timeout_s + _PROXY_MARGIN_S,
         },
     )
-    edge = {"key_hashes": list(keys.hashes), "loopback_only": is_loopback(host)}
-    endpoint = Endpoint(settings, edge, host, port)
-    endpoint._apply(model, fallback=None)
-    return endpoint
+    return port
 
 
 def attach(app_name: str = "nitrogen") -> Endpoint | None:

@@ -8,6 +8,7 @@ golden pictures is reported and the old one stays.
 import asyncio
 import importlib
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -129,6 +130,7 @@ class Replica:
             "info": loaded.info,
             "loaded_at": loaded.loaded_at,
             "rejected": self._rejected,
+            "pid": os.getpid(),
         }
 
     def check_health(self) -> None:
