@@ -101,7 +101,7 @@ class PlainProgress:
 
     def __init__(
         self,
-        stream: TextIO | None = None,
+        stream: TextIO | _Clocked | None = None,
         *,
         every_s: float = _PLAIN_EVERY_S,
         clock: Callable[[], float] = time.monotonic,
@@ -143,7 +143,8 @@ class PlainProgress:
         self._stream.flush()
 
     def _line(self, text: str) -> None:
-        print(text, file=self._stream, flush=True)
+        self._stream.write(f"{text}\n")
+        self._stream.flush()
 
 
 class LiveProgress:
@@ -207,18 +208,36 @@ class LiveProgress:
         self._bar = self._state = None
 
 
-class RecordedProgress:
-    """Passes everything on and keeps the latest numbers in a file, for `nitrogen status`."""
+class _Clocked:
+    """A text stream that puts the time before each line."""
 
-    def __init__(self, inner: RunProgress, path: Path) -> None:
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        stamp = time.strftime("%Y-%m-%d %H:%M:%S ") if text.strip() else ""
+        return self._stream.write(stamp + text)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+
+class RecordedProgress:
+    """Passes everything on, keeps the latest numbers in a file (`nitrogen status`) and plain lines
+    in a log (`nitrogen logs`)."""
+
+    def __init__(self, inner: RunProgress, path: Path, log_path: Path) -> None:
         self._inner = inner
         self._path = path
+        self._log_file = log_path.open("a", encoding="utf-8")
+        self._log = PlainProgress(_Clocked(self._log_file))
         self._state: _StepState | None = None
         self._written = 0.0
 
     def begin_step(self, name: str, index: int, count: int) -> None:
         self._state = _StepState(name, index, count, time.monotonic)
         self._inner.begin_step(name, index, count)
+        self._log.begin_step(name, index, count)
         self._write(now=True)
 
     def update(
@@ -229,19 +248,23 @@ class RecordedProgress:
         metrics: Mapping[str, float] | None = None,
     ) -> None:
         self._inner.update(step=step, total=total, metrics=metrics)
+        self._log.update(step=step, total=total, metrics=metrics)
         if self._state is not None:
             self._state.update(step, total, metrics)
             self._write()
 
     def message(self, text: str) -> None:
         self._inner.message(text)
+        self._log.message(text)
 
     def end_step(self, name: str, state: str, seconds: float) -> None:
         self._inner.end_step(name, state, seconds)
+        self._log.end_step(name, state, seconds)
         self._state = None
 
     def close(self) -> None:
         self._inner.close()
+        self._log_file.close()
         self._path.unlink(missing_ok=True)
 
     def _write(self, *, now: bool = False) -> None:

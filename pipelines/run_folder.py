@@ -7,6 +7,7 @@ DIR/steps/<step>-<key12>/        what the step wrote, and
     result.json                  what it returned; paths inside DIR as ${RUN}/...
     _SUCCESS.json                written last: artefacts with sha256 and size, seconds, lineage
 DIR/journal.jsonl                events, for `nitrogen status`
+DIR/run.log                      what the run said, for `nitrogen logs`
 DIR/summary.json                 the outcome of the last run
 """
 
@@ -72,6 +73,7 @@ class RunFolder:
         self.lock_path = self.root / ".lock"
         self.journal_path = self.root / "journal.jsonl"
         self.summary_path = self.root / "summary.json"
+        self.log_path = self.root / "run.log"
         self.progress_path = self.root / "progress.json"
 
     def create(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from nitrogen.pipelines.run_folder import RunFolder, StepRecord
 from nitrogen.pipelines.run_lock import run_lock
 from nitrogen.pipelines.services import RunServices, Services
 from nitrogen.pipelines.step_table import STEPS, StepSpec, step_module
-from nitrogen.pipelines.summary import StepOutcome, write_summary
+from nitrogen.pipelines.summary import StepOutcome, commit, write_summary
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,9 @@ def run_recipe(
 
 
 def tracking_uri(recipe: Recipe, folder: Path) -> str:
-    """The recipe's MLflow URI, or SQLite in the run folder."""
-    return recipe.tracking.uri or f"sqlite:///{Path(folder).absolute()}/mlflow.db"
+    """The recipe's MLflow URI, or MLFLOW_TRACKING_URI, or SQLite in the run folder."""
+    named = recipe.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI")
+    return named or f"sqlite:///{Path(folder).absolute()}/mlflow.db"
 
 
 class _Run:
@@ -75,7 +77,7 @@ class _Run:
     ) -> None:
         self.recipe, self.folder, self.steps = recipe, folder, steps
         self.selection, self.adoption = selection, adoption
-        self.progress = RecordedProgress(progress, folder.progress_path)
+        self.progress = RecordedProgress(progress, folder.progress_path, folder.log_path)
         self.journal = Journal(folder.journal_path)
         self.services = RunServices(
             openers=services,
@@ -187,13 +189,16 @@ class _Run:
     def _child_run(self, spec: StepSpec, key: str, attempt: str) -> str | None:
         """The step's MLflow run: made before the work starts, found again when it resumes."""
         identity = self.folder.identity()[:8]
+        tags = {"nitrogen.recipe": self.recipe.name, "nitrogen.commit": commit() or "unknown"}
         if self.parent_run is None:
             name = f"{self.recipe.name}-{self.recipe.digest()[:8]}-{identity}"
-            self.parent_run = self.services.start_run(name, self.recipe.name, None)
+            self.parent_run = self.services.start_run(name, self.recipe.name, None, tags)
+            self.services.log_params(self.parent_run, self.recipe.canonical())
         run_key = f"{spec.name}-{key[:12]}-{attempt}-{identity}"
-        run_id = self.services.start_run(run_key, spec.name, self.parent_run)
+        tags = {**tags, "nitrogen.step": spec.name, "nitrogen.step_key": key}
+        run_id = self.services.start_run(run_key, spec.name, self.parent_run, tags)
         config = self.recipe.section(spec.name).model_dump(mode="json")
-        self.services.log_params(run_id, {**config, "seed": self.recipe.seed, "key": key})
+        self.services.log_params(run_id, {**config, "seed": self.recipe.seed})
         return run_id
 
     def _context(

@@ -11,11 +11,13 @@ from nitrogen.pipelines.executor import ExecutorConfig
 from nitrogen.platform.errors import NitrogenError, TrackingError
 
 
-def open_tracker(uri: str, experiment: str) -> Any:
-    """A Tracker on `uri`; imports MLflow."""
+def open_tracker(uri: str, experiment: str, home: Path) -> Any:
+    """A Tracker on `uri`, its database made; `home` holds what a lost server has not got yet."""
     from nitrogen.platform.tracking import Tracker
 
-    return Tracker(uri, experiment)
+    tracker = Tracker(uri, experiment, home=home)
+    tracker.init_database()
+    return tracker
 
 
 def open_cluster(settings: ExecutorConfig, folder: Path) -> Callable[[], None]:
@@ -34,7 +36,7 @@ def open_cluster(settings: ExecutorConfig, folder: Path) -> Callable[[], None]:
 class Services:
     """The openers, so that tests can hand in others."""
 
-    tracker: Callable[[str, str], Any] = open_tracker
+    tracker: Callable[[str, str, Path], Any] = open_tracker
     cluster: Callable[[ExecutorConfig, Path], Callable[[], None]] = open_cluster
 
 
@@ -59,14 +61,16 @@ class RunServices:
         return self._tracker
 
     def _open_tracker(self) -> None:
-        self._tracker = self.openers.tracker(self.tracking_uri, self.experiment)
+        self._tracker = self.openers.tracker(self.tracking_uri, self.experiment, self.folder)
 
-    def start_run(self, key: str, name: str, parent: str | None) -> str | None:
+    def start_run(
+        self, key: str, name: str, parent: str | None, tags: Mapping[str, str]
+    ) -> str | None:
         """The id of the MLflow run of this key, made now or found again."""
         tracker = self.tracker()
         if tracker is None:
             return None
-        return self._guard(lambda: tracker.start_run(key, name, parent=parent))
+        return self._guard(lambda: tracker.start_run(key, name, parent=parent, tags=tags))
 
     def log_params(self, run_id: str | None, params: Mapping[str, Any]) -> None:
         if self._tracker is not None and run_id is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import shlex
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -10,10 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from nitrogen.pipelines.atomic_json import read_json, write_json
+from nitrogen.pipelines.masking import mask_secrets
 from nitrogen.pipelines.recipe import Recipe
 from nitrogen.platform.errors import ConfigError
 
 QUALITY = ("fd_lite0", "n", "ms_p50", "gflops")
+_REQUEST = (
+    "curl -s http://127.0.0.1:8000/v1/images/generations -H 'content-type: application/json' "
+    """-d '{"seed": 1, "response_format": "png"}' -o image.png"""
+)
 _PICTURES = (".png", ".webp", ".jpg")
 
 
@@ -71,7 +78,7 @@ def write_summary(
         "images": sorted(set(_pictures(results))),
         "report": _text(results.get("report", {}).get("report")),
         "request": results.get("serve", {}).get("request"),
-        "tracking_uri": tracking_uri,
+        "tracking_uri": mask_secrets(tracking_uri),
     }
     write_json(path, summary)
 
@@ -85,6 +92,29 @@ def read_summary(run: Path) -> dict[str, Any]:
             "Give the --out of `nitrogen run`."
         )
     return summary
+
+
+def closing_lines(summary: Mapping[str, Any], folder: Path) -> Iterator[str]:
+    """What a person wants to know after a run: where things lie and what to type next."""
+    for who in ("teacher", "student"):
+        row = summary.get(who)
+        if row:
+            yield f"{who:<9} " + "  ".join(
+                f"{name} {value:.4g}" for name, value in row.items() if value is not None
+            )
+    champion = summary.get("champion")
+    if champion:
+        yield f"champion  {champion['name']} version {champion['version']}"
+    if summary.get("report"):
+        yield f"report    {summary['report']}"
+    images = summary.get("images") or []
+    if images:
+        yield f"pictures  {len(images)}, for example {images[0]}"
+    if champion:
+        yield f"serve     nitrogen serve --run {shlex.quote(str(folder))}"
+        yield f"request   {summary.get('request') or _REQUEST}"
+    uri = shlex.quote(str(summary.get("tracking_uri")))
+    yield f"MLflow    mlflow ui --backend-store-uri {uri}"
 
 
 def _quality(part: Any) -> dict[str, Any] | None:
@@ -117,6 +147,7 @@ def _text(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
+@functools.cache
 def commit() -> str | None:
     """Git commit of the source, "-dirty" with local changes; None for an installed wheel."""
     root = Path(__file__).resolve().parent.parent

@@ -110,7 +110,9 @@ class FakeTracker:
         self.params: dict[str, dict] = {}
         self.finished: list[tuple[str, str]] = []
 
-    def start_run(self, key: str, name: str, parent: str | None = None) -> str:
+    def start_run(
+        self, key: str, name: str, parent: str | None = None, tags: dict | None = None
+    ) -> str:
         return self.runs.setdefault(key, f"run-{len(self.runs)}-{name}")
 
     def log_params(self, run_id: str, params: dict) -> None:
@@ -154,7 +156,7 @@ def pipeline(
         )
     }
     services = Services(
-        tracker=lambda uri, experiment: tracker, cluster=lambda settings, root: lambda: None
+        tracker=lambda uri, experiment, home: tracker, cluster=lambda settings, root: lambda: None
     )
     yield FakePipeline(package, folder, steps, services)
     for name in [name for name in sys.modules if name.partition(".")[0] == package]:

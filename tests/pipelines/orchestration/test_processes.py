@@ -25,7 +25,7 @@ from nitrogen.pipelines.step_table import StepSpec
 from nitrogen.pipelines.progress import PlainProgress
 import slow_step
 steps = {"train": StepSpec("train", "slow_step", "TrainConfig")}
-services = Services(tracker=lambda uri, name: None)
+services = Services(tracker=lambda uri, name, home: None)
 recipe = load_recipe("recipe.yaml", sys.argv[1:], steps).recipe
 try:
     result = run_recipe(

@@ -1,0 +1,152 @@
+"""`submit`, and `status`, `logs`, `stop` for runs on this machine and jobs on a cluster."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nitrogen.pipelines.commands.output import JsonOption, say, say_json, say_table
+from nitrogen.pipelines.commands.running import RecipeArgument, SetOption
+
+TargetArgument = Annotated[
+    str | None,
+    typer.Argument(help="Run folder, or with --address the job's name. Default: newest in runs/."),
+]
+AddressOption = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        envvar="NITROGEN_ADDRESS",
+        help="Dashboard of the cluster, for example http://head:8265.",
+    ),
+]
+
+
+def register(app: typer.Typer) -> None:
+    app.command("submit", epilog="Example: nitrogen submit demo --address http://head:8265")(submit)
+    app.command("status", epilog="Example: nitrogen status runs/demo --json")(status)
+    app.command("logs", epilog="Example: nitrogen logs runs/demo -f")(logs)
+    app.command("stop", epilog="Example: nitrogen stop runs/demo")(stop)
+
+
+def submit(
+    recipe: RecipeArgument,
+    address: Annotated[
+        str, typer.Option("--address", envvar="NITROGEN_ADDRESS", help="Dashboard of the cluster.")
+    ],
+    out: Annotated[
+        str, typer.Option("--out", "-o", help="Run folder on the cluster, on shared storage.")
+    ] = "",
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a recipe as a Ray job on a cluster. Submitting the same recipe again is the same run."""
+    from nitrogen.pipelines.submission import submit_recipe
+
+    submitted = submit_recipe(recipe, address, out or None, overrides or [])
+    if as_json:
+        say_json(submitted)
+        return
+    say(f"{submitted['job']} {submitted['state']}")
+    say(f"follow it with: nitrogen logs {submitted['job']} --address {address} -f")
+
+
+def status(
+    target: TargetArgument = None, address: AddressOption = None, as_json: JsonOption = False
+) -> None:
+    """Show how far a run is."""
+    if _is_job(target, address):
+        from nitrogen.pipelines.submission import job_status
+
+        found = job_status(str(target), str(address))
+        if as_json:
+            say_json(found)
+        else:
+            say("  ".join(f"{key} {value}" for key, value in found.items() if value is not None))
+        return
+    from nitrogen.pipelines.run_control import run_status
+
+    found = run_status(_folder(target))
+    if as_json:
+        say_json(found)
+        return
+    who = f" (process {found['pid']})" if found["pid"] else ""
+    say(f"{found['run']}: {found['state']}{who}")
+    rows = [(name, row["state"], row["seconds"]) for name, row in found["steps"].items()]
+    if rows:
+        say_table(("step", "state", "seconds"), rows)
+    if found["progress"]:
+        _say_progress(found["progress"])
+    if found["error"]:
+        say(f"error: {found['error']}")
+
+
+def _say_progress(progress: dict[str, Any]) -> None:
+    from nitrogen.pipelines.progress import duration, shown_metrics
+
+    parts = [f"{progress['step']}: step {progress['training_step']}/{progress['training_steps']}"]
+    parts += [f"{name} {value:.4g}" for name, value in shown_metrics(progress["metrics"])]
+    if progress["seconds_left"] is not None:
+        parts.append(f"{duration(progress['seconds_left'])} left")
+    say("  ".join(parts))
+
+
+def logs(
+    target: TargetArgument = None,
+    address: AddressOption = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until it ends.")] = False,
+    tail: Annotated[
+        int | None, typer.Option("--tail", "-n", min=0, help="Only the last lines.")
+    ] = None,
+) -> None:
+    """Print the log of a run."""
+    if _is_job(target, address):
+        from nitrogen.pipelines.submission import job_logs
+
+        lines = job_logs(str(target), str(address), follow=follow, tail=tail)
+    else:
+        from nitrogen.pipelines.run_control import follow_log
+
+        lines = follow_log(_folder(target), follow=follow, tail=tail)
+    for line in lines:
+        say(line)
+
+
+def stop(
+    target: TargetArgument = None, address: AddressOption = None, as_json: JsonOption = False
+) -> None:
+    """Stop a run cleanly; running it again goes on where it stopped."""
+    started = time.monotonic()
+    if _is_job(target, address):
+        from nitrogen.pipelines.submission import stop_job
+
+        result = stop_job(str(target), str(address))
+    else:
+        from nitrogen.pipelines.run_control import stop_run
+
+        folder = _folder(target)
+        result = {"run": str(folder), "pid": stop_run(folder), "state": "stopped"}
+    if as_json:
+        say_json({**result, "seconds": round(time.monotonic() - started, 1)})
+    else:
+        say("  ".join(f"{key} {value}" for key, value in result.items()))
+
+
+def _is_job(target: str | None, address: str | None) -> bool:
+    return address is not None and target is not None and not Path(target).is_dir()
+
+
+def _folder(target: str | None) -> Path:
+    from nitrogen.platform.errors import ConfigError
+
+    if target is not None:
+        return Path(target)
+    found = [path.parent for path in Path("runs").glob("*/journal.jsonl")]
+    if not found:
+        raise ConfigError(
+            "RUN must be given when runs/ holds no run folder. Give the --out of `nitrogen run`."
+        )
+    return max(found, key=lambda path: (path / "journal.jsonl").stat().st_mtime)

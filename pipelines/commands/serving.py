@@ -1,0 +1,73 @@
+"""`serve`, `promote` and `rollback`: a registry's champion and the endpoint that follows it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nitrogen.pipelines.commands.output import JsonOption, say, say_json
+
+ChampionRunOption = Annotated[
+    Path | None,
+    typer.Option("--run", help="Run folder; the newest in runs/ that has a champion by default."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    app.command("serve", epilog="Example: nitrogen serve --run runs/demo --port 8000")(serve)
+    app.command("promote", epilog="Example: nitrogen promote --run runs/demo --version 2")(promote)
+    app.command("rollback", epilog="Example: nitrogen rollback --run runs/demo")(rollback)
+
+
+def serve(
+    run: ChampionRunOption = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
+    replicas: Annotated[int, typer.Option(min=1, help="Largest number of replicas.")] = 1,
+) -> None:
+    """Serve the champion of a run in the foreground until Ctrl-C; shipped weights without a run.
+
+    Promoting or rolling back another version moves the running endpoint.
+    """
+    from nitrogen.pipelines.foreground import serve_foreground
+
+    serve_foreground(run, host=host, port=port, max_replicas=replicas, say=say)
+
+
+def promote(
+    run: ChampionRunOption = None,
+    version: Annotated[
+        str | None, typer.Option(help="Version of the model; the newest by default.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a version the champion if it passes the gates of the run's recipe."""
+    from nitrogen.pipelines.champions import promote_version
+
+    _tell(promote_version(run, version), as_json)
+
+
+def rollback(run: ChampionRunOption = None, as_json: JsonOption = False) -> None:
+    """Make the previous champion the champion again; a second rollback undoes the first."""
+    from nitrogen.pipelines.champions import roll_back
+
+    _tell(roll_back(run), as_json)
+
+
+def _tell(done: Any, as_json: bool) -> None:
+    if as_json:
+        say_json(
+            {
+                "name": done.model,
+                "from_version": done.from_version,
+                "to_version": done.to_version,
+                "moved": done.moved,
+                "gates": [result.reason for result in done.results],
+            }
+        )
+        return
+    before = f" (was version {done.from_version})" if done.from_version and done.moved else ""
+    verb = "is now" if done.moved else "was already"
+    say(f"champion of {done.model} {verb} version {done.to_version}{before}")
