@@ -19,17 +19,15 @@ PACKAGE = "nitrogen"
 
 # They carry values to and from a step without changing what it computes; an edit of the progress
 # display must not repeat a training.
-_NEUTRAL = frozenset(
+_NEUTRAL = tuple(
     f"{PACKAGE}.{name}"
     for name in (
         "pipelines.context",
         "pipelines.executor",
         "pipelines.progress",
         "platform.cluster",
-        "platform.cluster_auth",
         "platform.errors",
         "platform.tracking",
-        "platform.tracking_spool",
     )
 )
 _IMPORT_PATH = re.compile(rf"^({PACKAGE}(?:\.\w+)+)(?::\w+)?$")
@@ -42,7 +40,7 @@ def code_digests(module: str) -> dict[str, str]:
     waiting = [module]
     while waiting:
         name = waiting.pop()
-        path = None if name in found or name in _NEUTRAL else _source_path(name, ours)
+        path = None if name in found else _source_path(name, ours)
         if path is None:
             continue
         found[name], imported = _read(path, path.stat().st_mtime_ns)
@@ -83,7 +81,7 @@ def _drop_docstring(node: ast.AST) -> None:
 @functools.lru_cache(maxsize=4096)
 def _source_path(name: str, ours: frozenset[str]) -> Path | None:
     """The file of a module of ours; None for folders, attributes and other projects."""
-    if name.partition(".")[0] not in ours:
+    if name.partition(".")[0] not in ours or name.startswith(_NEUTRAL):
         return None
     parent, _, _ = name.rpartition(".")
     if parent and _source_path(parent, ours) is not None:

@@ -134,7 +134,10 @@ def load_recipe(
             raise ConfigError(problems[0]) from exc
         listed = "\n".join(f"  {problem}" for problem in problems)
         raise ConfigError(f"{path} has {len(problems)} problems:\n{listed}") from exc
-    origins = {dotted(leaf): raw.origin(leaf) or "default" for leaf in _leaves(recipe.canonical())}
+    origins = {
+        dotted(leaf): str(raw.origin(leaf)) if raw.given(leaf) else "default"
+        for leaf in _leaves(recipe.canonical())
+    }
     return LoadedRecipe(recipe, path, origins)
 
 

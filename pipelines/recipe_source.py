@@ -40,6 +40,15 @@ class RawRecipe:
                 return self.origins[path[:end]]
         return None
 
+    def given(self, path: KeyPath) -> bool:
+        """Whether the recipe says anything at `path`; otherwise its value is a default."""
+        value: Any = self.values
+        for part in path:
+            if not isinstance(value, Mapping) or part not in value:
+                return False
+            value = value[part]
+        return True
+
     def merged(self, other: RawRecipe) -> RawRecipe:
         """This recipe with `other` laid over it: mappings merge, everything else is replaced."""
         return RawRecipe(
