@@ -72,7 +72,7 @@ def _export_inception(weights: Path, path: Path) -> None:
     import torch
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # The file is TorchScript, and deprecation will not mend it.
+        warnings.simplefilter("ignore")  # TorchScript is deprecated; the file stays TorchScript.
         inception = torch.jit.load(weights, map_location="cpu").eval()
 
     class Normalised(torch.nn.Module):

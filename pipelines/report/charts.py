@@ -1,0 +1,246 @@
+"""Charts as inline SVG that take their colours and fonts from the page's style sheet.
+
+Matplotlib draws with placeholder colours, which become CSS variables: one chart serves light and
+dark. Each is drawn twice, for wide and for narrow screens, since shrunken text cannot be read.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from nitrogen.pipelines.report.data import CurvePanel, Pareto, ParetoPoint
+
+INK, MUTED, GRID, CARD = "#010101", "#010102", "#010103", "#010104"
+SERIES = ("#010111", "#010112", "#010113", "#010114", "#010115")
+_VARIABLES = {INK: "ink", MUTED: "muted", GRID: "grid", CARD: "card"} | {
+    colour: f"c{index}" for index, colour in enumerate(SERIES, start=1)
+}
+_MAX_POINTS = 300  # More do not show on a screen, they only weigh.
+
+Draw = Callable[[Any, bool], None]  # (matplotlib Axes, narrow)
+
+
+def training_chart(panel: CurvePanel, name: str) -> str:
+    """Losses over pictures seen, one SVG for wide and one for narrow screens."""
+    label = f"{panel.title}: {', '.join(curve.label for curve in panel.curves)} over training"
+    return _responsive(lambda axes, narrow: _draw_curves(axes, panel), name, label, (500, 290))
+
+
+def pareto_chart(pareto: Pareto, name: str) -> str:
+    """Distance against compute: all points, the front, the full model's fewer steps, the choice."""
+    label = f"{pareto.metric} against GFLOPs per image for {len(pareto.points)} operating points"
+    return _responsive(
+        lambda axes, narrow: _draw_pareto(axes, pareto, narrow), name, label, (1000, 470)
+    )
+
+
+def _draw_curves(axes: Any, panel: CurvePanel) -> None:
+    for curve, colour in zip(panel.curves, SERIES * 3, strict=False):
+        x, y = _binned(curve.images, curve.values)
+        if len(x) > 40:
+            axes.plot(x, y, color=colour, linewidth=1, alpha=0.28)
+        axes.plot(x, _smoothed(y), color=colour, linewidth=2, label=curve.label)
+    values = np.concatenate([np.asarray(curve.values, float) for curve in panel.curves])
+    values = values[np.isfinite(values)]
+    if len(values) and values.min() > 0 and values.max() > 8 * values.min():
+        axes.set_yscale("log")
+    axes.set_xlabel("images seen")
+    axes.xaxis.set_major_formatter(lambda value, _: _thousands(value))
+    axes.locator_params(axis="x", nbins=5)
+    if len(panel.curves) > 1:
+        _legend(axes, columns=min(3, len(panel.curves)))
+
+
+def _draw_pareto(axes: Any, pareto: Pareto, narrow: bool) -> None:
+    front = sorted((pareto.points[i] for i in pareto.front), key=lambda point: point.gflops)
+    others = [p for i, p in enumerate(pareto.points) if i not in set(pareto.front)]
+    if others:
+        _scatter(axes, others, color=MUTED, size=20, label="tried", alpha=0.55)
+    _curve(axes, pareto.full_curve, SERIES[1], "full model, fewer steps", marker="s", style="-")
+    _curve(axes, pareto.static_curve, SERIES[2], "student, static width", marker="^", style="--")
+    _curve(axes, front, SERIES[0], "Pareto front", marker="o", style="-")
+    if pareto.chosen:
+        chosen = pareto.chosen
+        _error_bars(axes, [chosen], INK)
+        axes.plot(
+            chosen.gflops,
+            chosen.distance,
+            marker="*",
+            markersize=20,
+            color=SERIES[3],
+            markeredgecolor=CARD,
+            markeredgewidth=1.5,
+            linestyle="none",
+            label="chosen",
+            zorder=6,
+        )
+    axes.set_xlabel("GFLOPs per image, everything counted")
+    axes.set_ylabel(f"{pareto.metric} (lower is better)")
+    axes.margins(0.06, 0.1)
+    _log_if_wide(axes, [*pareto.points, *pareto.full_curve, *pareto.static_curve])
+    _legend(axes, columns=2 if narrow else 5)
+    _label_points(axes, pareto.full_curve, SERIES[1])
+
+
+def _scatter(axes: Any, points: Sequence[ParetoPoint], size: float, **style: Any) -> None:
+    x, y = [p.gflops for p in points], [p.distance for p in points]
+    axes.scatter(x, y, s=size, linewidths=0, zorder=2, **style)
+
+
+def _curve(
+    axes: Any, points: Sequence[ParetoPoint], colour: str, label: str, marker: str, style: str
+) -> None:
+    if not points:
+        return
+    ordered = sorted(points, key=lambda point: point.gflops)
+    x, y = [p.gflops for p in ordered], [p.distance for p in ordered]
+    axes.plot(
+        x, y, style, color=colour, marker=marker, markersize=6, linewidth=2, label=label, zorder=4
+    )
+    _error_bars(axes, ordered, colour)
+
+
+def _error_bars(axes: Any, points: Sequence[ParetoPoint], colour: str) -> None:
+    for point in points:
+        if point.low is not None and point.high is not None:
+            axes.plot(
+                [point.gflops] * 2, [point.low, point.high], color=colour, linewidth=1.2, zorder=3
+            )
+
+
+def _label_points(axes: Any, points: Sequence[ParetoPoint], colour: str) -> None:
+    """Label the points up and to the right of them; skip a label that would touch the last one."""
+    axes.figure.canvas.draw()
+    taken: list[np.ndarray] = []
+    for point in sorted(points, key=lambda point: point.gflops):
+        at = axes.transData.transform((point.gflops, point.distance))
+        if not point.label or any(np.abs(at - other).max() < 20 for other in taken):
+            continue
+        taken.append(at)
+        text = axes.annotate(
+            point.label,
+            (point.gflops, point.distance),
+            xytext=(5, 6),
+            textcoords="offset points",
+            color=colour,
+            fontsize=11,
+            zorder=7,
+        )
+        text.set_gid(f"halo-{len(taken)}")
+
+
+def _log_if_wide(axes: Any, points: Sequence[ParetoPoint]) -> None:
+    values = [point.distance for point in points]
+    if values and min(values) > 0 and max(values) > 12 * min(values):
+        axes.set_yscale("log")
+
+
+def _legend(axes: Any, columns: int) -> None:
+    """Above the plot, where no point can lie under it."""
+    axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(-0.02, 1.0),
+        ncols=columns,
+        frameon=False,
+        labelcolor=INK,
+        handlelength=1.6,
+        columnspacing=1.4,
+        borderaxespad=0.3,
+    )
+
+
+def _responsive(draw: Draw, name: str, label: str, wide: tuple[int, int]) -> str:
+    narrow_size = (344, min(wide[1], 330))
+    return (
+        f'<div class="chart wide">{_svg(draw, f"{name}-w", label, wide, False)}</div>'
+        f'<div class="chart narrow">{_svg(draw, f"{name}-n", label, narrow_size, True)}</div>'
+    )
+
+
+def _svg(draw: Draw, name: str, label: str, size: tuple[int, int], narrow: bool) -> str:
+    """One SVG of size px; one unit of matplotlib (1/72 inch) is one CSS pixel."""
+    import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context({**_STYLE, "font.size": 12, "svg.hashsalt": name}):
+        figure = Figure(figsize=(size[0] / 72, size[1] / 72), dpi=72, layout="constrained")
+        FigureCanvasSVG(figure)
+        axes = figure.add_subplot()
+        axes.grid(True, axis="y")
+        axes.tick_params(length=0)
+        draw(axes, narrow)
+        stream = io.StringIO()
+        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
+    return _inline(stream.getvalue(), name, label)
+
+
+_STYLE = {
+    "svg.fonttype": "none",
+    "font.family": "DejaVu Sans",
+    "text.color": INK,
+    "axes.labelcolor": MUTED,
+    "axes.edgecolor": GRID,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "grid.color": GRID,
+    "grid.linewidth": 1.0,
+    "axes.axisbelow": True,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "ytick.minor.size": 0,
+    "xtick.minor.size": 0,
+    "lines.solid_capstyle": "round",
+}
+
+
+def _inline(svg: str, name: str, label: str) -> str:
+    """An <svg> element for HTML: no prolog, own ids, the page's colours and font, a label."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    # Two charts on a page would otherwise share ids, and a hidden one would own the clip paths.
+    svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
+    svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", svg)
+    svg = re.sub(r'href="#([^"]+)"', rf'href="#{name}-\1"', svg)
+    for colour, variable in _VARIABLES.items():
+        svg = svg.replace(colour, f"var(--{variable})")
+    svg = re.sub(r"(\d+px) [^;\"]*DejaVu Sans[^;\"]*", r"\1 var(--sans)", svg)
+    svg = re.sub(r'<svg [^>]*?viewBox="([^"]+)"[^>]*>', r'<svg viewBox="\1">', svg, count=1)
+    escaped = label.replace("&", "and").replace("<", "").replace('"', "")
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{escaped}" ', 1)
+
+
+def _binned(x: Sequence[float], y: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """At most _MAX_POINTS points, each the mean of its bin; values that are not finite left out."""
+    xs, ys = np.asarray(x, float), np.asarray(y, float)
+    keep = np.isfinite(xs) & np.isfinite(ys)
+    xs, ys = xs[keep], ys[keep]
+    parts = min(len(xs), _MAX_POINTS)
+    if not parts:
+        return xs, ys
+    bins_x, bins_y = np.array_split(xs, parts), np.array_split(ys, parts)
+    return np.array([b.mean() for b in bins_x]), np.array([b.mean() for b in bins_y])
+
+
+def _smoothed(values: np.ndarray) -> np.ndarray:
+    """Centred moving average over a fifteenth of the curve; short curves stay as they are."""
+    half = len(values) // 30
+    if len(values) <= 40:
+        return values
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    index = np.arange(len(values))
+    low, high = np.maximum(index - half, 0), np.minimum(index + half + 1, len(values))
+    return (sums[high] - sums[low]) / (high - low)
+
+
+def _thousands(value: float) -> str:
+    for limit, unit in ((1e6, "M"), (1e3, "k")):
+        if abs(value) >= limit:
+            return f"{value / limit:g}{unit}"
+    return f"{value:g}"
