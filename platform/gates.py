@@ -92,7 +92,7 @@ def _check_gate(
     if gate.champion_ratio is not None:
         theirs = measurement(champion.get(gate.metric)) if champion is not None else None
         if champion is None:
-            reasons.append(f"{gate.metric} has no champion to be compared with yet")
+            reasons.append(f"{gate.metric} has no champion on this data to be compared with")
         elif theirs is None:
             passed = False
             reasons.append(f"{gate.metric} was not measured on the champion")

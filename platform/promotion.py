@@ -6,11 +6,19 @@ compared with. Every outcome is in the audit.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from nitrogen.platform.audit import AuditLog
 from nitrogen.platform.errors import GateError
 from nitrogen.platform.gates import Gate, GateResult, check_gates, gates_digest
-from nitrogen.platform.registry import CHAMPION, GATE_TAG, PREVIOUS, Registry
+from nitrogen.platform.registry import (
+    CHAMPION,
+    DATA_TAG,
+    GATE_TAG,
+    PREVIOUS,
+    ModelVersion,
+    Registry,
+)
 
 
 @dataclass(frozen=True)
@@ -43,7 +51,7 @@ def promote(
         return Promotion(name, current, version, moved=False)
     candidate = registry.get(name, version)
     champion = registry.get(name, current) if current is not None else None
-    results = check_gates(candidate.metrics, champion.metrics if champion else None, gates)
+    results = check_gates(candidate.metrics, _comparable(candidate, champion), gates)
     record = {
         "actor": actor,
         "from_version": current,
@@ -89,6 +97,13 @@ def rollback(
         _compare_and_set(registry, name, expected=current, version=previous)
         audit.append("rolled_back", name, actor=actor, from_version=current, to_version=previous)
     return Promotion(name, current, previous, moved=True)
+
+
+def _comparable(candidate: ModelVersion, champion: ModelVersion | None) -> dict[str, Any] | None:
+    """The champion's metrics, unless they were measured on other data: then none."""
+    if champion is None or champion.tags.get(DATA_TAG) != candidate.tags.get(DATA_TAG):
+        return None
+    return champion.metrics
 
 
 def _compare_and_set(registry: Registry, name: str, expected: str | None, version: str) -> None:

@@ -6,21 +6,25 @@ MLflow's own model flavours are not used: they unpickle.
 """
 
 import contextlib
+import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from nitrogen.platform.bundles import publish_directory, verify_bundle
 from nitrogen.platform.errors import BundleError, TrackingError
+from nitrogen.platform.tracking import default_home
+from nitrogen.platform.tracking_client import database_path, mlflow_errors, open_client
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 DIGEST_TAG = "nitrogen.digest"
 METRICS_TAG = "nitrogen.metrics"
 GATE_TAG = "nitrogen.gate"
+DATA_TAG = "nitrogen.data"  # digest of the data set that the metrics were measured on
 _ARTIFACT_FOLDER = "bundle"
 _EXPERIMENT = "nitrogen-registry"
 
@@ -147,15 +151,16 @@ class Registry:
             shutil.rmtree(out)  # damaged on disk: fetch it anew
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".download-", dir=out.parent) as scratch:
+            path = self._artifact_path(version)
             with self._sentences():
-                path = self._artifact_path(version)
                 fetched = self._connect().download_artifacts(version.run_id, path, scratch)
             verify_bundle(fetched, version.digest)
             publish_directory(Path(fetched), out)
         return out
 
     def _artifact_path(self, version: ModelVersion) -> str:
-        root = self._connect().get_run(version.run_id).info.artifact_uri.rstrip("/")
+        with self._sentences():
+            root = self._connect().get_run(version.run_id).info.artifact_uri.rstrip("/")
         if not version.source.startswith(f"{root}/"):
             raise BundleError(
                 f"version {version.version} of model {version.name!r} must lie in the artifacts of "
@@ -165,9 +170,7 @@ class Registry:
 
     def _connect(self) -> Any:
         if self._client is None:
-            from mlflow import MlflowClient
-
-            self._client = MlflowClient(self.tracking_uri, self.tracking_uri)
+            self._client = open_client(self.tracking_uri)
         return self._client
 
     def _run_for(self, run_id: str | None, name: str) -> Any:
@@ -191,35 +194,28 @@ class Registry:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
 
-    @contextlib.contextmanager
-    def _sentences(self) -> Iterator[None]:
-        from mlflow.exceptions import MlflowException
-        from sqlalchemy.exc import SQLAlchemyError
-
-        try:
-            yield
-        except (MlflowException, SQLAlchemyError, OSError) as error:
-            reason = (str(error) or type(error).__name__).splitlines()[0][:300]
-            raise TrackingError(
-                f"registry at {redact(self.tracking_uri)} must answer: {reason}. "
-                "Check that the MLflow server runs and that the URI is right."
-            ) from error
+    def _sentences(self) -> contextlib.AbstractContextManager[None]:
+        return mlflow_errors(self.tracking_uri)
 
 
-def redact(uri: str) -> str:
-    """The URI without a user name and password."""
-    scheme, separator, rest = uri.partition("://")
-    authority, slash, path = rest.partition("/")
-    return f"{scheme}{separator}{authority.rpartition('@')[2]}{slash}{path}"
+def local_folder(tracking_uri: str) -> Path:
+    """Where this machine keeps what belongs to a registry: its audit and fetched bundles.
+
+    Beside the database of an embedded store; for a server, a folder of its own under the home.
+    """
+    database = database_path(tracking_uri)
+    if database is not None:
+        return database.absolute().parent
+    digest = hashlib.sha256(tracking_uri.encode()).hexdigest()
+    return default_home() / "registries" / digest[:12]
 
 
 def _artifact_location(tracking_uri: str) -> str | None:
     """Artifacts of an embedded store lie beside its database, never in the working directory."""
-    prefix = "sqlite:///"
-    if not tracking_uri.startswith(prefix):
+    database = database_path(tracking_uri)
+    if database is None:
         return None
-    database = Path(tracking_uri.removeprefix(prefix)).absolute()
-    return (database.parent / "artifacts" / _EXPERIMENT).as_uri()
+    return (database.absolute().parent / "artifacts" / _EXPERIMENT).as_uri()
 
 
 def _to_version(entry: Any) -> ModelVersion:

@@ -88,6 +88,14 @@ class Endpoint:
         with contextlib.suppress(serve.exceptions.RayServeException):
             serve.delete(self.settings.app_name)
 
+    def shut_down(self) -> None:
+        """Take the application away, and Serve with it unless it has other applications."""
+        from ray import serve
+
+        self.stop()
+        if not serve.status().applications:
+            serve.shutdown()
+
     def _apply(self, model: ModelRef, fallback: ModelRef | None) -> None:
         from ray import serve
 
@@ -202,13 +210,6 @@ def attach(app_name: str = "nitrogen") -> Endpoint | None:
     return Endpoint(
         ServingSettings(**known["settings"]), known["edge"], known["host"], known["port"]
     )
-
-
-def stop_serve() -> None:
-    """Stop Serve on the connected cluster, with its proxy and controller."""
-    from ray import serve
-
-    serve.shutdown()
 
 
 def free_port(host: str = "127.0.0.1") -> int:

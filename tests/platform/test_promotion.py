@@ -23,6 +23,7 @@ class DictRegistry:
     metrics: dict
     held: dict = field(default_factory=dict)
     tags: dict = field(default_factory=dict)
+    data: dict = field(default_factory=dict)
     before_read: object = None
 
     def aliases(self, name):
@@ -34,7 +35,8 @@ class DictRegistry:
         return self.held.get(alias)
 
     def get(self, name, version):
-        return ModelVersion(name, version, "d" * 64, "", "", metrics=self.metrics[version])
+        tags = {"nitrogen.data": self.data.get(version, "emoji")}
+        return ModelVersion(name, version, "d" * 64, "", "", self.metrics[version], tags)
 
     def set_alias(self, name, alias, version):
         self.held[alias] = version
@@ -126,3 +128,17 @@ def test_rollback_without_a_previous_champion_is_refused(registry, audit):
     with pytest.raises(GateError, match="previous champion"):
         rollback(registry, "m", audit)
     assert registry.held == {"champion": "1"}
+
+
+def test_champion_on_other_data_is_not_compared_with(registry, audit):
+    promote(registry, "m", "2", GATES, audit)
+    with pytest.raises(GateError, match="fd 50 is not <= 40"):
+        promote(registry, "m", "1", GATES, audit)
+    registry.data["1"] = "photographs"
+    done = promote(registry, "m", "1", GATES, audit)
+    assert done.moved
+    assert "no champion on this data" in done.results[0].reason
+    registry.metrics["1"]["fd"] = 101.0
+    registry.held["champion"] = "2"
+    with pytest.raises(GateError, match="fd 101 is not <= 100"):
+        promote(registry, "m", "1", GATES, audit)

@@ -10,7 +10,7 @@ from nitrogen.platform.bundles import verify_bundle, write_bundle
 from nitrogen.platform.errors import BundleError, GateError, TrackingError
 from nitrogen.platform.gates import Gate
 from nitrogen.platform.promotion import promote, rollback
-from nitrogen.platform.registry import DIGEST_TAG, Registry, redact
+from nitrogen.platform.registry import DIGEST_TAG, Registry
 
 
 @pytest.fixture(scope="module")
@@ -88,10 +88,5 @@ def test_what_is_not_there_is_a_sentence(registry):
 
 def test_store_that_cannot_be_opened_is_a_sentence(tmp_path):
     (tmp_path / "mlflow.db").write_bytes(b"this is not a database at all" * 100)
-    with pytest.raises(TrackingError, match="must answer"):
+    with pytest.raises(TrackingError, match="could not be reached"):
         Registry(f"sqlite:///{tmp_path}/mlflow.db").versions("m")
-
-
-def test_secrets_of_a_uri_are_not_shown():
-    assert redact("https://ada:secret@host:5000/x") == "https://host:5000/x"
-    assert redact("sqlite:////tmp/mlflow.db") == "sqlite:////tmp/mlflow.db"

@@ -74,3 +74,7 @@ def make_bundle(directory: Path, color=(255, 0, 0), step_ms: float = 1.0, **conf
 def tiny_safetensors() -> bytes:
     header = json.dumps({"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}).encode()
     return struct.pack("<Q", len(header)) + header + struct.pack("<2f", 1.0, 2.0)
+
+
+def write_golden(directory: Path) -> None:
+    (directory / "golden.json").write_text(json.dumps({"seeds": [0]}))

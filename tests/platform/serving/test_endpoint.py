@@ -66,8 +66,8 @@ def world(tmp_path_factory, fake):
             yield SimpleNamespace(
                 home=home, registry=registry, audit=audit, endpoint=endpoint, watch=reconciler
             )
-            endpoint.stop()
-            endpoints.stop_serve()
+            endpoint.shut_down()
+            assert endpoints.attach() is None
 
 
 def call(world, body=None, path="/v1/images/generations", headers=None, timeout=20.0):

@@ -1,0 +1,128 @@
+"""The promote step on a real registry (SQLite), with a generator that needs no model."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from nitrogen.pipelines.context import StepContext, StepOutput
+from nitrogen.pipelines.steps.promote import (
+    PromoteConfig,
+    measurements,
+    run,
+    student_directory,
+)
+from nitrogen.platform.audit import AuditLog
+from nitrogen.platform.bundles import verify_bundle
+from nitrogen.platform.errors import BundleError, ConfigError, DataError, GateError
+from nitrogen.platform.registry import Registry
+
+FAKE = Path(__file__).parents[2] / "platform" / "serving" / "fake_generator.py"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fake():
+    spec = importlib.util.spec_from_file_location("fake_generator", FAKE)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["fake_generator"] = module
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["fake_generator"]
+
+
+def config(**fields) -> PromoteConfig:
+    gates = [{"metric": "fd_lite0", "op": "<=", "bound": 100.0, "champion_ratio": 1.0}]
+    return PromoteConfig(generator="fake_generator:load_generator", **{"gates": gates, **fields})
+
+
+def context(fake, root: Path, name: str, fd: float, **student) -> StepContext:
+    """A step's surroundings after distill and evaluate; the registry is shared by `root`."""
+    distilled = root / name / "distill"
+    fake.make_bundle(distilled / "student", **student)
+    (distilled / "student" / "manifest.json").unlink()
+    (distilled / "student" / "optimizer.pt").write_bytes(b"not for a bundle")
+    inputs = {
+        "prepare": StepOutput(root / name, {"digest": "emoji"}),
+        "distill": StepOutput(distilled, {"student": "student"}),
+        "evaluate": StepOutput(
+            root / name,
+            {
+                "teacher": {"fd_lite0": 1.0},
+                "student": {"fd_lite0": {"value": fd, "low": fd - 1, "high": fd + 1, "n": 64}},
+            },
+        ),
+    }
+    (root / name / "promote").mkdir()
+    return StepContext(
+        dir=root / name / "promote", inputs=inputs, name="demo", key="k" * 64, run_dir=root
+    )
+
+
+def test_bundle_is_sealed_registered_and_promoted_and_a_worse_one_refused(fake, tmp_path):
+    first = run(config(), context(fake, tmp_path, "one", fd=50.0))
+    assert first["champion"] == {"name": "demo", "version": "1"}
+    assert first["promoted"]
+    json.dumps(first)
+    bundle = tmp_path / "one" / "promote" / first["bundle"]
+    assert verify_bundle(bundle) == first["digest"]
+    assert sorted(path.name for path in bundle.iterdir()) == [
+        "config.json",
+        "golden.json",
+        "manifest.json",
+        "model.safetensors",
+    ]
+
+    worse = context(fake, tmp_path, "two", fd=60.0, color=(1, 2, 3))
+    with pytest.raises(GateError, match="fd_lite0 60 is not <= 50"):
+        run(config(), worse)
+    kept = run(config(on_refusal="keep"), worse)
+    assert not kept["promoted"]
+    assert "fd_lite0 60" in kept["refused"]
+    assert kept["champion"] == {"name": "demo", "version": "1"}
+    assert kept["version"] == "2"  # registered once, not again
+
+    better = run(config(), context(fake, tmp_path, "three", fd=40.0, color=(4, 5, 6)))
+    assert better["champion"]["version"] == "3"
+    registry = Registry(f"sqlite:///{tmp_path}/mlflow.db")
+    assert registry.aliases("demo") == {"champion": "3", "previous": "1"}
+    assert registry.get("demo", 3).tags["nitrogen.data"] == "emoji"
+    events = [record["event"] for record in AuditLog(tmp_path / "audit.jsonl").read()]
+    assert events == ["promoted", "refused", "refused", "promoted"]
+
+
+def test_model_that_fails_its_self_test_is_never_registered(fake, tmp_path):
+    with pytest.raises(BundleError, match="golden pictures differ"):
+        run(config(), context(fake, tmp_path, "one", fd=1.0, broken=True))
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+def test_student_is_found_where_distill_put_it(tmp_path):
+    with pytest.raises(ConfigError, match="after distill"):
+        student_directory({})
+    output = StepOutput(tmp_path, {})
+    with pytest.raises(DataError, match=r"model\.safetensors"):
+        student_directory({"distill": output})
+    (tmp_path / "deep").mkdir()
+    for name in ("model.safetensors", "config.json"):
+        (tmp_path / "deep" / name).write_text("{}")
+    assert student_directory({"distill": output}) == tmp_path / "deep"
+
+
+def test_metrics_keep_their_intervals():
+    rows = {
+        "fd_lite0": {"value": 5.0, "low": 4.0, "high": None, "n": 64},
+        "ms_p50": 10.0,
+        "ms_p50_low": 9.0,
+        "ms_p50_high": 11.0,
+        "gflops": 0.5,
+        "kid": float("nan"),
+        "name": "student",
+        "good": True,
+    }
+    found = measurements({"student": rows, "teacher": {"fd_lite0": 1.0}})
+    assert found["fd_lite0"] == {"value": 5.0, "low": 4.0, "n": 64}
+    assert found["ms_p50"] == {"value": 10.0, "low": 9.0, "high": 11.0}
+    assert found["gflops"] == 0.5
+    assert not {"kid", "name", "good"} & set(found)
