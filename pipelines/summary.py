@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import shlex
 import subprocess
 import time
@@ -17,10 +18,6 @@ from nitrogen.pipelines.recipe import Recipe
 from nitrogen.platform.errors import ConfigError
 
 QUALITY = ("fd_lite0", "n", "ms_p50", "gflops")
-_REQUEST = (
-    "curl -s http://127.0.0.1:8000/v1/images/generations -H 'content-type: application/json' "
-    """-d '{"seed": 1, "response_format": "png"}' -o image.png"""
-)
 _PICTURES = (".png", ".webp", ".jpg")
 
 
@@ -75,9 +72,9 @@ def write_summary(
         "student": _quality(evaluated.get("student")),
         "untrained": _quality(evaluated.get("untrained")),
         "champion": _champion(results.get("promote", {})),
-        "images": sorted(set(_pictures(results))),
-        "report": _text(results.get("report", {}).get("report")),
-        "request": results.get("serve", {}).get("request"),
+        "images": sorted({path for outcome in outcomes.values() for path in _pictures(outcome)}),
+        "report": _report(outcomes.get("report")),
+        "request": _request(results.get("serve", {}).get("request")),
         "tracking_uri": mask_secrets(tracking_uri),
     }
     write_json(path, summary)
@@ -112,15 +109,27 @@ def closing_lines(summary: Mapping[str, Any], folder: Path) -> Iterator[str]:
         yield f"pictures  {len(images)}, for example {images[0]}"
     if champion:
         yield f"serve     nitrogen serve --run {shlex.quote(str(folder))}"
-        yield f"request   {summary.get('request') or _REQUEST}"
+    if summary.get("request"):
+        yield f"request   {summary['request']}"
     uri = shlex.quote(str(summary.get("tracking_uri")))
     yield f"MLflow    mlflow ui --backend-store-uri {uri}"
 
 
 def _quality(part: Any) -> dict[str, Any] | None:
+    """The four numbers; a measurement {"value", "low", "high"} also gives its interval."""
     if not isinstance(part, Mapping):
         return None
-    return {name: part.get(name) for name in QUALITY}
+    row: dict[str, Any] = {}
+    for name in QUALITY:
+        entry = part.get(name)
+        if isinstance(entry, Mapping):
+            row[name] = entry.get("value")
+            row |= {f"{name}_{end}": entry[end] for end in ("low", "high") if end in entry}
+            if name == "fd_lite0" and "n" in entry:
+                row["n"] = entry["n"]
+        elif entry is not None or name not in row:
+            row[name] = entry
+    return row
 
 
 def _champion(promoted: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -132,19 +141,37 @@ def _champion(promoted: Mapping[str, Any]) -> dict[str, Any] | None:
     return None
 
 
-def _pictures(value: Any) -> Iterator[str]:
-    if isinstance(value, str) and value.endswith(_PICTURES) and Path(value).is_file():
+def _pictures(outcome: StepOutcome) -> Iterator[str]:
+    """Absolute paths of the pictures that a step's result names."""
+    base = outcome.dir or Path()
+    for text in _strings(outcome.result):
+        if text.endswith(_PICTURES) and (base / text).is_file():
+            yield str(base / text)
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
         yield value
-    elif isinstance(value, Mapping):
-        for inner in value.values():
-            yield from _pictures(inner)
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from _pictures(inner)
+    elif isinstance(value, Mapping | list | tuple):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from _strings(inner)
 
 
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
+def _request(sent: Any) -> str | None:
+    """The request that the serve step sent, as a command against `nitrogen serve`."""
+    if not isinstance(sent, Mapping):
+        return None
+    body = {name: sent[name] for name in ("class", "prompt", "seed") if name in sent}
+    body["response_format"] = "png"
+    return (
+        "curl -s http://127.0.0.1:8000/v1/images/generations "
+        f"-H 'content-type: application/json' -d {shlex.quote(json.dumps(body))} -o image.png"
+    )
+
+
+def _report(outcome: StepOutcome | None) -> str | None:
+    named = outcome.result.get("report") if outcome is not None else None
+    return str((outcome.dir or Path()) / str(named)) if outcome is not None and named else None
 
 
 @functools.cache
