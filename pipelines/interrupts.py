@@ -38,6 +38,7 @@ def interrupts() -> Iterator[None]:
             raise Interrupted(signum)
 
     before: dict[int, Any] = {}
+    number: int
     for number in (signal.SIGINT, signal.SIGTERM):
         before[number] = signal.signal(number, stop)
     try:

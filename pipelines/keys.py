@@ -39,10 +39,12 @@ def key_parts(
     seed: int,
     executor: ExecutorConfig,
     inputs: Mapping[str, str],
+    registry: str | None = None,
 ) -> KeyParts:
     """What a step's result depends on, as JSON values.
 
-    inputs: earlier step -> the digest of its result, or its key.
+    inputs: earlier step -> the digest of its result, or its key. registry: the MLflow URI where it
+    is not the run folder's own; only its digest is kept, for it may hold a password.
     A step module may define `fingerprint(config) -> dict`: what it reads from outside the recipe,
     for example the digest of a folder of pictures.
     """
@@ -56,6 +58,7 @@ def key_parts(
         "code": code_digests(spec.module),
         "lock": locked_versions(),
         "executor": executor.facts() if spec.computes else {},
+        "registry": _short_digest(registry) if registry and spec.uses_registry else None,
     }
 
 
@@ -63,6 +66,10 @@ def key_of(parts: KeyParts) -> str:
     """sha256 (hex) of the canonical JSON of the parts."""
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _short_digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 @functools.lru_cache(maxsize=1)
@@ -88,6 +95,7 @@ def explain(old: KeyParts, new: KeyParts) -> list[str]:
         *_differences({"seed": old.get("seed")}, {"seed": new.get("seed")}, ""),
         *_differences(old.get("executor"), new.get("executor"), "executor."),
         *_differences(old.get("outside"), new.get("outside"), "source."),
+        *_differences({"registry": old.get("registry")}, {"registry": new.get("registry")}, ""),
     ]
     for step in _changed(old.get("inputs"), new.get("inputs")):
         changes.append(f"result of {step} changed")

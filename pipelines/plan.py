@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nitrogen.pipelines.keys import KeyParts, explain, key_of, key_parts
-from nitrogen.pipelines.recipe import Recipe
+from nitrogen.pipelines.recipe import Recipe, named_tracking_uri
 from nitrogen.pipelines.run_folder import RunFolder, StepRecord
 from nitrogen.pipelines.step_table import STEPS, StepSpec, required_by, step_module
 from nitrogen.platform.errors import ConfigError
@@ -92,6 +92,7 @@ def resolve(
         seed=recipe.seed,
         executor=recipe.executor,
         inputs=inputs,
+        registry=named_tracking_uri(recipe),
     )
     key = key_of(parts)
     found = folder.record(spec.name, key)

@@ -6,6 +6,7 @@ import difflib
 import functools
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,6 +171,11 @@ def _leaves(value: Any, path: KeyPath = ()) -> Iterator[KeyPath]:
             yield from _leaves(inner, (*path, key))
     else:
         yield path
+
+
+def named_tracking_uri(recipe: Recipe) -> str | None:
+    """The MLflow URI that the recipe or MLFLOW_TRACKING_URI names; None for the run folder's."""
+    return recipe.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or None
 
 
 def recipe_from_values(values: Mapping[str, Any], steps: Mapping[str, StepSpec] = STEPS) -> Recipe:

@@ -50,8 +50,8 @@ def _sentence(item: Any, model: type[BaseModel], raw: RawRecipe) -> str:
         place = f"under {above}:" if above else "at the top of the recipe"
         return f"{dotted(path)} must be given, got nothing. Add it {place}."
     path = _written(path, raw)
-    where = raw.origin(path)
-    remedy = f"Change it at {where}." if where and where != "--set" else "Give another value."
+    source = raw.origin(path)
+    remedy = f"Change it at {source}." if source and source != "--set" else "Give another value."
     if item["type"] == "value_error":
         text = str(item["ctx"]["error"])
         return f"{dotted(path)}.{text}" if path else text

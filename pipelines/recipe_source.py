@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -133,7 +133,7 @@ def _where(node: yaml.Node, label: str) -> str:
     return f"{label}:{node.start_mark.line + 1}:{node.start_mark.column + 1}"
 
 
-def _merge(below: Mapping[Hashable, Any], above: Mapping[Hashable, Any]) -> dict[Any, Any]:
+def _merge(below: Mapping[Any, Any], above: Mapping[Any, Any]) -> dict[Any, Any]:
     merged = dict(below)
     for key, value in above.items():
         under = merged.get(key)

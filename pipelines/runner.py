@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from nitrogen.pipelines.interrupts import Interrupted, interrupts
 from nitrogen.pipelines.journal import Journal
 from nitrogen.pipelines.plan import Planned, Selection, done_inputs, resolve
 from nitrogen.pipelines.progress import RecordedProgress, RunProgress, make_progress
-from nitrogen.pipelines.recipe import Recipe
+from nitrogen.pipelines.recipe import Recipe, named_tracking_uri
 from nitrogen.pipelines.run_folder import RunFolder, StepRecord
 from nitrogen.pipelines.run_lock import run_lock
 from nitrogen.pipelines.services import RunServices, Services
@@ -58,8 +57,7 @@ def run_recipe(
 
 def tracking_uri(recipe: Recipe, folder: Path) -> str:
     """The recipe's MLflow URI, or MLFLOW_TRACKING_URI, or SQLite in the run folder."""
-    named = recipe.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI")
-    return named or f"sqlite:///{Path(folder).absolute()}/mlflow.db"
+    return named_tracking_uri(recipe) or f"sqlite:///{Path(folder).absolute()}/mlflow.db"
 
 
 class _Run:

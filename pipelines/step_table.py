@@ -20,6 +20,7 @@ class StepSpec:
     uses_ray      with the Ray executor, a cluster must be connected before it runs
     seeded        its result depends on the recipe's seed
     computes      its result depends on the executor's facts (workers, device, precision)
+    uses_registry  it writes to or reads from the MLflow registry, so another one is another result
     digest_field  field of the result that names its content; None: the step's key stands for it
     """
 
@@ -30,6 +31,7 @@ class StepSpec:
     uses_ray: bool = False
     seeded: bool = True
     computes: bool = True
+    uses_registry: bool = False
     digest_field: str | None = None
 
 
@@ -68,8 +70,16 @@ STEPS: Mapping[str, StepSpec] = {
             _STEPS + "promote",
             "PromoteConfig",
             ("prepare", "pretrain", "distill", "sweep", "evaluate"),
+            uses_registry=True,
         ),
-        StepSpec("serve", _STEPS + "serve", "ServeConfig", ("promote",), uses_ray=True),
+        StepSpec(
+            "serve",
+            _STEPS + "serve",
+            "ServeConfig",
+            ("promote",),
+            uses_ray=True,
+            uses_registry=True,
+        ),
         StepSpec(
             "report",
             _STEPS + "report",
@@ -93,7 +103,7 @@ def config_class(spec: StepSpec) -> type[BaseModel]:
 def required_by(name: str, steps: Mapping[str, StepSpec] = STEPS) -> list[str]:
     """`name` and every step that it needs, directly or through others, in pipeline order."""
     wanted = {name}
-    for step in reversed(steps):
+    for step in reversed(list(steps)):
         if step in wanted:
             wanted.update(steps[step].needs)
     return [step for step in steps if step in wanted]

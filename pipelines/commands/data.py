@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nitrogen.pipelines.commands.output import JsonOption, say, say_json, say_table
+
+if TYPE_CHECKING:
+    from nitrogen.pipelines.data.manifest import Manifest
 
 _DATA = typer.Typer(
     no_args_is_help=True, help="Prepare and look at data sets.", rich_markup_mode=None
@@ -63,7 +66,7 @@ def describe(data: DataArgument = BUNDLED, as_json: JsonOption = False) -> None:
     _tell(_manifest(data), data, as_json)
 
 
-def _manifest(data: str):  # type: ignore[no-untyped-def]
+def _manifest(data: str) -> Manifest:
     from nitrogen.pipelines.data.manifest import load_manifest
 
     if data == BUNDLED:
@@ -73,7 +76,7 @@ def _manifest(data: str):  # type: ignore[no-untyped-def]
     return load_manifest(data)
 
 
-def _tell(manifest, where: str, as_json: bool) -> None:  # type: ignore[no-untyped-def]
+def _tell(manifest: Manifest, where: str, as_json: bool) -> None:
     if as_json:
         say_json(manifest)
         return

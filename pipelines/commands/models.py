@@ -150,7 +150,7 @@ def show(
 
     rows = [row for row in model_table() if preset in (None, row["name"])]
     if not rows:
-        known = ", ".join(row["name"] for row in model_table())
+        known = ", ".join(str(row["name"]) for row in model_table())
         raise ConfigError(f"--preset must be one of {known}, got {preset}. Correct the name.")
     if as_json:
         say_json(rows)

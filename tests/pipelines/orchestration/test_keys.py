@@ -84,6 +84,22 @@ def test_a_library_version_counts(pipeline, monkeypatch):
     assert any(line.startswith("torch ") and '"9.9"' in line for line in explain(old, new))
 
 
+def test_another_registry_makes_another_key_for_steps_that_use_it(pipeline):
+    from dataclasses import replace
+
+    spec = pipeline.steps["evaluate"]
+    config = config_class(spec)()
+    facts = {"seed": 0, "executor": ExecutorConfig(), "inputs": {"train": "a"}}
+    uri = "http://user:longpassword@mlflow.example"
+    assert key_parts(spec, config, **facts) == key_parts(spec, config, **facts, registry=uri)
+    registering = replace(spec, uses_registry=True)
+    old = key_parts(registering, config, **facts)
+    new = key_parts(registering, config, **facts, registry=uri)
+    assert key_of(old) != key_of(new)
+    assert explain(old, new)[0].startswith("registry absent -> ")
+    assert "longpassword" not in str(new)
+
+
 def test_a_step_can_name_what_it_reads_from_outside(pipeline):
     old = parts_of(pipeline)
     module = sys.modules[f"{pipeline.package}.train"]
