@@ -47,8 +47,7 @@ def _draw_curves(axes: Any, panel: CurvePanel) -> None:
         axes.plot(x, _smoothed(y), color=colour, linewidth=2, label=curve.label)
     values = np.concatenate([np.asarray(curve.values, float) for curve in panel.curves])
     values = values[np.isfinite(values)]
-    if len(values) and values.min() > 0 and values.max() > 8 * values.min():
-        axes.set_yscale("log")
+    _log_if_wide(axes, values)
     axes.set_xlabel("images seen")
     axes.xaxis.set_major_formatter(lambda value, _: _thousands(value))
     axes.locator_params(axis="x", nbins=5)
@@ -82,7 +81,8 @@ def _draw_pareto(axes: Any, pareto: Pareto, narrow: bool) -> None:
     axes.set_xlabel("GFLOPs per image, everything counted")
     axes.set_ylabel(f"{pareto.metric} (lower is better)")
     axes.margins(0.06, 0.1)
-    _log_if_wide(axes, [*pareto.points, *pareto.full_curve, *pareto.static_curve])
+    shown = [*pareto.points, *pareto.full_curve, *pareto.static_curve]
+    _log_if_wide(axes, [point.distance for point in shown])
     _legend(axes, columns=2 if narrow else 5)
     _label_points(axes, pareto.full_curve, SERIES[1])
 
@@ -134,10 +134,16 @@ def _label_points(axes: Any, points: Sequence[ParetoPoint], colour: str) -> None
         text.set_gid(f"halo-{len(taken)}")
 
 
-def _log_if_wide(axes: Any, points: Sequence[ParetoPoint]) -> None:
-    values = [point.distance for point in points]
-    if values and min(values) > 0 and max(values) > 12 * min(values):
-        axes.set_yscale("log")
+def _log_if_wide(axes: Any, values: Sequence[float] | np.ndarray) -> None:
+    """A logarithmic y axis with plain numbers at 1, 2 and 5, when the values span a decade."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    if not len(values) or min(values) <= 0 or max(values) < 8 * min(values):
+        return
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _legend(axes: Any, columns: int) -> None:
@@ -168,7 +174,8 @@ def _svg(draw: Draw, name: str, label: str, size: tuple[int, int], narrow: bool)
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context({**_STYLE, "font.size": 12, "svg.hashsalt": name}):
+    style: Any = {**_STYLE, "svg.hashsalt": name}
+    with matplotlib.rc_context(style):
         figure = Figure(figsize=(size[0] / 72, size[1] / 72), dpi=72, layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()
@@ -180,8 +187,9 @@ def _svg(draw: Draw, name: str, label: str, size: tuple[int, int], narrow: bool)
     return _inline(stream.getvalue(), name, label)
 
 
-_STYLE = {
+_STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
+    "font.size": 12,
     "font.family": "DejaVu Sans",
     "text.color": INK,
     "axes.labelcolor": MUTED,

@@ -31,7 +31,7 @@ class Measured:
         if isinstance(value, Mapping):
             if value.get("value") is None:
                 return None
-            return cls(*(value.get(key) for key in ("value", "low", "high", "n")))
+            return cls(value["value"], value.get("low"), value.get("high"), value.get("n"))
         return cls(float(value))
 
 

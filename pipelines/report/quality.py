@@ -1,0 +1,127 @@
+"""The evaluation's result as table rows, claims and headline numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nitrogen.pipelines.report.data import Claim, EvaluationRow, Measured, Tile
+from nitrogen.pipelines.report.formatting import bracket, count, number, percent
+
+Result = Mapping[str, Any]
+ROLES = ("untrained", "teacher", "student", "reference")
+
+
+def rows(evaluate: Result) -> list[EvaluationRow]:
+    """The quality table: evaluate's rows, or what it says of the single roles."""
+    given = evaluate.get("rows") or [
+        {"name": role.capitalize(), **part} for role, part in _roles(evaluate).items()
+    ]
+    return [
+        EvaluationRow(
+            name=str(row.get("name") or row.get("role") or "unnamed"),
+            steps=row.get("num_inference_steps"),
+            fd_lite0=measured(row, "fd_lite0"),
+            kid=measured(row, "kid"),
+            fid=measured(row, "fid"),
+            psnr_db=measured(row, "psnr_db"),
+            gflops=row.get("gflops"),
+            gflops_full=row.get("gflops_full"),
+            ms_p50=row.get("ms_p50"),
+            ms_p95=row.get("ms_p95"),
+            num_timings=row.get("num_timings"),
+            note=str(row.get("note") or ""),
+        )
+        for row in given
+    ]
+
+
+def measured(row: Result, name: str) -> Measured | None:
+    """row[name] with its interval, given inside it or beside it as <name>_low and <name>_high."""
+    entry = row.get(name)
+    if entry is None or isinstance(entry, Mapping):
+        return Measured.read(entry)
+    return Measured(float(entry), row.get(f"{name}_low"), row.get(f"{name}_high"), row.get("n"))
+
+
+def claims(evaluate: Result, commit: str) -> list[Claim]:
+    """The claims; one without a command or commit of its own gets the step's."""
+    return [
+        Claim(
+            text=str(row["text"]),
+            value=row.get("value"),
+            unit=str(row.get("unit") or ""),
+            low=row.get("low"),
+            high=row.get("high"),
+            n=row.get("n"),
+            command=str(row.get("command") or evaluate.get("command") or ""),
+            commit=str(row.get("commit") or evaluate.get("commit") or commit),
+        )
+        for row in evaluate.get("claims") or ()
+    ]
+
+
+def tiles(evaluate: Result) -> list[Tile]:
+    """Headline numbers, student beside teacher; empty when either was not evaluated."""
+    roles = _roles(evaluate)
+    teacher, student = roles.get("teacher"), roles.get("student")
+    if not teacher or not student:
+        return []
+    built = [
+        _quality_tile(teacher, student, roles.get("untrained", {})),
+        _compute_tile(teacher, student),
+        _time_tile(teacher, student),
+        _psnr_tile(student),
+    ]
+    return [tile for tile in built if tile]
+
+
+def _roles(evaluate: Result) -> dict[str, Result]:
+    """The part of each role: evaluate[role], else the first row with that role."""
+    found = {}
+    for role in ROLES:
+        part = evaluate.get(role)
+        marked = [row for row in evaluate.get("rows") or () if row.get("role") == role]
+        if isinstance(part, Mapping) or marked:
+            found[role] = part if isinstance(part, Mapping) else marked[0]
+    return found
+
+
+def _quality_tile(teacher: Result, student: Result, untrained: Result) -> Tile | None:
+    for key, label in (("fd_lite0", "fd_lite0"), ("kid", "KID")):
+        ours, theirs, base = (measured(part, key) for part in (student, teacher, untrained))
+        if ours and theirs:
+            detail = f"teacher {number(theirs.value)}"
+            detail += f", untrained {number(base.value)}" if base else ""
+            return Tile(f"{label} of the student", number(ours.value), detail + _of(ours.n, "; "))
+    return None
+
+
+def _compute_tile(teacher: Result, student: Result) -> Tile | None:
+    if not teacher.get("gflops") or not student.get("gflops"):
+        return None
+    share = percent(student["gflops"] / teacher["gflops"])
+    detail = f"{number(student['gflops'])} of {number(teacher['gflops'])} GFLOPs an image"
+    return Tile("Compute, student / teacher", share, detail)
+
+
+def _time_tile(teacher: Result, student: Result) -> Tile | None:
+    ours, theirs = measured(student, "ms_p50"), measured(teacher, "ms_p50")
+    if not ours or not theirs:
+        return None
+    detail = f"p50; teacher {number(theirs.value)} ms"
+    return Tile("Time an image, student", f"{number(ours.value)} ms", detail)
+
+
+def _psnr_tile(student: Result) -> Tile | None:
+    psnr = measured(student, "psnr_db")
+    if not psnr:
+        return None
+    detail = (bracket(psnr.low, psnr.high) + _of(psnr.n, ", ")).strip(", ")
+    return Tile("Same-seed PSNR to the teacher", f"{number(psnr.value)} dB", detail)
+
+
+def _of(n: int | None, before: str) -> str:
+    """`n = 2,048` that does not break over two lines."""
+    space = "\N{NO-BREAK SPACE}"
+    return f"{before}n{space}={space}{count(n)}" if n else ""
