@@ -52,7 +52,7 @@ def promote(
     candidate = registry.get(name, version)
     champion = registry.get(name, current) if current is not None else None
     results = check_gates(candidate.metrics, _comparable(candidate, champion), gates)
-    record = {
+    record: dict[str, Any] = {
         "actor": actor,
         "from_version": current,
         "to_version": version,

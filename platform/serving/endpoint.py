@@ -1,9 +1,8 @@
 """A running endpoint: start it, attach to it, move it to another version, stop it."""
 
 import contextlib
-import logging
 import os
-import socket
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -12,11 +11,11 @@ from typing import Any
 from nitrogen.platform.auth import check_bind, is_loopback, load_api_keys
 from nitrogen.platform.errors import ServingError
 from nitrogen.platform.serving.application import LOGGING, SAMPLER, build_application
+from nitrogen.platform.serving.proxy import forget_client, serve_client, start_proxy
 from nitrogen.platform.serving.replica import ModelRef
 from nitrogen.platform.serving.settings import ServingSettings
 
 _POLL_S = 0.25
-_PROXY_MARGIN_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -89,11 +88,19 @@ class Endpoint:
             serve.delete(self.settings.app_name)
 
     def shut_down(self) -> None:
-        """Take the application away, and Serve with it unless it has other applications."""
+        """Take the application away, and Serve with it if nothing else uses it.
+
+        On a Ray that this process started, Serve is left to the end of that Ray: stopping it by
+        itself makes Ray print its controller's death as an error.
+        """
+        import ray
         from ray import serve
 
         self.stop()
-        if not serve.status().applications:
+        node = ray._private.worker._global_node
+        if node is not None and node.is_head():
+            forget_client()
+        elif not serve.status().applications:
             serve.shutdown()
 
     def _apply(self, model: ModelRef, fallback: ModelRef | None) -> None:
@@ -120,7 +127,7 @@ class Endpoint:
         except RuntimeError as error:
             raise ServingError(
                 f"endpoint must load version {model.version} of model {model.name!r}, but did not: "
-                f"{_last_line(error)}. Check the bundle and the free memory."
+                f"{_failure(self.settings.app_name, error)}. Check the bundle and the free memory."
             ) from error
 
     def _await(self, model: ModelRef, timeout_s: float) -> str | None:
@@ -165,40 +172,15 @@ def start(
         raise ServingError(
             "RAY_SERVE_ENABLE_HA_PROXY must be off: HAProxy listens on every interface. Unset it."
         )
-    port = _start_proxy(host, port, settings.request_timeout_s)
+    port = start_proxy(host, port, settings.request_timeout_s)
     edge = {"key_hashes": list(keys.hashes), "loopback_only": is_loopback(host)}
     endpoint = Endpoint(settings, edge, host, port)
-    endpoint._apply(model, fallback=None)
+    try:
+        endpoint._apply(model, fallback=None)
+    except ServingError:
+        endpoint.shut_down()
+        raise
     return endpoint
-
-
-def _start_proxy(host: str, port: int, request_timeout_s: float) -> int:
-    """Start Serve's HTTP proxy, or take the one that runs; returns its port."""
-    from ray import serve
-    from ray.serve.context import _get_global_client
-
-    logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    with contextlib.suppress(serve.exceptions.RayServeException):
-        running = _get_global_client().http_config
-        if port not in (0, running.port) or host != running.host:
-            raise ServingError(
-                f"serve.host and serve.port must be {running.host} and {running.port}, where Serve "
-                f"listens on this cluster already, got {host} and {port}. Use those."
-            )
-        return int(running.port)
-    port = port or free_port(host)
-    check_port(host, port)
-    serve.start(
-        proxy_location="HeadOnly",
-        logging_config=LOGGING,
-        http_options={
-            "host": host,
-            "port": port,
-            # The ingress has its own deadline; Serve's is the net below it.
-            "request_timeout_s": request_timeout_s + _PROXY_MARGIN_S,
-        },
-    )
-    return port
 
 
 def attach(app_name: str = "nitrogen") -> Endpoint | None:
@@ -212,44 +194,27 @@ def attach(app_name: str = "nitrogen") -> Endpoint | None:
     )
 
 
-def free_port(host: str = "127.0.0.1") -> int:
-    with socket.socket(_family(host)) as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
-
-
-def check_port(host: str, port: int) -> None:
-    """Raises: ServingError if something else listens there (Serve would only log it)."""
-    with socket.socket(_family(host)) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise ServingError(
-                f"serve.port must be free on {host}, got {port} ({error.strerror}). "
-                "Choose another port, or 0 for any."
-            ) from None
-
-
-def _family(host: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in host else socket.AF_INET
-
-
 def _user_config(app_name: str) -> dict[str, Any] | None:
     """What the replicas were last told, read from Serve's controller."""
-    import ray
     from ray import serve
-    from ray.serve.context import _get_global_client
 
-    if not ray.is_initialized():
+    client = serve_client()
+    if client is None:
         return None
     try:
-        info, _route = _get_global_client().get_deployment_info(SAMPLER, app_name)
+        info, _route = client.get_deployment_info(SAMPLER, app_name)
     except (serve.exceptions.RayServeException, KeyError):
         return None
     return dict(info.deployment_config.user_config)
 
 
-def _last_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:300] if lines else type(error).__name__
+def _failure(app_name: str, error: Exception) -> str:
+    """The sentence of the exception that a replica died of; Serve keeps its traceback as text."""
+    from ray import serve
+
+    application = serve.status().applications.get(app_name)
+    sampler = application.deployments.get(SAMPLER) if application else None
+    text = sampler.message if sampler and sampler.message else str(error)
+    raised = re.findall(r"^(?:[\w.]+\.)?\w*(?:Error|Exception): (.+)$", text, flags=re.MULTILINE)
+    lines = raised or [line for line in text.splitlines() if line.strip()] or [repr(error)]
+    return lines[-1].strip().rstrip(".")[:300]

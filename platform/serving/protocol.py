@@ -68,7 +68,7 @@ class GenerationRequest(BaseModel):
 
     def for_generator(self) -> dict[str, Any]:
         """The plain dict that a Generator gets: every field set, the seed drawn if none came."""
-        policy = self.policy
+        policy: str | None = self.policy
         if policy is None:
             dials = {"budget": self.budget, "threshold": self.threshold}
             policy = next((name for name, value in dials.items() if value is not None), "full")

@@ -1,5 +1,8 @@
 """Promotion: moves only what it compared, refuses with numbers, and goes back."""
 
+import contextlib
+import itertools
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import pytest
@@ -142,3 +145,21 @@ def test_champion_on_other_data_is_not_compared_with(registry, audit):
     registry.held["champion"] = "2"
     with pytest.raises(GateError, match="fd 101 is not <= 100"):
         promote(registry, "m", "1", GATES, audit)
+
+
+def test_many_promoters_at_once_leave_one_order_of_events(registry, audit):
+    """Every winner started from the champion before it: nobody's promotion is lost unseen."""
+    registry.metrics = {str(i): {"fd": 50.0, "gflops": 1.0} for i in range(1, 17)}
+
+    def attempt(version):
+        with contextlib.suppress(GateError):
+            return promote(registry, "m", version, GATES, AuditLog(audit.path))
+
+    with ThreadPoolExecutor(16) as pool:
+        done = [result for result in pool.map(attempt, registry.metrics) if result]
+    moves = [(r["from"], r["to"]) for r in audit.read() if r["event"] == "promoted"]
+    assert len(moves) == len(done) >= 1
+    assert moves[0][0] is None
+    assert all(before[1] == after[0] for before, after in itertools.pairwise(moves))
+    assert registry.held["champion"] == moves[-1][1]
+    audit.check()

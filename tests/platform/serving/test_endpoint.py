@@ -257,3 +257,32 @@ def test_killed_replica_is_replaced_and_its_request_replayed(world):
         os.kill(pid, signal.SIGKILL)
         assert pending.result() == expected
     assert pids(world) != {pid}
+
+
+def test_load_adds_a_replica_within_the_bounds(world):
+    """Last in the file: the endpoint gives way to one that may grow."""
+    model = world.endpoint.model()
+    world.endpoint.stop()
+    assert endpoints.attach() is None
+    growing = SETTINGS.model_copy(
+        update={"max_replicas": 2, "upscale_delay_s": 0.0, "target_ongoing_requests": 1.0}
+    )
+    scaled = endpoints.start(growing, model, port=0, environment={})
+    assert scaled.url == world.endpoint.url  # Serve's proxy was there already
+    stop = threading.Event()
+
+    def load():
+        while not stop.is_set():
+            call(world, {"class": "cat", "num_inference_steps": 50})
+
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(4):
+            pool.submit(load)
+        deadline = time.monotonic() + 40
+        while len(scaled.describe()) < 2 and time.monotonic() < deadline:
+            time.sleep(0.5)
+        found = {replica["model"]["version"] for replica in scaled.describe()}
+        size = len(scaled.describe())
+        stop.set()
+    assert size == 2
+    assert found == {model.version}

@@ -11,8 +11,8 @@ from nitrogen.platform.auth import load_api_keys
 from nitrogen.platform.errors import ServingError
 from nitrogen.platform.serving.api import build_api
 from nitrogen.platform.serving.edge import EdgePolicy
-from nitrogen.platform.serving.endpoint import check_port, free_port
 from nitrogen.platform.serving.problems import invalid
+from nitrogen.platform.serving.proxy import check_port, free_port
 from nitrogen.platform.serving.smoke import first_class, smoke_check, wait_until_ready
 
 KEY = "correct-horse-battery"
