@@ -105,14 +105,20 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def _suggest(path: KeyPath, model: type[BaseModel]) -> str:
+    """The key that was meant: of this name elsewhere, or of a similar name here or elsewhere."""
     keys = list(known_keys(model))
-    siblings = [dotted(key) for key in keys if key[:-1] == path[:-1]]
-    wanted = str(path[-1])
-    named = [dotted(key) for key in keys if key[-1] == wanted]
-    close = difflib.get_close_matches(dotted(path), siblings, n=1, cutoff=0.6)
-    if not close:
-        close = named or difflib.get_close_matches(dotted(path), map(dotted, keys), 1, 0.6)
-    if close:
-        return f"Did you mean {close[0]}?"
-    names = ", ".join(sorted(text.rpartition(".")[2] for text in siblings)) or "none"
+    siblings = [key for key in keys if key[:-1] == path[:-1]]
+    named = [key for key in keys if key[-1] == path[-1]]
+    # A key of the same name further down the same section is meant sooner than one elsewhere.
+    named.sort(key=lambda key: key[: len(path) - 1] != path[:-1])
+    for candidates in (named, _similar(path, siblings), _similar(path, keys)):
+        if candidates:
+            return f"Did you mean {dotted(candidates[0])}?"
+    names = ", ".join(sorted(str(key[-1]) for key in siblings)) or "none"
     return f"Known here: {names}."
+
+
+def _similar(path: KeyPath, keys: list[KeyPath]) -> list[KeyPath]:
+    names = {str(key[-1]): key for key in reversed(keys)}
+    close = difflib.get_close_matches(str(path[-1]), names, n=1, cutoff=0.7)
+    return [names[name] for name in close]

@@ -14,11 +14,13 @@ from nitrogen.platform.errors import ConfigError, DataError
 
 Role = Literal["student", "teacher"]
 SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
+_NAMES = ("bundle", "student", "teacher", "model")
 _FILES = ("config.json", "model.safetensors")
 
-# The first of these steps whose result names a model directory holds the role's weights.
+# The first of these steps whose result names a model directory holds the role's weights: the
+# promoted bundle, the student that the sweep chose, the distilled one.
 _STEPS_OF: Mapping[Role, tuple[str, ...]] = {
-    "student": ("promote", "distill"),
+    "student": ("promote", "sweep", "distill"),
     "teacher": ("pretrain",),
 }
 
@@ -44,7 +46,8 @@ def _in_run(run: Path, role: Role) -> Path:
                 f"the result of {step} in {run} must be whole, but {record}. "
                 "Run the recipe again to make it anew."
             )
-        for path in _model_directories(record.dir, record.result):
+        preferred = {name: record.result[name] for name in _NAMES if name in record.result}
+        for path in _model_directories(record.dir, [preferred, record.result]):
             return path
     needed = _STEPS_OF[role][-1]
     raise DataError(
