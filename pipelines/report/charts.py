@@ -191,6 +191,7 @@ _STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "font.size": 12,
     "font.family": "DejaVu Sans",
+    "text.parse_math": False,
     "text.color": INK,
     "axes.labelcolor": MUTED,
     "axes.edgecolor": GRID,
@@ -218,7 +219,7 @@ def _inline(svg: str, name: str, label: str) -> str:
     svg = re.sub(r'href="#([^"]+)"', rf'href="#{name}-\1"', svg)
     for colour, variable in _VARIABLES.items():
         svg = svg.replace(colour, f"var(--{variable})")
-    svg = re.sub(r"(\d+px) [^;\"]*DejaVu Sans[^;\"]*", r"\1 var(--sans)", svg)
+    svg = re.sub(r"'DejaVu Sans'(, [^;\"]*)?", "var(--sans)", svg)
     svg = re.sub(r'<svg [^>]*?viewBox="([^"]+)"[^>]*>', r'<svg viewBox="\1">', svg, count=1)
     escaped = label.replace("&", "and").replace("<", "").replace('"', "")
     return svg.replace("<svg ", f'<svg role="img" aria-label="{escaped}" ', 1)

@@ -19,7 +19,7 @@ def number(value: float | int | str | None, digits: int = 3) -> str:
         return str(value)
     if value == 0:
         return "0"
-    size = math.floor(math.log10(abs(value)))
+    size = math.floor(math.log10(abs(float(f"{value:.{digits}g}"))))  # 9.996 is 10.0
     if isinstance(value, int) or size >= digits - 1:
         return f"{value:,.0f}"
     if size < -4:
