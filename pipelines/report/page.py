@@ -24,6 +24,7 @@ from nitrogen.pipelines.report.pixels import (
     difference,
     enlarged,
     heat_colours,
+    shrunk,
 )
 
 _SHOWN_PX = 96  # About how wide a picture is on the page.
@@ -91,10 +92,17 @@ def _picture(image: np.ndarray, around: int = _SHOWN_PX) -> dict[str, Any]:
     """Source and size in CSS pixels of a picture, enlarged by a whole factor to about `around`.
 
     Sent as it is and enlarged by the browser (image-rendering: pixelated): every pixel a square.
+    One of more than twice that size is averaged down by a whole factor, see _reduction.
     """
+    factor = _reduction(image, around)
+    image = shrunk(image, factor) if factor > 1 else image
     height, width = image.shape[:2]
     scale = max(1, round(around / max(height, width)))
     return {"src": data_uri(image), "width": width * scale, "height": height * scale}
+
+
+def _reduction(image: np.ndarray, around: int = _SHOWN_PX) -> int:
+    return -(-max(image.shape[:2]) // (2 * around))
 
 
 def _at(values: Sequence[Any] | None, index: int) -> Any:
@@ -123,7 +131,8 @@ def _triplets(samples: Samples, limit: int) -> dict[str, Any]:
         }
         for i in range(shown)
     ]
-    return {"items": items, "total": len(samples.teacher)}
+    factor = _reduction(samples.teacher[0]) if shown else 1
+    return {"items": items, "total": len(samples.teacher), "factor": factor}
 
 
 def _heat(samples: Samples | None, limit: int) -> dict[str, Any] | None:

@@ -72,6 +72,15 @@ def difference(
     return (255 - np.clip(gap * gain, 0, 255)).astype(np.uint8)
 
 
+def shrunk(image: np.ndarray, factor: int) -> np.ndarray:
+    """uint8 [h, w, 1 or 3] made smaller by a whole factor, each pixel the mean of its square."""
+    from PIL import Image
+
+    squeezed = image[..., 0] if image.shape[-1] == 1 else image
+    smaller = np.asarray(Image.fromarray(np.ascontiguousarray(squeezed)).reduce(factor))
+    return smaller[..., None] if smaller.ndim == 2 else smaller
+
+
 def heat_colours(values: np.ndarray) -> np.ndarray:
     """uint8 [..., 3] of values [...] in 0..1 (clipped): black is 0, pale yellow is 1."""
     position = np.clip(np.nan_to_num(values), 0.0, 1.0) * (len(_HEAT) - 1)

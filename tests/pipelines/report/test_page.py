@@ -115,12 +115,13 @@ def test_pictures_are_enlarged_by_whole_factors_and_described(html):
     assert "image-rendering: pixelated" in html
 
 
-@pytest.mark.parametrize(("size", "shown"), [(16, 96), (28, 84), (64, 128), (300, 300)])
+@pytest.mark.parametrize(("size", "shown"), [(16, 96), (28, 84), (64, 128), (192, 192), (300, 150)])
 def test_every_picture_size_keeps_square_pixels(size, shown):
     images = np.zeros((1, size, size, 3), np.uint8)
     page = Page(render(ReportData(samples=Samples(images, images))))
     widths = {int(attrs["width"]) for tag, attrs in page.tags if tag == "img"}
     assert widths == {shown}
+    assert ("shown at 1/2 of their size" in page.text) == (size > 192)
 
 
 def test_charts_take_the_colours_of_the_page(html):

@@ -16,6 +16,7 @@ from nitrogen.pipelines.report.pixels import (
     heat_colours,
     image_grid,
     png_bytes,
+    shrunk,
 )
 
 
@@ -77,3 +78,12 @@ def test_png_is_lossless():
     prefix, _, payload = data_uri(image).partition(",")
     assert prefix == "data:image/png;base64"
     assert np.array_equal(decoded(base64.b64decode(payload)), image)
+
+
+def test_shrinking_averages_squares():
+    image = np.zeros((4, 5, 3), np.uint8)
+    image[:2, :2] = [[[10], [30]], [[50], [70]]]
+    smaller = shrunk(image, 2)
+    assert smaller.shape == (2, 3, 3)
+    assert smaller[0, 0].tolist() == [40] * 3
+    assert shrunk(image[..., :1], 2).shape == (2, 3, 1)
