@@ -151,3 +151,8 @@ def _write(path: Path, content: bytes) -> None:
         temporary.chmod(0o644)
 
     write_atomic(path, save)
+
+
+def estimate_seconds(config: ReportConfig) -> float:
+    """Rough time on 2 cores, for `--plan`: importing matplotlib and drawing."""
+    return 8.0
