@@ -1,0 +1,240 @@
+"""Files by URI: a local path, or `s3://bucket/key` on any S3 server.
+
+Credentials and endpoint come from the usual environment (`AWS_ACCESS_KEY_ID`,
+`AWS_SECRET_ACCESS_KEY`, `AWS_ENDPOINT_URL`, `AWS_DEFAULT_REGION`). Every failure is a StorageError
+of one sentence, and comes in bounded time: few retries, short timeouts. Writes are atomic: a
+reader sees the old content or the new one, never half of it.
+"""
+
+import contextlib
+import functools
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nitrogen.platform.errors import StorageError
+
+if TYPE_CHECKING:
+    import pyarrow.fs
+
+S3_PREFIX = "s3://"
+CONNECT_TIMEOUT_S = 3
+READ_TIMEOUT_S = 30
+MAX_ATTEMPTS = 2
+
+
+def is_s3(uri: str) -> bool:
+    return str(uri).startswith(S3_PREFIX)
+
+
+def join(uri: str, *parts: str) -> str:
+    """Appends `parts` to a URI or path with one slash between them."""
+    return "/".join([str(uri).rstrip("/") or "/", *(part.strip("/") for part in parts)])
+
+
+def sha256_bytes(data: bytes) -> str:
+    """Returns the hex sha256 of `data`."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: str | Path) -> str:
+    """Returns the hex sha256 of a local file, read in blocks."""
+    with _local_errors("read", str(path)), open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def filesystem(uri: str) -> "tuple[pyarrow.fs.FileSystem, str]":
+    """Returns pyarrow's file system for `uri` and the path inside it.
+
+    pyarrow ignores AWS_ENDPOINT_URL, so the endpoint is passed on here.
+    """
+    from pyarrow import fs
+
+    if not is_s3(uri):
+        return fs.LocalFileSystem(), str(_local_path(uri))
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    options: dict[str, Any] = {
+        "connect_timeout": CONNECT_TIMEOUT_S,
+        "request_timeout": READ_TIMEOUT_S,
+        "retry_strategy": fs.AwsStandardS3RetryStrategy(max_attempts=MAX_ATTEMPTS),
+    }
+    if region := _region():
+        options["region"] = region
+    if endpoint:
+        options["endpoint_override"] = endpoint
+    bucket, key = _bucket_and_key(uri)
+    with _s3_errors("open", uri):
+        return fs.S3FileSystem(**options), f"{bucket}/{key}".rstrip("/")
+
+
+def read_bytes(uri: str) -> bytes:
+    """Returns the whole content. Raises StorageError when it is missing or out of reach."""
+    if not is_s3(uri):
+        with _local_errors("read", uri):
+            return _local_path(uri).read_bytes()
+    bucket, key = _bucket_and_key(uri)
+    with _s3_errors("read", uri):
+        return _s3_client().get_object(Bucket=bucket, Key=key)["Body"].read()
+
+
+def write_bytes(uri: str, data: bytes) -> None:
+    """Writes `data` atomically, creating folders as needed (but never a bucket)."""
+    if is_s3(uri):
+        bucket, key = _bucket_and_key(uri)
+        with _s3_errors("write", uri):
+            _s3_client().put_object(Bucket=bucket, Key=key, Body=data)
+        return
+    path = _local_path(uri)
+    with _local_errors("write", uri):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+
+def exists(uri: str) -> bool:
+    """True when `uri` is a file or object, or a folder or prefix with something in it."""
+    if not is_s3(uri):
+        with _local_errors("read", uri):
+            return _local_path(uri).exists()
+    bucket, key = _bucket_and_key(uri)
+    with _s3_errors("read", uri):
+        client = _s3_client()
+        if key and not key.endswith("/"):
+            page = client.list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1)
+            found = [item["Key"] for item in page.get("Contents", [])]
+            if found and (found[0] == key or found[0].startswith(key + "/")):
+                return True
+        prefix = key.rstrip("/") + "/" if key else ""
+        page = client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
+        return bool(page.get("Contents"))
+
+
+def list_files(uri: str) -> list[str]:
+    """Returns the paths of all files below `uri`, relative to it, sorted; [] when it is absent."""
+    if not is_s3(uri):
+        root = _local_path(uri)
+        with _local_errors("list", uri):
+            return sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file())
+    bucket, key = _bucket_and_key(uri)
+    prefix = key.rstrip("/") + "/" if key else ""
+    with _s3_errors("list", uri):
+        pages = _s3_client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        return sorted(
+            item["Key"][len(prefix) :]
+            for page in pages
+            for item in page.get("Contents", [])
+            if not item["Key"].endswith("/")
+        )
+
+
+def delete(uri: str) -> None:
+    """Removes one file or object; one that is absent already is no error."""
+    if not is_s3(uri):
+        with _local_errors("delete", uri):
+            _local_path(uri).unlink(missing_ok=True)
+        return
+    bucket, key = _bucket_and_key(uri)
+    with _s3_errors("delete", uri):
+        _s3_client().delete_object(Bucket=bucket, Key=key)
+
+
+def _local_path(uri: str) -> Path:
+    text = str(uri)
+    if text.startswith("file://"):
+        text = text.removeprefix("file://")
+    elif "://" in text:
+        raise StorageError(
+            f"uri must be a local path or s3://bucket/key, got {text}. Copy the files to one."
+        )
+    return Path(text).expanduser()
+
+
+def _bucket_and_key(uri: str) -> tuple[str, str]:
+    bucket, _, key = str(uri).removeprefix(S3_PREFIX).partition("/")
+    if not bucket:
+        raise StorageError(f"uri must be s3://bucket/key, got {uri}. Name the bucket.")
+    return bucket, key
+
+
+def _region() -> str | None:
+    return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+
+
+def _s3_client() -> Any:
+    # Keyed by the environment, so that a test or a rotated key never meets a stale client.
+    names = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ACCESS_KEY_ID", "AWS_PROFILE")
+    environment = tuple(os.environ.get(name) for name in names)
+    secret = hashlib.sha256(os.environ.get("AWS_SECRET_ACCESS_KEY", "").encode()).hexdigest()
+    return _cached_client((*environment, _region(), secret))
+
+
+@functools.lru_cache(maxsize=4)
+def _cached_client(_environment: tuple[str | None, ...]) -> Any:
+    import boto3
+    from botocore.config import Config
+
+    config = Config(
+        connect_timeout=CONNECT_TIMEOUT_S,
+        read_timeout=READ_TIMEOUT_S,
+        retries={"mode": "standard", "total_max_attempts": MAX_ATTEMPTS},
+        signature_version="s3v4",
+    )
+    # A session of its own: boto3's default session is not safe to create from several threads.
+    return boto3.session.Session().client("s3", region_name=_region() or "us-east-1", config=config)
+
+
+@contextlib.contextmanager
+def _local_errors(action: str, uri: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"cannot {action} {uri}: {error.strerror or error}. "
+            "Check that the path exists, is writable and that the disk is not full."
+        ) from error
+
+
+S3_REMEDIES = {
+    "NoSuchKey": "Check the path.",
+    "404": "Check the path.",
+    "NoSuchBucket": "Create the bucket or check its name.",
+    "InvalidAccessKeyId": "Check AWS_ACCESS_KEY_ID.",
+    "SignatureDoesNotMatch": "Check AWS_SECRET_ACCESS_KEY.",
+    "AccessDenied": "Check the credentials and the rights of their user.",
+    "403": "Check the credentials and the rights of their user.",
+}
+
+
+@contextlib.contextmanager
+def _s3_errors(action: str, uri: str) -> Iterator[None]:
+    from botocore import exceptions
+
+    try:
+        yield
+    except exceptions.ClientError as error:
+        code = str(error.response.get("Error", {}).get("Code", "unknown"))
+        remedy = S3_REMEDIES.get(code, "Check the server's log.")
+        raise StorageError(f"cannot {action} {uri}: the S3 server says {code}. {remedy}") from error
+    except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError) as error:
+        raise StorageError(
+            f"cannot {action} {uri}: no credentials were found. "
+            "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+        ) from error
+    except (exceptions.BotoCoreError, OSError) as error:
+        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+        raise StorageError(
+            f"cannot {action} {uri}: {endpoint or 'the S3 server'} does not answer "
+            f"({type(error).__name__}). Check AWS_ENDPOINT_URL and that the server runs."
+        ) from error
