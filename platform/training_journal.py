@@ -26,15 +26,21 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._last = self._repair()
+        self.last_report = self._repair()
 
-    def append(self, report: int, metrics: dict[str, float], checkpoint: bool) -> Event:
+    def append(
+        self,
+        report: int,
+        metrics: dict[str, float],
+        checkpoint: bool,
+        time_s: float | None = None,
+    ) -> Event:
         """Write one event; events with the same or a later number are dropped first."""
-        if report <= self._last:
+        if report <= self.last_report:
             self.rewind(report - 1)
         event = {
             "report": report,
-            "time": time.time(),
+            "time": time.time() if time_s is None else time_s,
             "metrics": metrics,
             "checkpoint": checkpoint,
         }
@@ -44,7 +50,7 @@ class Journal:
             file.flush()
             if checkpoint:
                 os.fsync(file.fileno())
-        self._last = report
+        self.last_report = report
         return event
 
     def rewind(self, last_report: int) -> None:
@@ -53,7 +59,7 @@ class Journal:
         kept = [event for event in events if event["report"] <= last_report]
         if len(kept) < len(events):
             self._rewrite(kept)
-        self._last = kept[-1]["report"] if kept else 0
+        self.last_report = kept[-1]["report"] if kept else 0
 
     def _repair(self) -> int:
         """Number of the last event; cuts off the half line that a killed writer left."""
@@ -90,6 +96,30 @@ def history(path: Path) -> list[dict[str, Any]]:
     ]
 
 
+class JournalReader:
+    """Reads on from where it stopped, or from the start when the journal was rewound."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._inode = 0
+        self._offset = 0
+
+    def new_events(self) -> list[Event]:
+        """Events since the last call; after a rewind all of them again."""
+        try:
+            with self.path.open("rb") as file:
+                status = os.fstat(file.fileno())
+                if status.st_ino != self._inode or status.st_size < self._offset:
+                    self._inode, self._offset = status.st_ino, 0
+                file.seek(self._offset)
+                data = file.read()
+        except FileNotFoundError:
+            return []
+        whole = data[: data.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        return [json.loads(line) for line in whole.splitlines()]
+
+
 class JournalTail:
     """Calls `on_event` in a thread for each new event, while another process writes the journal.
 
@@ -100,12 +130,11 @@ class JournalTail:
     def __init__(
         self, path: Path, on_event: Callable[[Event], None], interval_s: float = 0.3
     ) -> None:
-        self._path = path
+        self._reader = JournalReader(path)
         self._on_event = on_event
         self._interval_s = interval_s
         self._closed = threading.Event()
-        self._seen_time = max((event["time"] for event in read_events(path)), default=0.0)
-        self._seen_size = -1
+        self._seen = {self._identity(event) for event in self._reader.new_events()}
         self._thread = threading.Thread(target=self._run, name="journal-tail", daemon=True)
 
     def __enter__(self) -> JournalTail:
@@ -119,20 +148,18 @@ class JournalTail:
         self._closed.set()
         self._thread.join(timeout=10)
 
+    @staticmethod
+    def _identity(event: Event) -> tuple[int, float]:
+        return event["report"], event["time"]
+
     def _run(self) -> None:
         while not self._closed.wait(self._interval_s):
             self._deliver()
         self._deliver()
 
     def _deliver(self) -> None:
-        try:
-            size = self._path.stat().st_size
-        except FileNotFoundError:
-            return
-        if size == self._seen_size:
-            return
-        self._seen_size = size
-        for event in read_events(self._path):
-            if event["time"] > self._seen_time:
-                self._seen_time = event["time"]
+        for event in self._reader.new_events():
+            identity = self._identity(event)
+            if identity not in self._seen:
+                self._seen.add(identity)
                 self._on_event(event)

@@ -17,7 +17,7 @@ from pathlib import Path
 from nitrogen.platform.errors import TrackingError
 from nitrogen.platform.tracking import MetricRow, TrackedRun, Tracker
 from nitrogen.platform.tracking_client import TransientTrackingError, metric_key
-from nitrogen.platform.training_journal import Event, read_events
+from nitrogen.platform.training_journal import Event, JournalReader
 
 INTERVAL_S = 2.0
 RETRY_S = 20.0
@@ -41,6 +41,8 @@ class JournalForwarder:
 
     def __init__(self, journal: Path, run: TrackedRun, tracker: Tracker | None = None) -> None:
         self._journal = journal
+        self._reader = JournalReader(journal)
+        self._waiting: dict[int, Event] = {}
         self._run = run
         self._tracker = tracker or Tracker(run.uri)
         self._cursor = journal.with_suffix(".sent")
@@ -82,7 +84,9 @@ class JournalForwarder:
 
     def _send(self) -> int:
         sent = self._sent()
-        events = [event for event in read_events(self._journal) if event["report"] > sent]
+        self._waiting.update((event["report"], event) for event in self._reader.new_events())
+        events = [event for report, event in sorted(self._waiting.items()) if report > sent]
+        self._waiting = {event["report"]: event for event in events}
         if not events:
             return 0
         rows = [row for event in events for row in metric_rows(event)]
@@ -90,6 +94,7 @@ class JournalForwarder:
         temporary = self._cursor.with_name(f".{self._cursor.name}")
         temporary.write_text(str(events[-1]["report"]))
         temporary.replace(self._cursor)
+        self._waiting.clear()
         return len(events)
 
     def _sent(self) -> int:
