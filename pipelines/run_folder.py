@@ -14,6 +14,7 @@ DIR/summary.json                 the outcome of the last run
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import time
 import uuid
@@ -68,6 +69,11 @@ class RunFolder:
     """Paths and records of one run folder; creates it where it is missing."""
 
     def __init__(self, root: Path) -> None:
+        if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(root)):
+            raise StorageError(
+                f"a run folder must be a local or shared path, got {root}. "
+                "Only data sets may lie in a bucket: set prepare.source to s3://..."
+            )
         self.root = Path(root).expanduser().absolute()
         self.steps = self.root / "steps"
         self.lock_path = self.root / ".lock"
@@ -77,7 +83,7 @@ class RunFolder:
         self.progress_path = self.root / "progress.json"
 
     def create(self) -> None:
-        """Make the folder and its identity; StorageError when that is impossible."""
+        """Make the folder; StorageError when that is impossible."""
         try:
             self.steps.mkdir(parents=True, exist_ok=True)
         except OSError as exc:

@@ -41,23 +41,35 @@ def submit(
         str, typer.Option("--out", "-o", help="Run folder on the cluster, on shared storage.")
     ] = "",
     overrides: SetOption = None,
+    wheel: Annotated[
+        Path | None, typer.Option(help="Wheel to ship; built from the checkout by default.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Submit again even if this recipe has succeeded.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run a recipe as a Ray job on a cluster. Submitting the same recipe again is the same run."""
     from nitrogen.pipelines.submission import submit_recipe
 
-    submitted = submit_recipe(recipe, address, out or None, overrides or [])
+    submitted = submit_recipe(
+        recipe, address, out or None, overrides or [], wheel=wheel, force=force
+    )
     if as_json:
         say_json(submitted)
         return
-    say(f"{submitted['job']} {submitted['state']}")
+    known = "" if submitted["created"] else " (submitted before)"
+    say(f"{submitted['job']} {submitted['state']}{known}, run folder {submitted['out']}")
     say(f"follow it with: nitrogen logs {submitted['job']} --address {address} -f")
 
 
 def status(
     target: TargetArgument = None, address: AddressOption = None, as_json: JsonOption = False
 ) -> None:
-    """Show how far a run is."""
+    """Show how far a run is; with --address and no name, all jobs of the cluster."""
+    if address is not None and target is None:
+        _list_jobs(address, as_json)
+        return
     if _is_job(target, address):
         from nitrogen.pipelines.submission import job_status
 
@@ -82,6 +94,17 @@ def status(
         _say_progress(found["progress"])
     if found["error"]:
         say(f"error: {found['error']}")
+
+
+def _list_jobs(address: str, as_json: bool) -> None:
+    from nitrogen.pipelines.submission import all_jobs
+
+    found = all_jobs(address)
+    if as_json:
+        say_json(found)
+    else:
+        rows = [(row["job"], row["recipe"], row["state"]) for row in found]
+        say_table(("job", "recipe", "state"), rows)
 
 
 def _say_progress(progress: dict[str, Any]) -> None:
