@@ -10,14 +10,16 @@ import contextlib
 import functools
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nitrogen.platform.errors import StorageError
 
 if TYPE_CHECKING:
+    import pyarrow
     import pyarrow.fs
 
 S3_PREFIX = "s3://"
@@ -80,6 +82,18 @@ def read_bytes(uri: str) -> bytes:
         return _s3_client().get_object(Bucket=bucket, Key=key)["Body"].read()
 
 
+def open_input(uri: str) -> "pyarrow.NativeFile":
+    """Opens a file or object for reading at any position, without loading it whole."""
+    opened, path = filesystem(uri)
+    try:
+        return opened.open_input_file(path)
+    except OSError as error:
+        raise StorageError(
+            f"cannot read {uri}: {_arrow_reason(error)}. "
+            "Check the path, the credentials and that the server runs."
+        ) from error
+
+
 def write_bytes(uri: str, data: bytes) -> None:
     """Writes `data` atomically, creating folders as needed (but never a bucket)."""
     if is_s3(uri):
@@ -123,20 +137,67 @@ def exists(uri: str) -> bool:
 
 def list_files(uri: str) -> list[str]:
     """Returns the paths of all files below `uri`, relative to it, sorted; [] when it is absent."""
+    return [entry.path for entry in list_entries(uri)]
+
+
+class FileEntry(NamedTuple):
+    """path: relative to what was listed; version: changes when the content does (mtime, ETag)."""
+
+    path: str
+    num_bytes: int
+    version: str
+
+
+def list_entries(uri: str) -> list[FileEntry]:
+    """The same with each file's size and version. Links are followed, each folder once."""
     if not is_s3(uri):
         root = _local_path(uri)
         with _local_errors("list", uri):
-            return sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file())
+            return sorted(_walk(root)) if root.is_dir() else []
     bucket, key = _bucket_and_key(uri)
     prefix = key.rstrip("/") + "/" if key else ""
     with _s3_errors("list", uri):
         pages = _s3_client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
         return sorted(
-            item["Key"][len(prefix) :]
+            FileEntry(item["Key"][len(prefix) :], item["Size"], item["ETag"])
             for page in pages
             for item in page.get("Contents", [])
             if not item["Key"].endswith("/")
         )
+
+
+def entry_of(uri: str) -> FileEntry:
+    """Size and version of one file or object. Raises StorageError when it is missing."""
+    if not is_s3(uri):
+        with _local_errors("read", uri):
+            found = _local_path(uri).stat()
+            return FileEntry(uri, found.st_size, str(found.st_mtime_ns))
+    bucket, key = _bucket_and_key(uri)
+    with _s3_errors("read", uri):
+        head = _s3_client().head_object(Bucket=bucket, Key=key)
+        return FileEntry(uri, head["ContentLength"], head["ETag"])
+
+
+def _walk(root: Path) -> Iterator[FileEntry]:
+    def fail(error: OSError) -> None:
+        raise error
+
+    seen: set[tuple[int, int]] = set()
+    for folder, names, files in os.walk(root, followlinks=True, onerror=fail):
+        names.sort()
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in seen:
+            # A link that leads back up: without this it would be walked for ever.
+            names.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        for name in files:
+            path = Path(folder, name)
+            # Not a dead link, a socket or a named pipe, whose reading would never end.
+            if path.is_file():
+                found = path.stat()
+                relative = path.relative_to(root).as_posix()
+                yield FileEntry(relative, found.st_size, str(found.st_mtime_ns))
 
 
 def delete(uri: str) -> None:
@@ -148,6 +209,13 @@ def delete(uri: str) -> None:
     bucket, key = _bucket_and_key(uri)
     with _s3_errors("delete", uri):
         _s3_client().delete_object(Bucket=bucket, Key=key)
+
+
+def remove_empty_folder(uri: str) -> None:
+    """Removes a local folder if it is empty; S3 has no folders."""
+    if not is_s3(uri):
+        with contextlib.suppress(OSError):
+            _local_path(uri).rmdir()
 
 
 def _local_path(uri: str) -> Path:
@@ -166,6 +234,12 @@ def _bucket_and_key(uri: str) -> tuple[str, str]:
     if not bucket:
         raise StorageError(f"uri must be s3://bucket/key, got {uri}. Name the bucket.")
     return bucket, key
+
+
+def _arrow_reason(error: OSError) -> str:
+    """What pyarrow's S3 says in three lines, in three words."""
+    found = re.search(r"AWS Error ([A-Z_]+)", str(error))
+    return found[1].replace("_", " ").lower() if found else (error.strerror or "no such file")
 
 
 def _region() -> str | None:

@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from nitrogen.pipelines.data.shards import ShardWriter, clear_target
+from nitrogen.pipelines.data.shards import Moments, ShardWriter, check_target, clear_target
 
 IMAGE_SIZE = 64
 STYLES = ("noto", "twemoji", "fluent")
@@ -205,7 +205,8 @@ def build(node_modules: Path, out: Path) -> None:
     emoji = thin_skin_tones(drop_copies(found, pixels))
     splits = assign_splits(emoji, groups)
     classes = sorted({e.class_name for e in emoji})
-    clear_target(str(out), overwrite=True)
+    check_target(str(out), overwrite=True)
+    clear_target(str(out))
     writer = ShardWriter(str(out), classes=classes, image_size=(IMAGE_SIZE, IMAGE_SIZE))
     for item in emoji:
         buffer = io.BytesIO()
@@ -215,7 +216,8 @@ def build(node_modules: Path, out: Path) -> None:
             split=splits[groups[item.key]],
             key=item.key,
             label=classes.index(item.class_name),
-            pixels=pixels[item.key],
+            size=(IMAGE_SIZE, IMAGE_SIZE),
+            moments=Moments.of(pixels[item.key]),
             encoded=buffer.getvalue(),
         )
     manifest = writer.finish(name="emoji64", notes=NOTES)

@@ -30,6 +30,28 @@ MAX_LISTED_BROKEN = 1000
 KEPT_FILES = frozenset({MANIFEST_FILE, "LICENSES.md"})
 
 
+@dataclass(frozen=True)
+class Moments:
+    """Per channel sum and sum of squares of pixels scaled to [-1, 1], and how many pixels."""
+
+    total: np.ndarray
+    squares: np.ndarray
+    num_pixels: int
+
+    @classmethod
+    def of(cls, pixels: np.ndarray) -> "Moments":
+        """pixels: uint8 [h, w, 3]."""
+        values = pixels.reshape(-1, 3).astype(np.float64) / 127.5 - 1.0
+        return cls(values.sum(0), (values**2).sum(0), len(values))
+
+    def __add__(self, other: "Moments") -> "Moments":
+        return Moments(
+            self.total + other.total,
+            self.squares + other.squares,
+            self.num_pixels + other.num_pixels,
+        )
+
+
 @dataclass
 class _SplitBuffer:
     images: list[bytes] = field(default_factory=list)
@@ -56,17 +78,21 @@ class ShardWriter:
         self._buffers = {split: _SplitBuffer() for split in SPLITS}
         self._counts = {name: dict.fromkeys(SPLITS, 0) for name in self.classes}
         self._shards: list[ShardEntry] = []
-        self._sum = np.zeros(3)
-        self._sum_of_squares = np.zeros(3)
-        self._num_pixels = 0
+        self._moments = Moments(np.zeros(3), np.zeros(3), 0)
 
-    def add(self, *, split: str, key: str, label: int, pixels: np.ndarray, encoded: bytes) -> None:
-        """Adds one picture. pixels: uint8 [h, w, 3], what `encoded` (PNG or WebP) decodes to."""
-        if pixels.shape != (*self.image_size, 3):
-            raise DataError(
-                f"image must be {self.image_size[0]}x{self.image_size[1]}, got "
-                f"{pixels.shape[0]}x{pixels.shape[1]} for {key}. Pass --image-size."
-            )
+    def add(
+        self,
+        *,
+        split: str,
+        key: str,
+        label: int,
+        size: tuple[int, int],
+        moments: Moments,
+        encoded: bytes,
+    ) -> None:
+        """Adds one picture. encoded: lossless PNG or WebP of `size` (height, width)."""
+        if size != self.image_size:
+            raise ValueError(f"size must be {self.image_size}, got {size} for {key}.")
         buffer = self._buffers[split]
         buffer.images.append(encoded)
         buffer.labels.append(label)
@@ -74,7 +100,7 @@ class ShardWriter:
         buffer.num_bytes += len(encoded)
         self._counts[self.classes[label]][split] += 1
         if split == "train":
-            self._add_statistics(pixels)
+            self._moments += moments
         if len(buffer.labels) >= self._shard_rows or buffer.num_bytes >= MAX_SHARD_ENCODED_BYTES:
             self._flush(split)
 
@@ -135,25 +161,20 @@ class ShardWriter:
             num_shards=buffer.num_shards + 1, num_rows=buffer.num_rows + table.num_rows
         )
 
-    def _add_statistics(self, pixels: np.ndarray) -> None:
-        values = pixels.reshape(-1, 3).astype(np.float64) / 127.5 - 1.0
-        self._sum += values.sum(0)
-        self._sum_of_squares += (values**2).sum(0)
-        self._num_pixels += len(values)
+    def classes_without(self, split: str) -> list[str]:
+        """Names of the classes that have no picture in `split` so far."""
+        return [name for name, counts in self._counts.items() if not counts[split]]
 
     def _statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        num_pixels = max(self._num_pixels, 1)
-        mean = self._sum / num_pixels
-        std = np.sqrt(np.maximum(self._sum_of_squares / num_pixels - mean**2, 0.0))
+        num_pixels = max(self._moments.num_pixels, 1)
+        mean = self._moments.total / num_pixels
+        std = np.sqrt(np.maximum(self._moments.squares / num_pixels - mean**2, 0.0))
         return tuple(np.round(mean, 6).tolist()), tuple(np.round(std, 6).tolist())
 
 
-def clear_target(out: str, *, overwrite: bool) -> None:
-    """Makes `out` ready to be written: what an earlier, cut-off preparation left is removed.
-
-    Raises DataError when `out` holds a finished data set (unless `overwrite`) or files that no
-    preparation wrote (always: they are not ours to delete).
-    """
+def check_target(out: str, *, overwrite: bool) -> None:
+    """Raises DataError when `out` holds a finished data set (unless `overwrite`) or files that no
+    preparation wrote (always: they are not ours to delete). Changes nothing."""
     files = storage.list_files(out)
     foreign = [f for f in files if f not in KEPT_FILES and not SHARD_NAME.match(f)]
     if foreign:
@@ -161,16 +182,19 @@ def clear_target(out: str, *, overwrite: bool) -> None:
             f"out must be empty or a prepared data set, got {out} with {foreign[0]!r} in it. "
             "Choose another --out."
         )
-    if MANIFEST_FILE in files:
-        if not overwrite:
-            raise DataError(
-                f"out must not hold a finished data set, got {out} ({_name_of(out)}). "
-                "Choose another --out or pass --overwrite."
-            )
-        # First the manifest: from here on the target counts as half-written.
-        storage.delete(storage.join(out, MANIFEST_FILE))
-    for file in files:
-        if file not in KEPT_FILES:
+    if MANIFEST_FILE in files and not overwrite:
+        raise DataError(
+            f"out must not hold a finished data set, got {out} ({_name_of(out)}). "
+            "Choose another --out or pass --overwrite."
+        )
+
+
+def clear_target(out: str) -> None:
+    """Removes the shards and the manifest that an earlier preparation left in `out`."""
+    # First the manifest: from here on the target counts as half-written.
+    storage.delete(storage.join(out, MANIFEST_FILE))
+    for file in storage.list_files(out):
+        if SHARD_NAME.match(file):
             storage.delete(storage.join(out, file))
 
 

@@ -1,0 +1,240 @@
+"""From a source of pictures to a prepared data set: `nitrogen data prepare SOURCE --out URI`."""
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from nitrogen.pipelines.data.images import (
+    NOTES,
+    BrokenPictureError,
+    Decoded,
+    decode_array,
+    decode_picture,
+    encode_png,
+    fit_square,
+)
+from nitrogen.pipelines.data.limits import Limits
+from nitrogen.pipelines.data.manifest import BrokenImage, Manifest
+from nitrogen.pipelines.data.readers import open_source
+from nitrogen.pipelines.data.shards import Moments, ShardWriter, check_target, clear_target
+from nitrogen.pipelines.data.source import Picture, Source
+from nitrogen.pipelines.data.splits import SMALL_SOURCE, split_by_hash, split_small
+from nitrogen.platform import storage
+from nitrogen.platform.errors import DataError, NitrogenError
+
+# How much of a small source may wait in memory until its splits are decided.
+MAX_WAITING_BYTES = 512 * 2**20
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A picture in its final form, on its way to a shard."""
+
+    key: str
+    label: int
+    own_split: str | None
+    encoded: bytes
+    size: tuple[int, int]  # height, width
+    moments: Moments
+
+
+def prepare(
+    source: str,
+    out: str,
+    *,
+    image_size: int | None = None,
+    name: str | None = None,
+    limits: Limits | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    overwrite: bool = False,
+    on_progress: Progress | None = None,
+) -> Manifest:
+    """Reads `source` and writes Parquet shards and, last, `manifest.json` to `out`.
+
+    source: a folder with one sub-folder per class, Parquet, IDX files (all local or on S3), another
+    prepared data set, or `bundled:emoji`. out: a folder or `s3://` URI; what a cut-off preparation
+    left there is replaced, a finished data set only with `overwrite`. image_size: every picture is
+    fitted into image_size x image_size (see `fit_square`); without it all pictures must be squares
+    of one size. The same source gives the same digest.
+
+    Raises DataError when the source holds nothing usable, StorageError when a place fails. Single
+    broken pictures are skipped, counted and listed in the manifest.
+    """
+    source, out = str(source), str(out)
+    if image_size is not None and not 1 <= image_size <= 8192:
+        raise DataError(f"image_size must be 1 to 8192, got {image_size}. Choose a power of two.")
+    _check_places(source, out)
+    limits = limits or Limits()
+    opened = open_source(source, limits, image_column=image_column, label_column=label_column)
+    if opened.num_pictures > limits.max_pictures:
+        raise DataError(
+            f"source must have at most {limits.max_pictures} pictures, got {opened.num_pictures}. "
+            "Raise limits.max_pictures or prepare a part of it."
+        )
+    check_target(out, overwrite=overwrite)
+    return _Conversion(opened, image_size, limits, on_progress).run(out, name or opened.name)
+
+
+class _Conversion:
+    def __init__(
+        self,
+        source: Source,
+        image_size: int | None,
+        limits: Limits,
+        on_progress: Progress | None,
+    ) -> None:
+        self._source, self._image_size, self._limits = source, image_size, limits
+        self._on_progress = on_progress or (lambda done, total: None)
+        self._first: Converted | None = None
+        self._broken: list[BrokenImage] = []
+        self._traits: Counter[str] = Counter()
+
+    def run(self, out: str, name: str) -> Manifest:
+        converted = self._converted()
+        waiting = list(_bounded(converted, SMALL_SOURCE, MAX_WAITING_BYTES))
+        if not waiting:
+            raise DataError(self._nothing_usable())
+        following = next(converted, None)
+        # Only now, when the source has proved to be usable, does an older data set give way.
+        clear_target(out)
+        try:
+            return self._write(out, name, self._assigned(waiting, following, converted))
+        except BaseException:
+            # Without a manifest nobody reads it, but nobody should have to wonder what it is.
+            with contextlib.suppress(NitrogenError):
+                clear_target(out)
+                storage.remove_empty_folder(out)
+            raise
+
+    def _write(self, out: str, name: str, assigned: Iterable[tuple[Converted, str]]) -> Manifest:
+        assert self._first is not None
+        writer = ShardWriter(out, classes=self._source.classes, image_size=self._first.size)
+        for picture, split in assigned:
+            writer.add(
+                split=split,
+                key=picture.key,
+                label=picture.label,
+                size=picture.size,
+                moments=picture.moments,
+                encoded=picture.encoded,
+            )
+        notes = [*self._source.notes, *self._tell(writer)]
+        return writer.finish(name=name, notes=notes, broken=self._broken)
+
+    def _assigned(
+        self, waiting: list[Converted], following: Converted | None, rest: Iterator[Converted]
+    ) -> Iterator[tuple[Converted, str]]:
+        own = self._source.splits
+        if following is None:
+            splits = split_small(
+                [p.key for p in waiting],
+                [p.label for p in waiting],
+                [p.own_split for p in waiting],
+                own,
+            )
+            yield from zip(waiting, splits, strict=True)
+            return
+        for picture in [*waiting, following]:
+            yield picture, split_by_hash(picture.key, picture.own_split, own)
+        del waiting
+        for picture in rest:
+            yield picture, split_by_hash(picture.key, picture.own_split, own)
+
+    def _converted(self) -> Iterator[Converted]:
+        for done, picture in enumerate(self._source.pictures(), 1):
+            try:
+                yield self._convert(picture)
+            except BrokenPictureError as error:
+                self._broken.append(BrokenImage(key=picture.key, reason=str(error)))
+            self._on_progress(done, self._source.num_pictures)
+
+    def _convert(self, picture: Picture) -> Converted:
+        if picture.label is None:
+            raise BrokenPictureError("has no class")
+        loaded = picture.load()
+        if isinstance(loaded, bytes):
+            decoded = decode_picture(loaded, self._limits)
+        else:
+            decoded = decode_array(loaded)
+        if self._image_size is not None:
+            decoded = fit_square(decoded, self._image_size)
+        converted = _finished(picture, decoded)
+        self._check_size(converted)
+        self._traits.update(decoded.traits)
+        return converted
+
+    def _check_size(self, picture: Converted) -> None:
+        height, width = picture.size
+        if self._first is None:
+            self._first = picture
+        first_height, first_width = self._first.size
+        if picture.size != self._first.size:
+            raise DataError(
+                "image_size must be given for a source of mixed sizes, got "
+                f"{first_width}x{first_height} ({self._first.key}) and {width}x{height} "
+                f"({picture.key}). Pass --image-size, for example --image-size 32."
+            )
+        if height != width:
+            raise DataError(
+                "image_size must be given for pictures that are not square, got "
+                f"{width}x{height} ({picture.key}). Pass --image-size, for example --image-size 32."
+            )
+
+    def _nothing_usable(self) -> str:
+        if not self._broken:
+            return "source must hold pictures, got none. Check the path."
+        first = self._broken[0]
+        return (
+            f"source must hold pictures that can be read, got {len(self._broken)} that cannot "
+            f"(first: {first.key}, {first.reason}). Check the files."
+        )
+
+    def _tell(self, writer: ShardWriter) -> Iterator[str]:
+        for trait, text in NOTES.items():
+            if self._traits[trait]:
+                yield text.format(n=self._traits[trait])
+        if self._broken:
+            yield f"{len(self._broken)} pictures could not be used and were skipped; see `broken`."
+        untrained = writer.classes_without("train")
+        if untrained:
+            yield f"Classes without a training picture: {', '.join(untrained[:20])}."
+        if self._source.splits and "train" not in self._source.splits:
+            yield "The source's own splits have no training pictures, so they were set aside."
+
+
+def _finished(picture: Picture, decoded: Decoded) -> Converted:
+    assert picture.label is not None
+    return Converted(
+        key=picture.key,
+        label=picture.label,
+        own_split=picture.split,
+        encoded=encode_png(decoded.pixels),
+        size=decoded.pixels.shape[:2],
+        moments=Moments.of(decoded.pixels),
+    )
+
+
+def _bounded(pictures: Iterable[Converted], count: int, max_bytes: int) -> Iterator[Converted]:
+    """The first `count` pictures, or fewer when their bytes reach `max_bytes`."""
+    num_bytes = 0
+    for picture in islice(pictures, count):
+        num_bytes += len(picture.encoded)
+        yield picture
+        if num_bytes >= max_bytes:
+            return
+
+
+def _check_places(source: str, out: str) -> None:
+    if storage.is_s3(source) or storage.is_s3(out) or ":" in source:
+        same = out.rstrip("/") == source.rstrip("/") or out.startswith(source.rstrip("/") + "/")
+    else:
+        inside, outside = Path(out).expanduser().resolve(), Path(source).expanduser().resolve()
+        same = inside == outside or outside in inside.parents
+    if same:
+        raise DataError(f"out must lie outside the source, got {out} in {source}. Choose another.")
