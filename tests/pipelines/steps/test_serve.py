@@ -1,5 +1,6 @@
 """The serve step: settings without Ray, the smoke check on a real Serve."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,8 @@ def test_one_request_is_checked_and_nothing_keeps_running(tmp_path, monkeypatch)
     registry.register(fake.make_bundle(tmp_path / "bundle"), "demo", metrics={"fd": 1.0})
     gates = [Gate(metric="fd", op="<=", bound=2.0)]
     promote(registry, "demo", "1", gates, AuditLog(tmp_path / "audit.jsonl"))
-    monkeypatch.setenv("PYTHONPATH", str(FAKE.parent))
+    paths = [str(FAKE.parent), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
     monkeypatch.delenv("NITROGEN_API_KEYS", raising=False)
     step = tmp_path / "serve"
     step.mkdir()

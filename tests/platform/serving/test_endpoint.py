@@ -38,7 +38,7 @@ SETTINGS = ServingSettings(
     num_cpus=0.5,
     max_ongoing_requests=2,
     max_queued_requests=4,
-    request_timeout_s=8.0,
+    request_timeout_s=20.0,
 )
 
 
@@ -52,13 +52,14 @@ def world(tmp_path_factory, fake):
     for name, config in {
         "red": {"color": (255, 0, 0), "step_ms": 2},
         "green": {"color": (0, 255, 0), "step_ms": 2},
-        "slow": {"color": (0, 0, 0), "step_ms": 100},
+        "slow": {"color": (0, 0, 0), "step_ms": 250},
         "broken": {"broken": True},
     }.items():
         registry.register(fake.make_bundle(home / name, **config), NAME, metrics={"fd": 1.0})
     promote(registry, NAME, "1", GATES, audit)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent))
+        paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
         with start_embedded(num_cpus=2, object_store_bytes=150 << 20):
             model = champion_ref(registry, NAME, home / "cache")
             endpoint = endpoints.start(SETTINGS, model, port=0, environment={})
@@ -70,7 +71,7 @@ def world(tmp_path_factory, fake):
             assert endpoints.attach() is None
 
 
-def call(world, body=None, path="/v1/images/generations", headers=None, timeout=20.0):
+def call(world, body=None, path="/v1/images/generations", headers=None, timeout=40.0):
     """(status, headers, body bytes) of one request."""
     request = urllib.request.Request(f"{world.endpoint.url}{path}")
     if body is not None:
@@ -201,7 +202,7 @@ def test_bad_versions_are_refused_and_the_old_one_serves_on(world):
 
 @pytest.fixture
 def slow(world):
-    """The endpoint at the slow version: 100 ms a step."""
+    """The endpoint at the slow version: 250 ms a step."""
     red = world.endpoint.model()
     digest = world.registry.get(NAME, "3").digest
     bundle = world.registry.download(NAME, "3", world.home / "cache")
@@ -213,12 +214,12 @@ def slow(world):
 
 def test_full_queue_answers_503_and_health_stays_quick(slow):
     with ThreadPoolExecutor(14) as pool:
-        body = {"class": "cat", "num_inference_steps": 8}
+        body = {"class": "cat", "num_inference_steps": 4}
         pending = [pool.submit(call, slow, body) for _ in range(14)]
         time.sleep(0.3)
         started = time.monotonic()
         assert call(slow, path="/health/ready")[0] == 200
-        assert time.monotonic() - started < 2.0
+        assert time.monotonic() - started < 3.0  # the queue takes 6 s
         answers = [future.result() for future in pending]
     statuses = [status for status, _, _ in answers]
     assert set(statuses) <= {200, 503, 504}
@@ -232,9 +233,9 @@ def test_deadline_and_disconnect_free_the_sampler(slow):
     started = time.monotonic()
     status, headers, content = call(slow, {"class": "cat", "num_inference_steps": 100})
     assert (status, headers["x-should-retry"]) == (504, "false"), content
-    assert time.monotonic() - started < 9.9  # 8 s of the 10 s that all steps take
+    assert time.monotonic() - started < 24  # 20 s of the 25 s that all steps take
     host, port = slow.endpoint.host, slow.endpoint.port
-    body = json.dumps({"class": "cat", "num_inference_steps": 70}).encode()
+    body = json.dumps({"class": "cat", "num_inference_steps": 60}).encode()
     head = (
         f"POST /v1/images/generations HTTP/1.1\r\nHost: {host}:{port}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -244,19 +245,19 @@ def test_deadline_and_disconnect_free_the_sampler(slow):
         time.sleep(0.5)
     started = time.monotonic()
     png_of(slow, num_inference_steps=1)
-    assert time.monotonic() - started < 3.0  # not the 6.5 s that the client left behind
+    assert time.monotonic() - started < 6.0  # not the 14 s that the client left behind
 
 
-def test_killed_replica_is_replaced_and_its_request_replayed(world):
-    expected = png_of(world, num_inference_steps=100)
-    (pid,) = pids(world)
-    world_slow = {"num_inference_steps": 100, "guidance_scale": 2.0}
+def test_killed_replica_is_replaced_and_its_request_replayed(slow):
+    expected = png_of(slow, num_inference_steps=1)
+    (pid,) = pids(slow)
     with ThreadPoolExecutor(1) as pool:
-        pending = pool.submit(png_of, world, **world_slow)
-        time.sleep(0.1)
+        pending = pool.submit(png_of, slow, num_inference_steps=6)
+        time.sleep(0.8)  # in the middle of its 1.5 s
+        assert not pending.done()
         os.kill(pid, signal.SIGKILL)
         assert pending.result() == expected
-    assert pids(world) != {pid}
+    assert pids(slow) != {pid}
 
 
 def test_load_adds_a_replica_within_the_bounds(world):
@@ -278,7 +279,7 @@ def test_load_adds_a_replica_within_the_bounds(world):
     with ThreadPoolExecutor(4) as pool:
         for _ in range(4):
             pool.submit(load)
-        deadline = time.monotonic() + 40
+        deadline = time.monotonic() + 90
         while len(scaled.describe()) < 2 and time.monotonic() < deadline:
             time.sleep(0.5)
         found = {replica["model"]["version"] for replica in scaled.describe()}
