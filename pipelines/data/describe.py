@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from nitrogen.pipelines.data.bundled import resolve
 from nitrogen.pipelines.data.manifest import SPLITS, load_manifest
+from nitrogen.pipelines.data.shipped import resolve
 
 
 def classes_table(uri: str) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
@@ -21,9 +22,7 @@ from nitrogen.pipelines.data.source import SPLIT_NAMES, Picture, printable
 from nitrogen.platform import storage
 from nitrogen.platform.errors import DataError
 
-IMAGE_FILE = re.compile(
-    r"(?P<head>.*?)(?P<split>train|t10k|test)-images[.-]idx\d-ubyte(?P<gz>\.gz)?$"
-)
+IMAGE_FILE = re.compile(r"^.*?(?P<split>train|t10k|test)-images[.-]idx\d-ubyte(\.gz)?$")
 CLASS_NAMES_FILE = "classes.txt"
 UNSIGNED_BYTE = 8
 
@@ -49,7 +48,7 @@ class IdxSource:
         self.num_pictures = sum(len(part.labels) for part in self._parts)
         num_labels = 1 + max((int(p.labels.max()) for p in self._parts if len(p.labels)), default=0)
         self.classes = self._class_names(num_labels, paths)
-        self.notes = ()
+        self.notes: tuple[str, ...] = ()
 
     def pictures(self) -> Iterator[Picture]:
         for part in self._parts:
@@ -57,7 +56,7 @@ class IdxSource:
             for index, label in enumerate(part.labels):
                 pixels = next(images)
                 key = f"{printable(part.images)}#{index:08d}"
-                yield Picture(key, int(label), part.split, lambda pixels=pixels: pixels)
+                yield Picture(key, int(label), part.split, partial(np.asarray, pixels))
 
     def _part(self, path: str, paths: list[str]) -> _Part:
         labels_path = _label_file(path, paths)
@@ -74,7 +73,7 @@ class IdxSource:
                 f"{printable(labels_path)}. Raise limits.max_pictures."
             )
         data = self._read(stream, dims[0], labels_path)
-        split = SPLIT_NAMES[IMAGE_FILE.match(path)["split"]]
+        split = SPLIT_NAMES[IMAGE_FILE.sub(r"\g<split>", path)]
         return _Part(split, path, np.frombuffer(data, np.uint8))
 
     def _images(self, part: _Part) -> Iterator[np.ndarray]:

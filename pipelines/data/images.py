@@ -115,7 +115,7 @@ def _to_rgb(picture: Image.Image) -> Decoded:
         traits.add("cmyk")
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
-        if rgba.getextrema()[3][0] < 255:
+        if np.asarray(rgba)[..., 3].min() < 255:
             traits.add("alpha")
         canvas = Image.new("RGBA", rgba.size, "white")
         canvas.alpha_composite(rgba)

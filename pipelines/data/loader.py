@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from nitrogen.pipelines.data.batches import balance_weights, batch_indices
-from nitrogen.pipelines.data.bundled import resolve
 from nitrogen.pipelines.data.manifest import Manifest, ShardEntry, load_manifest
 from nitrogen.pipelines.data.shard_reader import DecodedShard, ShardReader
+from nitrogen.pipelines.data.shipped import resolve
 from nitrogen.platform import storage
 from nitrogen.platform.errors import DataError
 
@@ -113,7 +113,8 @@ class ShardDataset:
             os.replace(Path(folder) / "index.npz", index)
 
     def _fill(self, images: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
-        labels, keys, start = np.empty(len(images), np.int64), [], 0
+        labels, start = np.empty(len(images), np.int64), 0
+        keys: list[str] = []
         for shard in self.iter_shards():
             stop = start + len(shard.labels)
             images[start:stop], labels[start:stop] = shard.images, shard.labels

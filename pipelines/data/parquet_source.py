@@ -45,7 +45,7 @@ class ParquetSource:
         names = _stored_names(schema, self._label)
         self._labels, self.classes = _classes_of(values, names, self._label, limits, uri)
         self.splits = frozenset(splits)
-        self.notes = (
+        self.notes: tuple[str, ...] = (
             () if self._label else ("The source has no label column: all are of one class.",)
         )
 

@@ -1,6 +1,7 @@
 """A prepared data set as a source: to resize the bundled emoji, or to move a set to S3."""
 
 from collections.abc import Iterator
+from functools import partial
 
 from nitrogen.pipelines.data.manifest import load_manifest
 from nitrogen.pipelines.data.shard_reader import ShardReader
@@ -22,4 +23,4 @@ class PreparedSource:
     def pictures(self) -> Iterator[Picture]:
         for shard in self._manifest.shards:
             for data, label, key in self._reader.encoded(shard):
-                yield Picture(key, label, shard.split, lambda data=data: data)
+                yield Picture(key, label, shard.split, partial(bytes, data))

@@ -2,13 +2,13 @@
 
 from pathlib import Path, PurePosixPath
 
-from nitrogen.pipelines.data.bundled import BUNDLED_PREFIX, resolve
 from nitrogen.pipelines.data.folder_source import FolderSource, is_picture
 from nitrogen.pipelines.data.idx_source import IdxSource, image_files
 from nitrogen.pipelines.data.limits import Limits
 from nitrogen.pipelines.data.manifest import MANIFEST_FILE, SHARD_NAME
 from nitrogen.pipelines.data.parquet_source import ParquetSource
 from nitrogen.pipelines.data.prepared_source import PreparedSource
+from nitrogen.pipelines.data.shipped import BUNDLED_PREFIX, resolve
 from nitrogen.pipelines.data.source import Source, printable
 from nitrogen.platform import storage
 from nitrogen.platform.errors import DataError
