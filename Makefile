@@ -35,10 +35,10 @@ serve: venv ## Serve the champion of the last run, or the shipped weights, in th
 test: test-unit test-ray ## The whole suite
 
 test-unit: venv ## The fast tests: no Ray, no GPU, no network
-	$(PYTEST) $(ARGS)
+	$(PYTEST) --durations=8 $(ARGS)
 
 test-ray: venv ## The tests that start Ray, a real S3 server or take long
-	$(PYTEST) -m '(ray or s3 or slow or browser) and not gpu' $(ARGS)
+	$(PYTEST) --durations=8 -m '(ray or s3 or slow or browser) and not gpu' $(ARGS)
 
 test-gpu: venv ## The tests that need a GPU
 	$(PYTEST) -m gpu $(ARGS)
