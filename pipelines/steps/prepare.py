@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from nitrogen.pipelines.data.bundled import BUNDLED_PREFIX, resolve
+from nitrogen.pipelines.data.shipped import BUNDLED_PREFIX, resolve
 from nitrogen.pipelines.data.limits import Limits
 from nitrogen.pipelines.data.manifest import MANIFEST_FILE, Manifest, load_manifest
 from nitrogen.platform import storage

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from nitrogen.platform.errors import BundleError, ConfigError, DataError, GateError
-from nitrogen.platform.gates import Gate
+from nitrogen.platform.gates import Gate, measurement
 from nitrogen.platform.serving.settings import DEFAULT_GENERATOR
 
 if TYPE_CHECKING:
@@ -19,7 +19,12 @@ if TYPE_CHECKING:
     from nitrogen.platform.registry import ModelVersion, Registry
 
 MODEL_FILES = ("model.safetensors", "config.json")
-DEFAULT_GATES = (Gate(metric="fd_lite0", op="<=", champion_ratio=1.0, interval="overlap"),)
+DEFAULT_GATES = (
+    # It learned something, on any data; it is not surely worse than the champion; the ceiling held.
+    Gate(metric="kid_over_untrained", op="<=", bound=0.9),
+    Gate(metric="kid", op="<=", champion_ratio=1.0, interval="overlap"),
+    Gate(metric="compute_ratio", op="<=", bound=1.0),
+)
 
 
 class PromoteConfig(BaseModel):
@@ -105,41 +110,46 @@ def build_bundle(config: PromoteConfig, context: StepContext) -> Path:
 
 
 def student_directory(inputs: Mapping[str, Any]) -> Path:
-    """The directory with the student's weights among the outputs of the distill step."""
-    if "distill" not in inputs:
-        raise ConfigError("promote must run after distill, got no distill step. Run it first.")
-    output = inputs["distill"]
-    base = Path(output.dir)
-    named = [output[key] for key in ("student", "model", "pipeline") if key in output]
-    candidates = [base / entry for entry in named if isinstance(entry, str)]
-    candidates += [base, *sorted(path for path in base.iterdir() if path.is_dir())]
-    for path in candidates:
-        if all((path / name).is_file() for name in MODEL_FILES):
-            return path
-    raise DataError(
-        f"distill must leave a directory with {' and '.join(MODEL_FILES)}, got none in {base.name}."
-        " Run the distill step again."
-    )
+    """The directory of the student that was evaluated: the sweep's choice, else the distilled one.
+
+    Raises: ConfigError without such a step, DataError if it left no weights.
+    """
+    steps = [step for step in ("sweep", "distill") if "student" in inputs.get(step, {})]
+    if not steps:
+        raise ConfigError("promote must run after distill, got no student. Run distill first.")
+    output = inputs[steps[0]]
+    path = Path(output.dir) / str(output["student"])
+    if not all((path / name).is_file() for name in MODEL_FILES):
+        raise DataError(
+            f"{steps[0]} must leave {' and '.join(MODEL_FILES)} in {path.name}, got none. "
+            "Run that step again."
+        )
+    return path
 
 
 def measurements(evaluation: Mapping[str, Any]) -> dict[str, Any]:
     """The student's metrics as numbers or {"value", "low", "high", "n"}, for the gates.
 
-    `<metric>_low` and `<metric>_high` beside a number become its interval.
+    `<metric>_low` and `<metric>_high` beside a number become its interval. Of `kid` and `fd_lite0`
+    there is also `<metric>_over_untrained`, the share of the untrained model's distance.
     """
-    rows = evaluation.get("student")
-    rows = rows if isinstance(rows, Mapping) else evaluation
+    student, untrained = (_rows(evaluation.get(who)) for who in ("student", "untrained"))
+    for name in ("kid", "fd_lite0"):
+        mine, theirs = measurement(student.get(name)), measurement(untrained.get(name))
+        if mine is not None and theirs is not None and theirs.value > 0:
+            student[f"{name}_over_untrained"] = mine.value / theirs.value
+    return student
+
+
+def _rows(rows: Any) -> dict[str, Any]:
+    """What of a mapping is a finite number or a number with its interval."""
     found: dict[str, Any] = {}
-    for name, entry in rows.items():
-        if isinstance(entry, Mapping) and _is_number(entry.get("value")):
-            kept = {key: entry.get(key) for key in ("value", "low", "high", "n")}
-            found[name] = {key: number for key, number in kept.items() if _is_number(number)}
-        elif _is_number(entry):
+    for name, entry in rows.items() if isinstance(rows, Mapping) else ():
+        if not isinstance(entry, Mapping):
             bounds = {end: rows.get(f"{name}_{end}") for end in ("low", "high")}
-            if all(map(_is_number, bounds.values())):
-                found[name] = {"value": entry, **bounds}
-            else:
-                found[name] = entry
+            entry = {"value": entry, **bounds} if None not in bounds.values() else entry
+        if measurement(entry) is not None:
+            found[name] = dict(entry) if isinstance(entry, Mapping) else entry
     return found
 
 
@@ -186,9 +196,3 @@ def _self_test(load_path: str, bundle: Path, digest: str) -> None:
             f"bundle must pass its self-test, but did not ({type(error).__name__}: {error}). "
             "Nothing was registered; evaluate the student again."
         ) from error
-
-
-def _is_number(value: Any) -> bool:
-    import math
-
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -41,10 +41,15 @@ def run(config: ServeConfig, context: StepContext) -> dict[str, Any]:
     """Returns url, request {class, seed, ms, compute, image, ...}, model {name, version, digest}.
 
     An endpoint that runs on the cluster already is moved to the champion and asked; otherwise one
-    is started and stopped again. Raises: ServingError, BundleError, TrackingError.
+    is started and stopped again. Without a champion (the gates refused the first one) there is
+    nothing to serve: then `skipped` says so. Raises: ServingError, BundleError, TrackingError.
     """
     from nitrogen.platform.cluster import start_embedded
 
+    if context.inputs["promote"].get("champion") is None:
+        reason = "no version passed the gates yet, so there is nothing to serve"
+        context.progress.message(reason)
+        return {"skipped": reason, "request": None}
     store_bytes = context.settings.object_store_mb * 2**20
     with start_embedded(context.settings.num_cpus, store_bytes):
         running = _find(config.app_name)

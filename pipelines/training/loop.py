@@ -5,34 +5,19 @@ import time
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from nitrogen.model.ema import EMA, ema_decay
 from nitrogen.pipelines.data.loader import ShardDataset, batch_indices
+from nitrogen.pipelines.training.config import OptimConfig
 from nitrogen.pipelines.training.state import TrainState, load_state, save_state
 from nitrogen.platform.errors import TrainingError
 from nitrogen.platform.training import TrainSession
 
 LOG_EVERY = 25  # steps between reports; also how often the clock of checkpoints is read
-
-
-class OptimConfig(BaseModel):
-    """How a stage is optimised; its budget counts images, never seconds."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    num_images: int = Field(500_000, ge=1)  # images seen in all, over all workers
-    batch_size: int = Field(64, ge=1)  # of all workers together
-    learning_rate: float = Field(1e-3, gt=0)
-    warmup_images: int = Field(5_000, ge=0)  # linear from 0
-    decay_share: float = Field(0.3, ge=0, le=1)  # of num_images, linear to 0 at the end
-    weight_decay: float = Field(0.0, ge=0)
-    gradient_clip: float = Field(1.0, gt=0)  # norm
-    ema_halflife_images: float = Field(20_000, gt=0)
-    checkpoint_interval_s: float = Field(60, gt=0)
 
 
 class Task(Protocol):
@@ -62,10 +47,11 @@ def train(
     """
     data = ShardDataset(data_uri, "train")
     optimizer = torch.optim.AdamW(
-        task.trained.parameters(),
+        [p for p in task.trained.parameters() if p.requires_grad],
         lr=config.learning_rate,
         betas=(0.9, 0.99),
         weight_decay=config.weight_decay,
+        fused=True,
     )
     ema, state = EMA(task.trained), TrainState()
     newest = session.latest_checkpoint()
@@ -105,8 +91,14 @@ def batch(
     mine = torch.as_tensor(indices[session.rank :: session.world_size])
     x_0 = torch.as_tensor(data.images)[mine].to(session.device).float() / 127.5 - 1
     labels = torch.as_tensor(data.labels)[mine].to(session.device)
-    noise = torch.Generator().manual_seed(hash((seed, step, session.rank)) % 2**63)
+    noise = torch.Generator().manual_seed(noise_seed(seed, step, session.rank))
     return x_0, labels, noise
+
+
+def noise_seed(seed: int, step: int, rank: int) -> int:
+    """One number below 2^63 for each (seed, step, rank)."""
+    words = np.random.SeedSequence([seed, step, rank]).generate_state(2, np.uint32)
+    return int(words[0]) << 31 | int(words[1]) >> 1
 
 
 def wrap(task: Task, session: TrainSession) -> nn.Module:

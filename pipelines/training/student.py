@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from nitrogen.model.cache import Cache, empty_cache
@@ -24,24 +23,10 @@ from nitrogen.model.regions import HELD, Plan, pool_to_regions, spread_to_pixels
 from nitrogen.model.schedules import karras_sigmas
 from nitrogen.model.solvers import slide
 from nitrogen.model.weights import load_into, load_tensors
-from nitrogen.pipelines.training.loop import OptimConfig, train
+from nitrogen.pipelines.training.config import OptimConfig, StudentConfig
+from nitrogen.pipelines.training.loop import train
 from nitrogen.pipelines.training.preview import save_preview
 from nitrogen.platform.training import TrainSession
-
-
-class StudentConfig(BaseModel):
-    """Weights of the terms of distillation."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    gating_penalty: float = Field(0.0, ge=0)  # price of a full region's compute
-    gating_temperature: float = Field(1.0, gt=0)  # of softmax(gain / tau), gains of unit mean
-    predictor_weight: float = Field(0.1, gt=0)
-    narrow_weight: float = Field(1.0, ge=0)  # of the narrow widths, against the full one's 1
-    stale_weight: float = Field(1.0, ge=0)  # of the random plan over a stale cache
-    held_share: float = Field(0.3, ge=0, lt=1)  # of the regions in random plans
-    label_dropout: float = Field(0.1, ge=0, le=1)
-    num_steps: tuple[int, ...] = (8, 10, 12, 16)  # sigma grids of the roll-outs
 
 
 class Student(nn.Module):
@@ -74,6 +59,7 @@ class StudentTask(nn.Module):
         self.trained.denoiser.load_state_dict(teacher.state_dict())
         self.teacher = teacher.requires_grad_(False)
         self.arch, self.config = arch, config
+        self.trained.denoiser.requires_grad_(config.train_denoiser)
         self.cost = CostModel(arch, arch.image_size, arch.image_size)
 
     def forward(
@@ -85,19 +71,21 @@ class StudentTask(nn.Module):
         state = self.roll_out(x_0, labels, generator)
         with torch.no_grad():
             target, _ = self.teacher(state.x_t, state.sigma, labels)
-        weight = edm_weight(state.sigma, self.arch.sigma_data)
-        answers = self.sandwich(state, labels, generator)
-        losses = {q: weighted_error(d, target, weight) for q, d in answers.items()}
-        full = losses.pop(NUM_WIDTHS)
-        narrow = torch.stack(list(losses.values())).mean()
-        stale = self.stale(state, labels, target, weight, generator)
-        nll, penalty = self.predict(state, labels, answers, target, generator)
         terms = self.config
-        loss = full + terms.narrow_weight * narrow + terms.stale_weight * stale
-        loss = loss + terms.predictor_weight * nll
+        with torch.set_grad_enabled(torch.is_grad_enabled() and terms.train_denoiser):
+            answers = self.sandwich(state, labels, generator)
+        nll, compute = self.predict(state, labels, answers, target, generator)
         # Annealed from 0: a young predictor would be pushed before it knows anything.
-        loss = loss + terms.gating_penalty * min(1.0, 2 * progress) * penalty
-        parts = {"full": full, "narrow": narrow, "stale": stale, "nll": nll, "compute": penalty}
+        penalty = terms.gating_penalty * min(1.0, 2 * progress) * compute
+        loss, parts = terms.predictor_weight * nll + penalty, {"nll": nll, "compute": compute}
+        if terms.train_denoiser:
+            weight = edm_weight(state.sigma, self.arch.sigma_data)
+            losses = {q: weighted_error(d, target, weight) for q, d in answers.items()}
+            full = losses.pop(NUM_WIDTHS)
+            narrow = torch.stack(list(losses.values())).mean()
+            stale = self.stale(state, labels, target, weight, generator)
+            loss = loss + full + terms.narrow_weight * narrow + terms.stale_weight * stale
+            parts |= {"full": full, "narrow": narrow, "stale": stale}
         return loss, parts
 
     @torch.no_grad()
@@ -206,12 +194,16 @@ class StudentTask(nn.Module):
 
 
 def train_student(config: dict[str, Any], session: TrainSession) -> None:
-    """TrainFn. config: arch, student, optim, data_uri, seed, precision, teacher (weights file)."""
+    """TrainFn. config: arch, student, optim, data_uri, seed, precision, teacher (weights file),
+    start (weights file of a student to go on from; the teacher's weights without it)."""
     torch.manual_seed(config["seed"])
     arch = ArchConfig(**config["arch"])
     teacher = Denoiser(arch)
     with torch.no_grad():
         load_into(teacher, load_tensors(Path(config["teacher"])), "denoiser.")
     task = StudentTask(arch, StudentConfig(**config["student"]), teacher)
+    if config.get("start"):
+        with torch.no_grad():
+            load_into(task.trained, load_tensors(Path(config["start"])))
     optim = OptimConfig(**config["optim"])
     train(task, optim, config["data_uri"], config["seed"], config["precision"], session)

@@ -4,25 +4,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from nitrogen.model.config import ArchConfig
 from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.losses import edm_weight, sample_sigma, weighted_error
-from nitrogen.pipelines.training.loop import OptimConfig, train
+from nitrogen.pipelines.training.config import NoiseConfig, OptimConfig
+from nitrogen.pipelines.training.loop import train
 from nitrogen.pipelines.training.preview import save_preview
 from nitrogen.platform.training import TrainSession
-
-
-class NoiseConfig(BaseModel):
-    """Noise levels and label dropout of training."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    p_mean: float = -1.0  # of ln sigma; EDM's -1.2 is for photographs
-    p_std: float = Field(1.4, gt=0)
-    label_dropout: float = Field(0.1, ge=0, le=1)  # share of images trained without a label
 
 
 class TeacherTask(nn.Module):

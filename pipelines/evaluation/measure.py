@@ -1,0 +1,231 @@
+"""What `evaluate` measures: distances with intervals, same-seed PSNR, milliseconds, FLOPs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nitrogen.model.denoiser import Denoiser
+from nitrogen.model.pipeline import Pipeline
+from nitrogen.pipelines.data.loader import ShardDataset
+from nitrogen.pipelines.evaluation.claims import claims_of
+from nitrogen.pipelines.evaluation.pictures import save_pictures
+from nitrogen.pipelines.metrics.features import FeatureNet
+from nitrogen.pipelines.metrics.frechet import frechet_estimate
+from nitrogen.pipelines.metrics.kernel import kernel_distance
+from nitrogen.pipelines.metrics.neighbours import nearest_training_images
+from nitrogen.pipelines.metrics.psnr import same_seed
+from nitrogen.pipelines.metrics.timing import Timing, paired_speedup, time_callables
+from nitrogen.pipelines.sampling import (
+    Draws,
+    OperatingPoint,
+    dense_gflops,
+    dense_images,
+    draws,
+    mean,
+    student_images,
+)
+
+if TYPE_CHECKING:
+    from nitrogen.pipelines.context import Progress
+    from nitrogen.pipelines.steps.evaluate import EvaluateConfig
+
+REFERENCE_STEPS, REFERENCE_SOLVER = 50, "euler"
+NUM_NEIGHBOURS = 8
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The models and pictures of one evaluation."""
+
+    teacher: Pipeline
+    student: Pipeline
+    untrained: Denoiser
+    point: OperatingPoint
+    train: ShardDataset
+    test: ShardDataset
+    digest: str
+    seed: int
+
+    @classmethod
+    def load(
+        cls, *, data_uri: str, digest: str, teacher: Path, student: Path,
+        chosen: dict[str, Any], seed: int,
+    ) -> Bench:  # fmt: skip
+        """Raises WeightsError or DataError for what cannot be read."""
+        import torch
+
+        teacher_pipeline = Pipeline.load(teacher)
+        torch.manual_seed(seed)
+        return cls(
+            teacher_pipeline,
+            Pipeline.load(student),
+            Denoiser(teacher_pipeline.arch).eval().requires_grad_(False),
+            OperatingPoint(**chosen),
+            ShardDataset(data_uri, "train"),
+            ShardDataset(data_uri, "test"),
+            digest,
+            seed,
+        )
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """A method's pictures uint8 [n, h, w, 3] and its GFLOPs for each."""
+
+    name: str
+    role: str
+    images: np.ndarray
+    gflops: list[float]
+    gflops_full: float
+    num_steps: int
+    note: str = ""
+
+
+def measure(
+    config: EvaluateConfig, bench: Bench, directory: Path, progress: Progress
+) -> dict[str, Any]:
+    """Everything that `evaluate` returns; writes samples.npz and grids into `directory`."""
+    drawn = draws("evaluate", config.num_images, bench.test.labels, bench.seed)
+    sampled = sample_all(config, bench, drawn, progress)
+    progress.message("measuring distances")
+    features = FeatureNet()
+    train_features, test_features = features(bench.train.images), features(bench.test.images)
+    rows = [distances(s, features, train_features, test_features) for s in sampled]
+    if config.fid:
+        add_fid(rows, sampled, bench.train.images)
+    timings = measure_time(config, bench)
+    add_times(rows, timings)
+    teacher, student = sampled[0], sampled[1]
+    pairs = same_seed(student.images, teacher.images)
+    rows[1]["psnr_db"] = pairs.intervals()["psnr_db"].to_dict()
+    neighbours = nearest_training_images(
+        student.images[:NUM_NEIGHBOURS], bench.train.images, features,
+        training_features=train_features, held_out_features=test_features,
+    )  # fmt: skip
+    by_role = {row["role"]: row for row in rows}
+    saved = save_pictures(bench, drawn, teacher.images, student.images, neighbours, directory)
+    return {
+        "rows": rows,
+        **{who: flat(by_role[who]) for who in ("teacher", "student", "untrained")},
+        "claims": claims_of(rows, student.gflops, paired_speedup(
+            timings["student"], timings["teacher"]
+        ), config),
+        "neighbours": neighbours.to_dict(),
+        "operating_point": bench.point.model_dump(mode="json"),
+        **saved,
+    }  # fmt: skip
+
+
+def sample_all(
+    config: EvaluateConfig, bench: Bench, drawn: Draws, progress: Progress
+) -> list[Sampled]:
+    """Teacher, student, untrained, and the article's reference, from the same seeds and labels."""
+
+    def shown(name: str, total: int):  # type: ignore[no-untyped-def]
+        progress.message(f"sampling {total} pictures: {name}")
+        return lambda done: progress.update(step=done, total=total)
+
+    steps, num = config.num_inference_steps, len(drawn)
+    point = bench.point
+    full = dense_gflops(bench.teacher.denoiser, steps, config.solver)
+    teacher = dense_images(
+        bench.teacher.denoiser, drawn, steps, config.solver, shown("teacher", num)
+    )
+    student, stats = student_images(bench.student, point, drawn, shown("student", num))
+    untrained = dense_images(bench.untrained, drawn, steps, config.solver, shown("untrained", num))
+    few = Draws(drawn.labels[: config.num_reference], drawn.seeds[: config.num_reference])
+    reference = dense_images(
+        bench.teacher.denoiser, few, REFERENCE_STEPS, REFERENCE_SOLVER,
+        shown("DDIM, 50 steps", len(few)),
+    )  # fmt: skip
+    ddim = dense_gflops(bench.teacher.denoiser, REFERENCE_STEPS, REFERENCE_SOLVER)
+    return [
+        Sampled("teacher", "teacher", teacher, [full] * num, full, steps),
+        Sampled(
+            f"student, {point.label}", "student", student, [s.gflops for s in stats],
+            stats[0].gflops_full, point.num_inference_steps,
+        ),
+        Sampled("untrained", "untrained", untrained, [full] * num, full, steps),
+        Sampled(
+            "teacher, DDIM (Euler)", "reference", reference, [ddim] * len(few), ddim,
+            REFERENCE_STEPS, "the article's reference sampler",
+        ),
+    ]  # fmt: skip
+
+
+def distances(
+    sampled: Sampled, extract: FeatureNet, train: np.ndarray, test: np.ndarray
+) -> dict[str, Any]:
+    """One row: KID against the test split, fd_lite0 against the training split where n allows."""
+    features = extract(sampled.images)
+    enough = min(len(features), len(train)) >= features.shape[1]
+    return {
+        "name": sampled.name,
+        "role": sampled.role,
+        "num_inference_steps": sampled.num_steps,
+        "n": len(features),
+        "kid": kernel_distance(features, test).to_dict(),
+        "fd_lite0": frechet_estimate(features, train).to_dict() if enough else None,
+        "gflops": mean(sampled.gflops),
+        "gflops_full": sampled.gflops_full,
+        "note": sampled.note if enough else f"{sampled.note}; n too small for fd_lite0".strip("; "),
+    }
+
+
+def add_fid(rows: list[dict[str, Any]], sampled: list[Sampled], train: np.ndarray) -> None:
+    """True FID of every row with enough pictures. Raises DataError without the weights."""
+    from nitrogen.pipelines.metrics.fid import InceptionNet
+
+    extract = InceptionNet()
+    if len(train) < extract.dims:
+        return
+    reference = extract(train)
+    for row, one in zip(rows, sampled, strict=True):
+        if len(one.images) >= extract.dims:
+            row["fid"] = frechet_estimate(extract(one.images), reference).to_dict()
+
+
+def measure_time(config: EvaluateConfig, bench: Bench) -> dict[str, Timing]:
+    """Milliseconds a picture at batch 1, paired in one run: teacher, student, DDIM reference."""
+    one = draws("show", 1, bench.test.labels, bench.seed)
+    teacher, steps = bench.teacher.denoiser, config.num_inference_steps
+    return time_callables(
+        {
+            "teacher": lambda: dense_images(teacher, one, steps, config.solver),
+            "student": lambda: student_images(bench.student, bench.point, one),
+            "reference": lambda: dense_images(teacher, one, REFERENCE_STEPS, REFERENCE_SOLVER),
+        },
+        repeats=config.num_timings,
+    )
+
+
+def add_times(rows: list[dict[str, Any]], timings: dict[str, Timing]) -> None:
+    """The untrained model runs the teacher's own code: it is not timed again."""
+    for row in rows:
+        timing = timings.get(row["role"])
+        if timing is not None:
+            row |= {
+                "ms_p50": timing.p50,
+                "ms_p95": timing.p95,
+                "num_timings": len(timing.ms),
+            }
+
+
+def flat(row: dict[str, Any]) -> dict[str, Any]:
+    """Numbers of one row by name, intervals as `<name>_low` and `<name>_high`."""
+    found = {}
+    for name, value in row.items():
+        if isinstance(value, dict):
+            found[name] = value["value"]
+            found[f"{name}_low"], found[f"{name}_high"] = value["low"], value["high"]
+        elif isinstance(value, int | float):
+            found[name] = value
+    found.setdefault("fd_lite0", None)
+    found.setdefault("ms_p50", None)
+    if row["gflops_full"]:
+        found["compute_ratio"] = row["gflops"] / row["gflops_full"]
+    return found

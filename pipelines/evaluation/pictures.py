@@ -1,0 +1,60 @@
+"""The pictures of an evaluation: pairs, heatmaps, neighbours, and grids as PNG."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from nitrogen.model.schedules import karras_sigmas
+from nitrogen.pipelines.report.data import NeighbourRows, Samples
+from nitrogen.pipelines.report.samples_file import save_samples
+from nitrogen.pipelines.sampling import Draws, student_images
+from nitrogen.pipelines.training.preview import tile_grid
+
+if TYPE_CHECKING:
+    from nitrogen.pipelines.evaluation.measure import Bench
+    from nitrogen.pipelines.metrics.neighbours import Neighbours
+
+NUM_SHOWN, NUM_HEATMAPS, GRID_COLUMNS, GRID_SCALE = 24, 4, 8, 3
+
+
+def save_pictures(
+    bench: Bench,
+    drawn: Draws,
+    teacher: np.ndarray,
+    student: np.ndarray,
+    neighbours: Neighbours,
+    directory: Path,
+) -> dict[str, Any]:
+    """Writes samples.npz, teacher.png and student.png; returns samples_file and images."""
+    num = min(NUM_SHOWN, len(drawn))
+    few = Draws(drawn.labels[:num], drawn.seeds[:num])
+    _, stats = student_images(bench.student, bench.point, few)
+    steps = bench.point.num_inference_steps
+    shown = Samples(
+        teacher=teacher[:num],
+        student=student[:num],
+        labels=[bench.student.classes[label] for label in few.labels],
+        seeds=few.seeds,
+        heatmaps=np.stack([s.heatmap.numpy() for s in stats[:NUM_HEATMAPS]]),
+        sigmas=karras_sigmas(steps)[:-1].tolist(),
+        active_fraction=[s.active_fraction for s in stats],
+    )
+    near = neighbours.by_features.indices
+    rows = NeighbourRows(
+        samples=student[: len(near)],
+        by_features=bench.train.images[near],
+        by_pixels=bench.train.images[neighbours.by_pixels.indices],
+    )
+    save_samples(directory / "samples.npz", shown, rows)
+    images = []
+    for name, pictures in (("teacher", teacher), ("student", student)):
+        path = directory / f"{name}.png"
+        whole = num - num % GRID_COLUMNS or num
+        x_0 = torch.as_tensor(pictures[:whole]).float() / 127.5 - 1
+        tile_grid(x_0, min(GRID_COLUMNS, num), GRID_SCALE).save(path)
+        images.append(str(path))
+    return {"samples_file": "samples.npz", "images": images}

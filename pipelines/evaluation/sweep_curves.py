@@ -1,0 +1,72 @@
+"""What a sweep has to beat, and how one of its points is chosen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from nitrogen.model.pipeline import Pipeline
+from nitrogen.model.policies import Static
+from nitrogen.pipelines.metrics.psnr import same_seed
+from nitrogen.pipelines.sampling import Draws, dense_gflops, dense_images, mean
+
+
+def full_curve(
+    teacher: Pipeline, drawn: Draws, reference: np.ndarray, steps: tuple[int, ...], solver: str
+) -> list[dict[str, Any]]:
+    """The full model with fewer steps: {num_inference_steps, gflops, distance, label}."""
+    rows = []
+    for num_steps in steps:
+        images = dense_images(teacher.denoiser, drawn, num_steps, solver)
+        rows.append(
+            {
+                "num_inference_steps": num_steps,
+                "gflops": dense_gflops(teacher.denoiser, num_steps, solver),
+                "distance": mean(same_seed(images, reference).rmse),
+                "label": f"{num_steps} steps",
+            }
+        )
+    return rows
+
+
+def static_curve(
+    student: Pipeline, drawn: Draws, reference: np.ndarray, num_steps: int, solver: str
+) -> list[dict[str, Any]]:
+    """The student's own slices, the same everywhere: {label, gflops, distance}."""
+    rows = []
+    for quarters in (1, 2, 3, 4):
+        made = student.generate(
+            drawn.labels,
+            drawn.seeds,
+            num_inference_steps=num_steps,
+            solver=solver,
+            policy=Static(((0.0, quarters),)),
+        )
+        rows.append(
+            {
+                "label": f"width {quarters}/4",
+                "gflops": mean([s.gflops for s in made.stats]),
+                "distance": mean(same_seed(made.images.numpy(), reference).rmse),
+            }
+        )
+    return rows
+
+
+def pareto_front(points: list[dict[str, Any]]) -> list[int]:
+    """Indices of the points that no other beats in both gflops and distance, cheapest first."""
+    order = sorted(range(len(points)), key=lambda i: (points[i]["gflops"], points[i]["distance"]))
+    front, best = [], float("inf")
+    for index in order:
+        if points[index]["distance"] < best:
+            front.append(index)
+            best = points[index]["distance"]
+    return front
+
+
+def choose(points: list[dict[str, Any]], most_distance: float) -> dict[str, Any]:
+    """The cheapest point within `most_distance`; the nearest one if none is."""
+    within = [p for p in points if p["distance"] <= most_distance]
+    if within:
+        return min(within, key=lambda p: p["gflops"])
+    return min(points, key=lambda p: p["distance"])

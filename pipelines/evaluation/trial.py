@@ -1,0 +1,96 @@
+"""One trial of the sweep: tune the predictor under a gating penalty, then score all thresholds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from nitrogen.model.pipeline import Pipeline
+from nitrogen.pipelines.metrics.psnr import same_seed
+from nitrogen.pipelines.sampling import Draws, OperatingPoint, mean, student_images
+
+POINTS, STUDENT = "points.json", "student"
+
+
+class Report(Protocol):
+    """See nitrogen.platform.sweeps.Report."""
+
+    folder: str
+
+    def __call__(self, metrics: Mapping[str, float]) -> None: ...
+
+
+def run_trial(params: dict[str, Any], report: Report, settings: dict[str, Any]) -> dict[str, float]:
+    """The objective of the sweep.
+
+    params: gating_penalty, threshold (the one whose score the search is told).
+    report: called once the trial has a first score; `report.folder` is its own directory.
+    settings: arch, student (its config), optim, data_uri, seed, precision, teacher, start (weights
+    files), classes, thresholds, num_inference_steps, solver, reference (.npz with images, labels
+    and seeds), described (the teacher's config.json).
+    Returns distance (mean same-seed RMSE to the reference) and gflops at params["threshold"].
+    """
+    directory = Path(report.folder)
+    directory.mkdir(parents=True, exist_ok=True)
+    pipeline = tuned_student(params, settings, directory)
+    own = score(pipeline, operating_point(params["threshold"], settings), settings)
+    report({"distance": own["distance"], "gflops": own["gflops"]})
+    points = [own]
+    for threshold in settings["thresholds"]:
+        points.append(score(pipeline, operating_point(threshold, settings), settings))
+    temporary = directory / (POINTS + ".partial")
+    temporary.write_text(json.dumps({"params": params, "points": points}))
+    temporary.replace(directory / POINTS)
+    return {"distance": own["distance"], "gflops": own["gflops"]}
+
+
+def tuned_student(params: dict[str, Any], settings: dict[str, Any], directory: Path) -> Pipeline:
+    """The distilled student with a predictor trained on under this trial's gating penalty."""
+    from nitrogen.pipelines.steps.distill import TRAIN_FN, save_student
+    from nitrogen.platform.training import run_local
+
+    student = {
+        **settings["student"],
+        "gating_penalty": params["gating_penalty"],
+        "train_denoiser": False,
+    }
+    names = ("arch", "optim", "data_uri", "seed", "precision", "teacher", "start")
+    config = {name: settings[name] for name in names} | {"student": student}
+    result = run_local(TRAIN_FN, config, directory / "training")
+    save_student(settings["described"], result.checkpoint, directory / STUDENT)
+    return Pipeline.load(directory / STUDENT)
+
+
+def operating_point(threshold: float, settings: dict[str, Any]) -> OperatingPoint:
+    return OperatingPoint(
+        policy="threshold",
+        threshold=threshold,
+        num_inference_steps=settings["num_inference_steps"],
+        solver=settings["solver"],
+    )
+
+
+def score(pipeline: Pipeline, point: OperatingPoint, settings: dict[str, Any]) -> dict[str, Any]:
+    """{gflops, distance, label, settings}: means over the reference's seeds."""
+    drawn, reference = read_reference(Path(settings["reference"]))
+    images, stats = student_images(pipeline, point, drawn)
+    return {
+        "gflops": mean([s.gflops for s in stats]),
+        "distance": mean(same_seed(images, reference).rmse),
+        "label": point.label,
+        "settings": point.model_dump(mode="json"),
+    }
+
+
+def write_reference(path: Path, drawn: Draws, images: np.ndarray) -> None:
+    """The teacher's pictures that distances are taken to, with their labels and seeds."""
+    np.savez(path, images=images, labels=np.array(drawn.labels), seeds=np.array(drawn.seeds))
+
+
+def read_reference(path: Path) -> tuple[Draws, np.ndarray]:
+    with np.load(path, allow_pickle=False) as stored:
+        return Draws(stored["labels"].tolist(), stored["seeds"].tolist()), stored["images"]

@@ -1,0 +1,127 @@
+"""Sets of samples for the sweep and the evaluation: seeds, labels, teacher and student."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from nitrogen.model.denoiser import Denoiser
+    from nitrogen.model.pipeline import Pipeline, SampleStats
+
+BATCH = 128
+SEED_SPACES = {"sweep": 1 << 40, "evaluate": 1 << 41, "show": 1 << 42}
+
+
+class OperatingPoint(BaseModel):
+    """How the student samples: one dial, the solver and its steps."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    policy: str = "threshold"
+    threshold: float | None = Field(None, ge=0)
+    budget: float | None = Field(None, gt=0)
+    num_inference_steps: int = Field(12, ge=1, le=1000)
+    solver: str = "dpmpp_2m"
+
+    @property
+    def label(self) -> str:
+        dial = self.threshold if self.policy == "threshold" else self.budget
+        return f"{self.policy} {dial:g}" if dial is not None else self.policy
+
+
+@dataclass(frozen=True)
+class Draws:
+    """labels and seeds of n pictures; every method is given the same ones."""
+
+    labels: list[int]
+    seeds: list[int]
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+
+def draws(space: str, num: int, labels: np.ndarray, seed: int) -> Draws:
+    """n labels in the proportions of `labels`, and seeds that no other space contains.
+
+    space: "sweep", "evaluate" or "show": the sweep never sees the seeds of the evaluation.
+    """
+    generator = np.random.default_rng([seed, SEED_SPACES[space] >> 32])
+    picked = generator.choice(np.asarray(labels), size=num, replace=True)
+    first = SEED_SPACES[space] + (seed % (1 << 20)) * (1 << 20)
+    return Draws([int(label) for label in picked], [first + i for i in range(num)])
+
+
+def student_images(
+    pipeline: Pipeline,
+    point: OperatingPoint,
+    drawn: Draws,
+    on_batch: Callable[[int], None] | None = None,
+) -> tuple[np.ndarray, list[SampleStats]]:
+    """uint8 [n, h, w, 3] and what each picture cost."""
+    images, stats = [], []
+    for start in range(0, len(drawn), BATCH):
+        part = slice(start, start + BATCH)
+        made = pipeline.generate(
+            drawn.labels[part],
+            drawn.seeds[part],
+            num_inference_steps=point.num_inference_steps,
+            solver=point.solver,
+            policy=point.policy,
+            threshold=point.threshold,
+            budget=point.budget,
+        )
+        images.append(made.images.numpy())
+        stats += made.stats
+        if on_batch:
+            on_batch(len(stats))
+    return np.concatenate(images), stats
+
+
+def dense_images(
+    denoiser: Denoiser,
+    drawn: Draws,
+    num_steps: int,
+    solver: str = "dpmpp_2m",
+    on_batch: Callable[[int], None] | None = None,
+) -> np.ndarray:
+    """The full network's samples by its own dense path; uint8 [n, h, w, 3]."""
+    import torch
+
+    from nitrogen.model.pipeline import to_uint8
+    from nitrogen.model.sampler import noise
+    from nitrogen.model.schedules import karras_sigmas
+    from nitrogen.model.solvers import sample_dense
+
+    side, channels = denoiser.arch.image_size, denoiser.arch.image_channels
+    images = []
+    for start in range(0, len(drawn), BATCH):
+        seeds = drawn.seeds[start : start + BATCH]
+        eps = torch.stack([noise(seed, (side, side, channels)) for seed in seeds])
+        labels = torch.tensor(drawn.labels[start : start + BATCH])
+        x_0 = sample_dense(denoiser, eps, labels, karras_sigmas(num_steps), solver)
+        images.append(to_uint8(x_0).numpy())
+        if on_batch:
+            on_batch(start + len(seeds))
+    return np.concatenate(images)
+
+
+def forwards(num_steps: int, solver: str) -> int:
+    """Network evaluations of one run without guidance."""
+    return 2 * num_steps - 1 if solver == "heun" else num_steps
+
+
+def dense_gflops(denoiser: Denoiser, num_steps: int, solver: str = "dpmpp_2m") -> float:
+    """GFLOPs of one picture by the full network."""
+    from nitrogen.model.cost import CostModel
+
+    side = denoiser.arch.image_size
+    return forwards(num_steps, solver) * CostModel(denoiser.arch, side, side).full_flops / 1e9
+
+
+def mean(values: Sequence[Any]) -> float:
+    return float(np.mean(np.asarray(values, dtype=np.float64)))

@@ -1,0 +1,61 @@
+"""Evaluate: teacher, student and untrained model on seeds and a split the sweep never saw."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from nitrogen.pipelines.context import StepContext
+
+
+class EvaluateConfig(BaseModel):
+    """The `evaluate:` section of a recipe.
+
+    num_images        samples of each model for the distances
+    num_reference     samples of the article's reference row, DDIM with 50 steps
+    fid               true FID too (minutes; needs the Inception weights, see the message)
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    num_images: int = Field(2048, ge=16)
+    num_reference: int = Field(256, ge=16)
+    num_inference_steps: int = Field(12, ge=1, le=1000)
+    solver: str = "dpmpp_2m"
+    num_timings: int = Field(20, ge=3)
+    fid: bool = False
+
+
+def run(config: EvaluateConfig, context: StepContext) -> dict[str, Any]:
+    """Returns rows, claims, teacher, student, untrained, neighbours, samples_file, images."""
+    from nitrogen.pipelines.evaluation.measure import Bench, measure
+
+    inputs = context.inputs
+    bench = Bench.load(
+        data_uri=inputs["prepare"]["data_uri"],
+        digest=inputs["prepare"]["digest"],
+        teacher=Path(inputs["pretrain"].dir) / inputs["pretrain"]["teacher"],
+        student=Path(inputs["sweep"].dir) / inputs["sweep"]["student"],
+        chosen=inputs["sweep"]["chosen"]["settings"],
+        seed=context.seed,
+    )
+    result = measure(config, bench, Path(context.dir), context.progress)
+    if context.tracker is not None and context.run_id is not None:
+        numbers = {
+            f"{who}_{name}": value
+            for who in ("teacher", "student", "untrained")
+            for name, value in result[who].items()
+            if isinstance(value, int | float)
+        }
+        context.tracker.log_metrics(context.run_id, numbers)
+        for image in result["images"]:
+            context.tracker.log_artifact(context.run_id, image, "samples")
+    return result
+
+
+def estimate_seconds(config: EvaluateConfig) -> float:
+    """Rough time on 2 cores with preset tiny, for `--plan`."""
+    return 20 + 3 * config.num_images * 0.02

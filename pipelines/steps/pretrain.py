@@ -1,0 +1,124 @@
+"""Pretrain: the full-capacity teacher, through Ray Train."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from nitrogen.pipelines.training.config import NoiseConfig, OptimConfig
+from nitrogen.platform.errors import ConfigError, TrainingError
+
+if TYPE_CHECKING:
+    from nitrogen.model.config import ArchConfig
+    from nitrogen.pipelines.context import StepContext
+
+TRAIN_FN = "nitrogen.pipelines.training.teacher:train_teacher"
+IMAGES_PER_S = {"tiny": 350.0, "small": 110.0, "base": 10.0}  # 2 cores, two workers; for --plan
+
+
+class PretrainConfig(BaseModel):
+    """The `pretrain:` section of a recipe.
+
+    preset  size of the network; arch replaces single fields of it
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    preset: str = "tiny"
+    arch: dict[str, Any] = Field(default_factory=dict)
+    noise: NoiseConfig = NoiseConfig()
+    optim: OptimConfig = OptimConfig()
+
+
+def run(config: PretrainConfig, context: StepContext) -> dict[str, Any]:
+    """Returns teacher (directory), preset, parameters, num_images, seconds, history, samples."""
+    from nitrogen.pipelines.training.launch import curve, launch
+
+    prepared = context.inputs["prepare"]
+    arch = architecture(config, prepared)
+    result = launch(
+        TRAIN_FN,
+        {
+            "arch": arch.model_dump(mode="json"),
+            "noise": config.noise.model_dump(mode="json"),
+            "optim": config.optim.model_dump(mode="json"),
+            "data_uri": prepared["data_uri"],
+            "seed": context.seed,
+            "precision": context.settings.precision,
+        },
+        context,
+    )
+    if result.stopped:
+        raise TrainingError("pretraining must run to its end, got a stop. Run again to go on.")
+    model = save_teacher(arch, prepared["classes"], result.checkpoint, Path(context.dir))
+    return {
+        "teacher": model,
+        "preset": config.preset,
+        "parameters": num_parameters(arch),
+        "num_images": config.optim.num_images,
+        "seconds": result.metrics.get("seconds"),
+        "history": curve(result.history),
+        "samples": "samples.png",
+    }
+
+
+def architecture(config: PretrainConfig, prepared: Any) -> ArchConfig:
+    """The preset for this data set. Raises ConfigError for pictures it cannot be made for."""
+    from pydantic import ValidationError
+
+    from nitrogen.model.config import preset
+
+    height, width = prepared["image_size"]
+    if height != width:
+        raise ConfigError(
+            f"prepare.image_size must be square, got {height}x{width}. Set prepare.image_size."
+        )
+    facts = {"image_size": height, "num_classes": prepared["num_classes"]}
+    try:
+        arch = preset(config.preset, **{**facts, **config.arch})
+    except ValidationError as error:
+        problem = error.errors()[0]
+        field = ".".join(str(part) for part in problem["loc"])
+        raise ConfigError(
+            f"pretrain.arch.{field} is wrong: {problem['msg']}, got {problem['input']!r}."
+        ) from None
+    if height % arch.region_px:
+        raise ConfigError(
+            f"prepare.image_size must be a multiple of {arch.region_px} px for preset "
+            f"{config.preset}, got {height}. Set prepare.image_size: "
+            f"{max(arch.region_px, round(height / arch.region_px) * arch.region_px)}."
+        )
+    return arch
+
+
+def save_teacher(arch: ArchConfig, classes: list[str], checkpoint: Path, directory: Path) -> str:
+    """Saves the averaged weights as a model directory; returns its name."""
+    import shutil
+
+    import torch
+
+    from nitrogen.model.denoiser import Denoiser
+    from nitrogen.model.pipeline import Pipeline
+    from nitrogen.model.weights import load_into, load_tensors
+    from nitrogen.pipelines.training.state import TENSORS
+
+    denoiser = Denoiser(arch)
+    with torch.no_grad():
+        load_into(denoiser, load_tensors(checkpoint / TENSORS), "ema.")
+    Pipeline(denoiser, classes).save(directory / "teacher", torch.float32, role="teacher")
+    if (checkpoint / "samples.png").is_file():
+        shutil.copyfile(checkpoint / "samples.png", directory / "samples.png")
+    return "teacher"
+
+
+def num_parameters(arch: ArchConfig) -> int:
+    from nitrogen.model.unet import count_parameters
+
+    return count_parameters(arch)
+
+
+def estimate_seconds(config: PretrainConfig) -> float:
+    """Rough time on 2 cores, for `--plan`."""
+    return 45 + config.optim.num_images / IMAGES_PER_S.get(config.preset, 1.0)

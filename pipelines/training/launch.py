@@ -1,0 +1,86 @@
+"""Runs a training function where the recipe says, and shows how far it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nitrogen.pipelines.context import StepContext
+    from nitrogen.platform.training import TrainResult
+
+MAX_CURVE_POINTS = 400  # of a history that a result carries
+
+
+def launch(train_fn: str, config: dict[str, Any], context: StepContext) -> TrainResult:
+    """Trains in this process or on Ray's workers; resumes what was cut off in `context.dir`.
+
+    Raises TrainingError, and TrainingStopped's outcome through the result's `stopped`.
+    """
+    from nitrogen.platform.training import run_local, run_ray
+
+    run_dir = Path(context.dir) / "training"
+    tracking = None
+    if context.tracker is not None and context.run_id is not None:
+        tracking = context.tracker.tracked(context.run_id)
+    watcher = Watcher(context, run_dir)
+    settings = context.settings
+    if context.executor == "local":
+        return run_local(
+            train_fn, config, run_dir, watcher, device=settings.device, tracking=tracking
+        )
+    return run_ray(
+        train_fn,
+        config,
+        name=f"train-{context.key[:16]}",
+        storage_path=run_dir,
+        num_workers=settings.num_workers,
+        use_gpu=settings.use_gpu,
+        on_report=watcher,
+        tracking=tracking,
+    )
+
+
+class Watcher:
+    """Passes reports on to the progress display, and new sample grids to the tracking server."""
+
+    def __init__(self, context: StepContext, run_dir: Path):
+        self._context, self._run_dir = context, run_dir
+        self._shown = 0.0
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        metrics = event["metrics"]
+        shown = {
+            name: metrics[name]
+            for name in ("loss", "images_per_s", "seconds_left")
+            if name in metrics
+        }
+        self._context.progress.update(
+            step=int(metrics.get("step", 0)),
+            total=int(metrics.get("total_steps", 0)),
+            metrics=shown,
+        )
+        if event.get("checkpoint"):
+            self._log_samples(int(metrics.get("step", 0)))
+
+    def _log_samples(self, step: int) -> None:
+        grids = [path for path in self._run_dir.rglob("samples.png")]
+        if not grids or self._context.tracker is None or self._context.run_id is None:
+            return
+        newest = max(grids, key=lambda path: path.stat().st_mtime)
+        if newest.stat().st_mtime > self._shown:
+            self._shown = newest.stat().st_mtime
+            self._context.tracker.log_image(self._context.run_id, newest, "samples", step)
+
+
+def curve(history: list[dict[str, Any]]) -> list[dict[str, float]]:
+    """At most 400 points of what was reported, losses renamed `loss_*`, for the report."""
+    stride = -(-len(history) // MAX_CURVE_POINTS) or 1
+    kept = history[::stride] + (history[-1:] if (len(history) - 1) % stride else [])
+    parts = ("full", "narrow", "stale", "nll", "compute")
+    return [
+        {"images": row["images"], "step": row["step"], "loss": row["loss"]}
+        | {f"loss_{part}": row[part] for part in parts if part in row}
+        for row in kept
+        if "images" in row
+    ]
