@@ -111,17 +111,18 @@ def _check_gate(
 
 def measurement(value: Any) -> Measurement | None:
     """Parse a number or {"value", "low", "high"}; None if it is missing or not finite."""
-    if isinstance(value, Mapping):
-        centre = value.get("value")
-        numbers = [centre, value.get("low", centre), value.get("high", centre)]
-    else:
-        numbers = [value] * 3
-    for number in numbers:
-        if isinstance(number, bool) or not isinstance(number, (int, float)):
-            return None
-        if not math.isfinite(number):
-            return None
-    return Measurement(*map(float, numbers))
+    ends = (value.get("low"), value.get("high")) if isinstance(value, Mapping) else (None, None)
+    centre = _finite(value.get("value") if isinstance(value, Mapping) else value)
+    low, high = (centre if end is None else _finite(end) for end in ends)
+    if centre is None or low is None or high is None:
+        return None
+    return Measurement(centre, low, high)
+
+
+def _finite(number: Any) -> float | None:
+    if isinstance(number, bool) or not isinstance(number, (int, float)):
+        return None
+    return float(number) if math.isfinite(number) else None
 
 
 def _end(found: Measurement, interval: str, better: bool, lower: bool) -> float:

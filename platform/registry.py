@@ -8,6 +8,7 @@ MLflow's own model flavours are not used: they unpickle.
 import contextlib
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -170,6 +171,7 @@ class Registry:
 
     def _connect(self) -> Any:
         if self._client is None:
+            os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
             self._client = open_client(self.tracking_uri)
         return self._client
 

@@ -98,31 +98,49 @@ def test_model_that_fails_its_self_test_is_never_registered(fake, tmp_path):
     assert not (tmp_path / "mlflow.db").exists()
 
 
-def test_student_is_found_where_distill_put_it(tmp_path):
+def test_the_student_that_was_evaluated_is_promoted(tmp_path):
     with pytest.raises(ConfigError, match="after distill"):
         student_directory({})
-    output = StepOutput(tmp_path, {})
-    with pytest.raises(DataError, match=r"model\.safetensors"):
-        student_directory({"distill": output})
-    (tmp_path / "deep").mkdir()
-    for name in ("model.safetensors", "config.json"):
-        (tmp_path / "deep" / name).write_text("{}")
-    assert student_directory({"distill": output}) == tmp_path / "deep"
+    inputs = {}
+    for step in ("distill", "sweep"):
+        inputs[step] = StepOutput(tmp_path / step, {"student": "best"})
+        with pytest.raises(DataError, match=r"model\.safetensors"):
+            student_directory(inputs)
+        (tmp_path / step / "best").mkdir(parents=True)
+        for name in ("model.safetensors", "config.json"):
+            (tmp_path / step / "best" / name).write_text("{}")
+        assert student_directory(inputs) == tmp_path / step / "best"
+    inputs["sweep"] = StepOutput(tmp_path / "sweep", {"trials": []})
+    assert student_directory(inputs) == tmp_path / "distill" / "best"
 
 
 def test_metrics_keep_their_intervals():
     rows = {
         "fd_lite0": {"value": 5.0, "low": 4.0, "high": None, "n": 64},
-        "ms_p50": 10.0,
-        "ms_p50_low": 9.0,
-        "ms_p50_high": 11.0,
+        "kid": 2.0,
+        "kid_low": 1.0,
+        "kid_high": 3.0,
         "gflops": 0.5,
-        "kid": float("nan"),
+        "psnr_db": float("inf"),
         "name": "student",
         "good": True,
     }
-    found = measurements({"student": rows, "teacher": {"fd_lite0": 1.0}})
-    assert found["fd_lite0"] == {"value": 5.0, "low": 4.0, "n": 64}
-    assert found["ms_p50"] == {"value": 10.0, "low": 9.0, "high": 11.0}
+    found = measurements({"student": rows, "untrained": {"kid": 8.0, "fd_lite0": None}})
+    assert found["fd_lite0"] == {"value": 5.0, "low": 4.0, "high": None, "n": 64}
+    assert found["kid"] == {"value": 2.0, "low": 1.0, "high": 3.0}
+    assert found["kid_over_untrained"] == 0.25
     assert found["gflops"] == 0.5
-    assert not {"kid", "name", "good"} & set(found)
+    assert not {"psnr_db", "name", "good", "fd_lite0_over_untrained"} & set(found)
+    assert measurements({}) == {}
+
+
+@pytest.mark.parametrize(
+    ("kid", "ratio", "passes"), [(2.0, 0.6, True), (7.9, 0.6, False), (2, 1.1, False)]
+)
+def test_default_gates_ask_for_learning_and_the_ceiling(kid, ratio, passes):
+    from nitrogen.platform.gates import check_gates
+
+    student = {"kid": kid, "compute_ratio": ratio}
+    found = measurements({"student": student, "untrained": {"kid": 8.0}})
+    results = check_gates(found, None, PromoteConfig().gates)
+    assert all(result.passed for result in results) is passes

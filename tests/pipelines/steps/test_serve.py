@@ -36,6 +36,13 @@ def test_replicas_out_of_order_name_the_remedy():
         ServeConfig(min_replicas=3, max_replicas=2)
 
 
+def test_without_a_champion_there_is_nothing_to_serve(tmp_path):
+    promoted = StepOutput(tmp_path, {"name": "demo", "champion": None})
+    result = run(ServeConfig(), StepContext(dir=tmp_path, inputs={"promote": promoted}))
+    assert result["request"] is None
+    assert "gates" in result["skipped"]
+
+
 @pytest.mark.ray
 def test_one_request_is_checked_and_nothing_keeps_running(tmp_path, monkeypatch):
     import importlib.util
@@ -56,7 +63,9 @@ def test_one_request_is_checked_and_nothing_keeps_running(tmp_path, monkeypatch)
     step = tmp_path / "serve"
     step.mkdir()
     context = StepContext(
-        dir=step, inputs={"promote": StepOutput(tmp_path, {"name": "demo"})}, tracking_uri=uri
+        dir=step,
+        inputs={"promote": StepOutput(tmp_path, {"name": "demo", "champion": {"version": "1"}})},
+        tracking_uri=uri,
     )
     result = run(ServeConfig(generator="fake_generator:load_generator"), context)
     assert result["model"]["version"] == "1"
