@@ -120,6 +120,8 @@ def start_embedded(
             _temp_dir=str(folder),
         )
         cluster = _connected()
+        # Jobs that are submitted to this Ray look here, and else take any Ray of the machine.
+        (folder / "ray_current_cluster").write_text(cluster.address)
         cluster.started, cluster.temp_dir, cluster.token_path = True, folder, token_path
         cluster._log_dir, cluster._undo = log_dir, stack.pop_all()
     return cluster
@@ -142,7 +144,8 @@ def connect(address: str, token: str | None = None) -> Cluster:
         )
     if address != "auto":
         check_listening(address)
-    # Inside a Ray job the variables name this very cluster and carry the job's environment.
+    # Inside a Ray job the variables name this very cluster and carry the job's environment. "auto"
+    # alone would take any Ray that runs on the machine.
     foreign = () if address == "auto" else FOREIGN
     with contextlib.ExitStack() as stack:
         token = token or find_token()

@@ -7,6 +7,7 @@ counts it as a bad one. Here a stopped trial is PRUNED and one without a result 
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,9 +18,12 @@ from optuna.trial import TrialState
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
 
+from nitrogen.platform.errors import NitrogenError
 from nitrogen.platform.sweep_journal import State, SweepJournal, Trial
 from nitrogen.platform.sweep_space import dominates, objectives
 from nitrogen.platform.sweep_trial import DONE_KEY, ERROR_KEY
+
+logger = logging.getLogger(__name__)
 
 TUNE_KEYS = {
     "timestamp", "time_this_iter_s", "time_total_s", "pid", "hostname", "node_ip", "config",
@@ -98,7 +102,10 @@ class SweepSearch(OptunaSearch):
         )
         self._journal.finish(trial)
         if self._on_trial is not None:
-            self._on_trial(trial)
+            try:
+                self._on_trial(trial)
+            except NitrogenError as failure:  # a dead tracking server does not end a sweep
+                logger.warning("%s The sweep goes on.", failure)
 
     def save(self, checkpoint_path: str) -> None:
         """Tune wants a file; the journal is what a sweep goes on from, and nothing is pickled."""

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shlex
+import shutil
 import sys
 import tempfile
 import time
@@ -47,7 +48,8 @@ def two_nodes():
     from ray.cluster_utils import Cluster
 
     with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ng2-", dir="/tmp")))
+        folder = Path(tempfile.mkdtemp(prefix="ng2-", dir="/tmp"))
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
         token = write_new_token(folder / "token")
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         patch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
@@ -65,7 +67,11 @@ def two_nodes():
             dashboard_port=cluster._free_port(),
             temp_dir=str(folder),
         )
-        nodes.add_node(**sizes, **agent)
+        # A folder of its own, as on another machine: in a shared one the nodes unpack a job's files
+        # over each other.
+        nodes.add_node(**sizes, **agent, temp_dir=str(folder / "w"))
+        # `ray start` writes this; without it a job takes any Ray of the machine for its own.
+        (folder / "ray_current_cluster").write_text(nodes.address)
         yield f"http://{head.address_info['webui_url']}", nodes.address, token
 
 
@@ -123,14 +129,13 @@ def test_stop_and_submit_again(two_nodes, built_wheel):
 
 def test_wrong_token_and_unknown_job_are_one_sentence(two_nodes, tmp_path, monkeypatch):
     address, head, token = two_nodes
+    with pytest.raises(ClusterError, match="refused the token") as caught:
+        jobs.list_jobs(address, "wrong")
+    assert "\n" not in str(caught.value)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("RAY_AUTH_TOKEN_PATH")
     for wrong in ("wrong", None):
-        monkeypatch.setenv("HOME", str(tmp_path))
-        monkeypatch.delenv("RAY_AUTH_TOKEN_PATH")
-        with pytest.raises(ClusterError, match="refused the token") as caught:
-            jobs.list_jobs(address, wrong)
-        assert "\n" not in str(caught.value)
         with pytest.raises(ClusterError, match="refused the token"):
             cluster.connect(head, wrong)
-        monkeypatch.undo()
     with pytest.raises(ClusterError, match="must know the job, got nothing-here"):
         jobs.status(address, "nothing-here", token)
