@@ -1,0 +1,64 @@
+"""FLOPs against torch's own counter, dense and adaptive."""
+
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from nitrogen.kernels import linear
+from nitrogen.model.budget import plan_flops
+from nitrogen.model.cache import empty_cache
+from nitrogen.model.config import PRESETS, preset
+from nitrogen.model.cost import CostModel, model_table
+from nitrogen.model.denoiser import Denoiser
+from nitrogen.model.predictor import Predictor, predictor_flops
+from nitrogen.model.regions import Plan
+
+
+def counted(call):
+    # CPU attention is counted only by the math backend.
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter, torch.no_grad():
+        call()
+    return counter.get_total_flops()
+
+
+@pytest.mark.parametrize(("name", "side"), [("tiny", 32), ("tiny", 64), ("small", 32)])
+def test_dense_path_within_one_percent(name, side):
+    arch = preset(name, num_classes=5)
+    net, x_t = Denoiser(arch), torch.zeros(1, side, side, 3)
+    got = counted(lambda: net(x_t, torch.ones(1), torch.zeros(1, dtype=torch.long)))
+    assert CostModel(arch, side, side).full_flops == pytest.approx(got, rel=0.01)
+
+
+def test_adaptive_run_counts_what_was_executed(arch, monkeypatch):
+    # Without padding, so that only rows that belong to somebody are multiplied.
+    monkeypatch.setattr(linear, "ROW_BLOCK", 1)
+    monkeypatch.setattr(linear.pad_rows, "__defaults__", (1,))
+    net = Denoiser(arch).requires_grad_(False)
+    generator = torch.Generator().manual_seed(3)
+    widths = torch.randint(0, 5, (2, 4, 4), generator=generator)
+    cache, cost = empty_cache(arch, 2, 32, 32), CostModel(arch, 32, 32)
+    call = lambda: net(  # noqa: E731
+        torch.zeros(2, 32, 32, 3), torch.ones(2), torch.zeros(2, dtype=torch.long),
+        plan=Plan(widths), cache=cache,
+    )  # fmt: skip
+    assert float(plan_flops(widths, cost).sum()) == pytest.approx(counted(call), rel=0.01)
+
+
+def test_predictor_is_counted_and_light(arch):
+    net = Predictor(arch).requires_grad_(False)
+    features = torch.zeros(1, 4, 4, (net.enter.in_features - net.classes.shape[1]) // 2)
+    got = counted(lambda: net(features, torch.zeros(1, dtype=torch.long)))
+    assert predictor_flops(arch, 16) <= got <= 4 * predictor_flops(arch, 16)  # 16 rows pad to 64
+    for name in ("tiny", "small"):
+        cost = CostModel(preset(name), 32, 32)
+        assert predictor_flops(preset(name), 16) < 0.03 * cost.full_flops
+
+
+def test_presets_have_the_promised_sizes():
+    table = {row["name"]: row for row in model_table()}
+    assert set(table) == set(PRESETS)
+    assert table["tiny"]["gflops"] <= 0.05
+    assert 1.5e6 < table["small"]["params"] < 3e6
+    assert 15e6 < table["base"]["params"] < 25e6
+    assert 1.6e9 < table["xl"]["params"] < 1.9e9
