@@ -28,8 +28,10 @@ _NEUTRAL = tuple(
         "platform.cluster",
         "platform.errors",
         "platform.tracking",
+        "platform.training_tracking",
     )
 )
+_TEMPLATES = (".j2", ".html", ".css")
 _IMPORT_PATH = re.compile(rf"^({PACKAGE}(?:\.\w+)+)(?::\w+)?$")
 
 
@@ -45,7 +47,17 @@ def code_digests(module: str) -> dict[str, str]:
             continue
         found[name], imported = _read(path, path.stat().st_mtime_ns)
         waiting.extend(imported)
+        found.update(_templates(path.parent))
     return dict(sorted(found.items()))
+
+
+def _templates(folder: Path) -> dict[str, str]:
+    """Page templates beside a module: they are code as well."""
+    return {
+        f"{folder.name}/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.iterdir()
+        if path.suffix in _TEMPLATES
+    }
 
 
 @functools.lru_cache(maxsize=2048)

@@ -120,7 +120,7 @@ def plan(
         missing = [need for need in spec.needs if need not in done]
         if missing:
             seconds = estimate(spec, recipe, folder)
-            rows.append(Planned(name, "waits", [f"after {', '.join(missing)}"], seconds=seconds))
+            rows.append(Planned(name, "waits", [f"after {missing[0]}"], seconds=seconds))
             continue
         forced = selection.forced(name, steps)
         row = resolve(spec, recipe, folder, done_inputs(spec, done), forced=forced)
@@ -156,7 +156,7 @@ def estimate(spec: StepSpec, recipe: Recipe, folder: RunFolder) -> float | None:
     model = getattr(step_module(spec), "estimate_seconds", None)
     if model is not None:
         return float(model(config))
-    return past[0].seconds if past else None
+    return past[0].seconds if past else spec.typical_s
 
 
 def total_seconds(rows: Iterable[Planned]) -> float | None:

@@ -21,6 +21,7 @@ class StepSpec:
     seeded        its result depends on the recipe's seed
     computes      its result depends on the executor's facts (workers, device, precision)
     uses_registry  it writes to or reads from the MLflow registry, so another one is another result
+    typical_s     seconds that it takes where its module has no estimate, for `--plan`
     digest_field  field of the result that names its content; None: the step's key stands for it
     """
 
@@ -32,6 +33,7 @@ class StepSpec:
     seeded: bool = True
     computes: bool = True
     uses_registry: bool = False
+    typical_s: float | None = None
     digest_field: str | None = None
 
 
@@ -46,6 +48,7 @@ STEPS: Mapping[str, StepSpec] = {
             "PrepareConfig",
             seeded=False,
             computes=False,
+            typical_s=10,
             digest_field="digest",
         ),
         StepSpec("pretrain", _STEPS + "pretrain", "PretrainConfig", ("prepare",), uses_ray=True),
@@ -71,6 +74,7 @@ STEPS: Mapping[str, StepSpec] = {
             "PromoteConfig",
             ("prepare", "pretrain", "distill", "sweep", "evaluate"),
             uses_registry=True,
+            typical_s=15,
         ),
         StepSpec(
             "serve",
@@ -79,6 +83,7 @@ STEPS: Mapping[str, StepSpec] = {
             ("promote",),
             uses_ray=True,
             uses_registry=True,
+            typical_s=30,
         ),
         StepSpec(
             "report",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -35,30 +36,64 @@ def register(app: typer.Typer) -> None:
 def prepare(
     source: Annotated[
         str,
-        typer.Argument(help="Folder of class folders, Parquet, IDX; local or s3://."),
+        typer.Argument(
+            help="Folder with one folder a class, Parquet, IDX (local or s3://), or bundled:emoji."
+        ),
     ],
     out: Annotated[str, typer.Option("--out", "-o", help="Folder or s3:// for the shards.")],
     image_size: Annotated[
-        int | None, typer.Option(min=8, max=8192, help="Side in pixels; that of the source.")
+        int | None, typer.Option(help="Side in pixels; that of the source by default.")
     ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the data set.")] = None,
+    image_column: Annotated[
+        str | None, typer.Option(help="Column with the pictures, for Parquet.")
+    ] = None,
+    label_column: Annotated[
+        str | None, typer.Option(help="Column with the classes, for Parquet.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a finished data set in --out.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Read pictures and write Parquet shards with a manifest of their digests."""
     from nitrogen.pipelines.data.prepare import prepare as prepare_data
+    from nitrogen.pipelines.progress import make_progress
 
-    manifest = prepare_data(source, out, image_size=image_size)
+    progress = make_progress()
+    started = time.monotonic()
+    progress.begin_step("prepare", 1, 1)
+    try:
+        manifest = prepare_data(
+            source,
+            out,
+            image_size=image_size,
+            name=name,
+            image_column=image_column,
+            label_column=label_column,
+            overwrite=overwrite,
+            on_progress=lambda done, total: progress.update(step=done, total=total),
+        )
+        progress.end_step("prepare", "done", time.monotonic() - started)
+    finally:
+        progress.close()
     _tell(manifest, out, as_json)
 
 
 def classes(data: DataArgument = BUNDLED, as_json: JsonOption = False) -> None:
-    """List the classes of a data set, with the number of training pictures of each."""
+    """List the classes of a data set, with the number of pictures in each split."""
     manifest = _manifest(data)
-    counts = dict(manifest.class_counts)
-    rows = [(index, name, counts.get(name)) for index, name in enumerate(manifest.classes)]
+    splits = [split for split, count in manifest.splits.items() if count]
+    counts = [manifest.class_counts.get(name, {}) for name in manifest.classes]
     if as_json:
-        say_json([{"label": i, "name": name, "count": count} for i, name, count in rows])
-    else:
-        say_table(("label", "class", "pictures"), rows)
+        named = zip(manifest.classes, counts, strict=True)
+        say_json([{"label": i, "name": name, **count} for i, (name, count) in enumerate(named)])
+        return
+    rows = [
+        (label, name, *(count.get(split, 0) for split in splits))
+        for label, (name, count) in enumerate(zip(manifest.classes, counts, strict=True))
+    ]
+    say_table(("label", "class", *splits), rows)
 
 
 def describe(data: DataArgument = BUNDLED, as_json: JsonOption = False) -> None:
@@ -68,25 +103,27 @@ def describe(data: DataArgument = BUNDLED, as_json: JsonOption = False) -> None:
 
 def _manifest(data: str) -> Manifest:
     from nitrogen.pipelines.data.manifest import load_manifest
+    from nitrogen.pipelines.data.shipped import resolve
 
-    if data == BUNDLED:
-        from nitrogen.pipelines.data.bundled import bundled_emoji
-
-        data = str(bundled_emoji())
-    return load_manifest(data)
+    return load_manifest(resolve(data))
 
 
 def _tell(manifest: Manifest, where: str, as_json: bool) -> None:
     if as_json:
-        say_json(manifest)
+        say(manifest.to_json())
         return
     height, width = manifest.image_size
     say(f"{manifest.name}  {width}x{height} px  {manifest.num_classes} classes  {where}")
     say("  ".join(f"{split} {count}" for split, count in manifest.splits.items()))
+    say(f"mean {_numbers(manifest.channel_mean)}  std {_numbers(manifest.channel_std)}  in -1..1")
     say(f"digest {manifest.digest}")
     for text in manifest.notes:
         say(f"note: {text}")
-    if manifest.broken:
-        say(f"{len(manifest.broken)} broken pictures were left out:")
+    if manifest.num_broken:
+        say(f"{manifest.num_broken} broken pictures were left out, the first of them:")
         for entry in manifest.broken[:20]:
-            say(f"  {entry}")
+            say(f"  {entry.key}: {entry.reason}")
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return " ".join(f"{value:.3f}" for value in values)

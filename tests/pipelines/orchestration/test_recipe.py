@@ -122,3 +122,25 @@ def test_canonical_values_make_the_same_recipe(pipeline, recipe_file):
 def test_a_folder_is_not_a_recipe(pipeline, tmp_path: Path):
     with pytest.raises(ConfigError, match="recipe must be"):
         load_recipe(str(tmp_path), [], pipeline.steps)
+
+
+SHIPPED = ("demo", "emoji32")
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_recipes_are_valid(name):
+    loaded = load_recipe(name)
+    assert loaded.recipe.name == name
+    assert load_recipe(name, ["distill.student.gating_penalty=0.3"]).recipe != loaded.recipe
+
+
+def test_reading_a_recipe_imports_nothing_heavy():
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; from nitrogen.pipelines.recipe import load_recipe; load_recipe('demo'); "
+        "print(sorted({'torch', 'ray', 'mlflow', 'pyarrow', 'boto3'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
