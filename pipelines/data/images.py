@@ -1,6 +1,7 @@
 """From the bytes of one picture to uint8 RGB, whatever it was, and to the size asked for."""
 
 import io
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,7 +48,11 @@ def decode_picture(data: bytes, limits: Limits) -> Decoded:
     if len(data) > limits.max_file_bytes:
         raise BrokenPictureError(f"more than {limits.max_file_bytes} bytes")
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+        # Pillow warns of odd metadata on the terminal; the verdict here is all that counts.
+        with (
+            warnings.catch_warnings(action="ignore"),
+            Image.open(io.BytesIO(data), formats=FORMATS) as picture,
+        ):
             num_pixels = picture.width * picture.height
             if num_pixels > limits.max_pixels:
                 raise BrokenPictureError(f"{picture.width}x{picture.height} is too many pixels")
