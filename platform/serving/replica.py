@@ -32,8 +32,11 @@ logger = logging.getLogger("ray.serve")
 
 @dataclass(frozen=True)
 class ModelRef:
-    """Which bundle to serve. `source` is a local directory, or empty: then the bundle is fetched
-    from the registry at `tracking_uri` into `cache`."""
+    """Which bundle to serve.
+
+    `source` is its directory. Where that is empty or not there, the bundle is fetched from the
+    registry at `tracking_uri` into `cache` (default: the registry's local folder).
+    """
 
     name: str
     version: str
@@ -152,18 +155,20 @@ def load_model(reference: ModelRef, load_path: str) -> _Loaded:
 
 def fetch_bundle(reference: ModelRef) -> Path:
     """The verified local directory of a bundle."""
-    if reference.source:
+    # On another node than the one that fetched it, the directory is not there.
+    if reference.source and (Path(reference.source).is_dir() or not reference.tracking_uri):
         verify_bundle(reference.source, reference.digest)
         return Path(reference.source)
-    if not (reference.tracking_uri and reference.cache):
+    if not reference.tracking_uri:
         raise BundleError(
             f"version {reference.version} of model {reference.name!r} must have a directory or a "
             "registry to come from, got neither. Name the bundle's directory."
         )
-    from nitrogen.platform.registry import Registry
+    from nitrogen.platform.registry import Registry, local_folder
 
+    cache = reference.cache or local_folder(reference.tracking_uri) / "bundles"
     registry = Registry(reference.tracking_uri)
-    directory = registry.download(reference.name, reference.version, reference.cache)
+    directory = registry.download(reference.name, reference.version, cache)
     verify_bundle(directory, reference.digest)
     return directory
 

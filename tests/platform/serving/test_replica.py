@@ -169,6 +169,17 @@ def test_bundle_without_a_place_is_refused():
         fetch_bundle(ModelRef("m", "1", "0" * 64))
 
 
+def test_bundle_that_is_not_on_this_node_is_fetched_from_the_registry(fake, tmp_path):
+    from nitrogen.platform.registry import Registry
+
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    version = Registry(uri).register(fake.make_bundle(tmp_path / "a"), "m")
+    elsewhere = ModelRef("m", "1", version.digest, "/not/on/this/node", uri)
+    assert fetch_bundle(elsewhere) == tmp_path / "bundles" / version.digest
+    with pytest.raises(BundleError, match="not the one that was registered"):
+        fetch_bundle(ModelRef("m", "1", "0" * 64, "", uri, str(tmp_path / "cache")))
+
+
 @pytest.mark.parametrize("path", ["no.such.module:load", "fake_generator:nothing", "", "json"])
 def test_generator_that_cannot_be_imported_is_a_sentence(fake, tmp_path, path):
     model = reference(fake, tmp_path / "a", "1")
