@@ -88,9 +88,9 @@ def batch(
 ) -> tuple[Tensor, Tensor, torch.Generator]:
     """x_0 in [-1, 1] [b, h, w, c], labels [b], and the noise generator of this step and rank."""
     indices = batch_indices(seed, step, config.batch_size, len(data))
-    mine = torch.as_tensor(indices[session.rank :: session.world_size])
-    x_0 = torch.as_tensor(data.images)[mine].to(session.device).float() / 127.5 - 1
-    labels = torch.as_tensor(data.labels)[mine].to(session.device)
+    mine = indices[session.rank :: session.world_size]
+    x_0 = torch.from_numpy(data.images[mine]).to(session.device).float() / 127.5 - 1
+    labels = torch.from_numpy(data.labels[mine]).to(session.device)
     noise = torch.Generator().manual_seed(noise_seed(seed, step, session.rank))
     return x_0, labels, noise
 

@@ -1,0 +1,85 @@
+"""Distillation: what is trained, what is frozen, and a penalty that has a gradient."""
+
+import pytest
+import torch
+
+from nitrogen.model.denoiser import Denoiser
+from nitrogen.pipelines.training.config import StudentConfig
+from nitrogen.pipelines.training.student import StudentTask
+
+
+@pytest.fixture
+def teacher(arch):
+    net = Denoiser(arch)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter += torch.randn_like(parameter) * 0.1
+    return net
+
+
+def batch(arch, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    x_0 = torch.rand(8, arch.image_size, arch.image_size, 3, generator=generator) * 2 - 1
+    return x_0, torch.arange(8) % arch.num_classes, torch.Generator().manual_seed(seed + 1)
+
+
+def train(task, arch, steps, learning_rate=2e-3):
+    parameters = [p for p in task.trained.parameters() if p.requires_grad]
+    optimizer = torch.optim.Adam(parameters, lr=learning_rate)
+    history = []
+    for step in range(steps):
+        loss, parts = task(*batch(arch, step % 5), 1.0)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        history.append({name: value.item() for name, value in parts.items()})
+    return history
+
+
+def test_student_starts_as_the_teacher(arch, teacher):
+    task = StudentTask(arch, StudentConfig(), teacher)
+    _, parts = task(*batch(arch), 0.0)
+    assert parts["full"].item() < 1e-9
+    assert parts["narrow"].item() > 1e-4
+
+
+def test_narrow_widths_learn_and_the_teacher_stays(arch, teacher):
+    before = {name: value.clone() for name, value in teacher.state_dict().items()}
+    history = train(StudentTask(arch, StudentConfig(), teacher), arch, 40)
+    first = sum(h["narrow"] for h in history[:5])
+    assert sum(h["narrow"] for h in history[-5:]) < 0.7 * first
+    assert all(torch.equal(before[name], value) for name, value in teacher.state_dict().items())
+
+
+def test_every_trained_parameter_gets_a_gradient(arch, teacher):
+    task = StudentTask(arch, StudentConfig(gating_penalty=0.1), teacher)
+    task(*batch(arch), 1.0)[0].backward()
+    assert [n for n, p in task.trained.named_parameters() if p.grad is None] == []
+    assert all(p.grad is None for p in task.teacher.parameters())
+
+
+def test_compute_falls_as_the_gating_penalty_rises(arch, teacher):
+    computes = []
+    for penalty in (0.0, 0.3, 3.0):
+        torch.manual_seed(0)
+        config = StudentConfig(gating_penalty=penalty, train_denoiser=False)
+        history = train(StudentTask(arch, config, teacher), arch, 60)
+        computes.append(sum(h["compute"] for h in history[-10:]) / 10)
+    assert computes[0] > computes[1] > computes[2]
+
+
+def test_predictor_alone_leaves_the_denoiser(arch, teacher):
+    task = StudentTask(arch, StudentConfig(train_denoiser=False), teacher)
+    before = {n: v.clone() for n, v in task.trained.denoiser.state_dict().items()}
+    history = train(task, arch, 10)
+    assert history[-1]["nll"] < history[0]["nll"]
+    after = task.trained.denoiser.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_roll_out_sees_held_regions(arch, teacher):
+    task = StudentTask(arch, StudentConfig(held_share=0.5), teacher)
+    state = task.roll_out(*batch(arch))
+    assert bool((state.past.age > 0).any())
+    assert bool((state.past.age == 0).any())
+    assert bool((state.sigma_next < state.sigma).all())
