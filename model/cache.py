@@ -4,6 +4,7 @@ One owner: the network writes into the maps that it is given and hands them back
 kept on a module and never shared between runs or guidance branches.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -47,7 +48,7 @@ class Cache:
         pairs = iter([torch.cat(pair) for pair in zip(self.maps(), other.maps(), strict=True)])
         return self._each(lambda _: next(pairs))
 
-    def _each(self, function) -> "Cache":  # type: ignore[no-untyped-def]
+    def _each(self, function: Callable[[Tensor], Tensor]) -> "Cache":
         return Cache(
             tuple(function(m) for m in self.residuals),
             tuple(function(m) for m in self.attended),

@@ -1,6 +1,7 @@
 """From (sigma, class) to the modulation of every block."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ class Conditioning(nn.Module):
         super().__init__()
         channels = arch.cond_channels
         frequencies = torch.logspace(math.log10(0.25), math.log10(16.0), NUM_FREQUENCIES)
+        self.frequencies: Tensor
         self.register_buffer("frequencies", frequencies * 2 * math.pi, persistent=False)
         self.w_sigma = nn.Parameter(torch.empty(channels, 2 * NUM_FREQUENCIES))
         self.b_sigma = nn.Parameter(torch.zeros(channels))
@@ -40,9 +42,11 @@ class Conditioning(nn.Module):
 
         blocked: samples in padded blocks, so that a sample's bits do not depend on the batch.
         """
-        num_samples, linear = c_noise.shape[0], F.linear
+        num_samples = c_noise.shape[0]
+        linear: Callable[[Tensor, Tensor, Tensor], Tensor] = F.linear
         if blocked:
-            c_noise, linear = pad_rows(c_noise[:, None])[:, 0], blocked_linear
+            linear = blocked_linear
+            c_noise = pad_rows(c_noise[:, None])[:, 0]
             labels = F.pad(labels, (0, c_noise.shape[0] - num_samples))
         angles = c_noise[:, None] * self.frequencies
         features = torch.cat([angles.cos(), angles.sin()], dim=1)

@@ -6,6 +6,7 @@ and additions are not. Rows that only pad a block are not counted: they depend o
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -64,7 +65,7 @@ class CostModel:
         total = 2 * (2 * NUM_FREQUENCIES * cond + cond * cond + cond * sum(modulation_sizes(arch)))
         patch_channels = arch.image_channels * arch.patch_size**2
         total += 2 * 2 * self.rows(0) * patch_channels * arch.channels[0]
-        for level, (fine, coarse) in enumerate(zip(arch.channels, arch.channels[1:])):
+        for level, (fine, coarse) in enumerate(pairwise(arch.channels)):
             total += 2 * 2 * self.rows(level + 1) * fine * coarse
         for level, attends in arch.blocks():
             total += 18 * self.rows(level) * arch.channels[level]

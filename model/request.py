@@ -1,6 +1,7 @@
 """What a sampling run is asked for, carries along, and hands back."""
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -77,7 +78,7 @@ class Live:
 
     def select(self, samples: Tensor) -> "Live":
         """Some of the samples; samples: [k] int64."""
-        changes = {}
+        changes: dict[str, Any] = {}
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, Tensor):
@@ -94,7 +95,7 @@ class Live:
         if (self.cache_unlabelled is None) != (other.cache_unlabelled is None):
             raise ShapeError("guidance_scale must be 1 for all samples of a batch, or for none.")
         longest = max(self.sigmas.shape[1], other.sigmas.shape[1])
-        changes = {}
+        changes: dict[str, Any] = {}
         for field in fields(self):
             mine, theirs = getattr(self, field.name), getattr(other, field.name)
             if field.name == "sigmas":

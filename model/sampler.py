@@ -17,7 +17,7 @@ from nitrogen.model.config import NUM_WIDTHS
 from nitrogen.model.cost import CostModel
 from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.errors import ShapeError
-from nitrogen.model.observation import Observation, new_past, region_features
+from nitrogen.model.observation import Observation, Past, new_past, region_features
 from nitrogen.model.policies import Decision, Policy, require_first
 from nitrogen.model.predictor import Predictor, gains, predictor_flops
 from nitrogen.model.regions import HELD, Plan, pool_to_regions, spread_to_pixels
@@ -61,7 +61,9 @@ class Sampler:
         ceilings = [self.ledger(r).ceiling(r.budget) for r in requests]
         shape = (self.cost.height, self.cost.width, arch.image_channels)
         sigmas = [karras_sigmas(r.num_inference_steps).float() for r in requests]
-        x = torch.stack([noise(r.seed, shape) * s[0] for r, s in zip(requests, sigmas, strict=True)])
+        x = torch.stack(
+            [noise(r.seed, shape) * s[0] for r, s in zip(requests, sigmas, strict=True)]
+        )
         guided = any(r.guidance_scale != 1 for r in requests)
         make = lambda: empty_cache(arch, num, *shape[:2])  # noqa: E731
         live = Live(
@@ -218,9 +220,7 @@ class Sampler:
         second, _, _ = self._denoise(live, x_next, safe, replace(plan, widths=widths), denoised)
         return heun_correct(live.x, denoised, second, sigma, sigma_next, x_next)
 
-    def _remember(
-        self, live: Live, observation: Observation, plan: Plan, denoised: Tensor
-    ):  # type: ignore[no-untyped-def]
+    def _remember(self, live: Live, observation: Observation, plan: Plan, denoised: Tensor) -> Past:
         computed, past = plan.widths > HELD, live.past
         change = pool_to_regions((denoised - live.denoised).square(), self.grid).mean(-1)
         residual = past.log_residual
@@ -247,7 +247,8 @@ class Sampler:
             sample = int(live.ids[i])
             finished.append(
                 Finished(
-                    id=sample, x_0=x_0[i], flops=float(live.spent[i]), full_flops=float(live.full[i]),
+                    id=sample, x_0=x_0[i],
+                    flops=float(live.spent[i]), full_flops=float(live.full[i]),
                     num_steps=int(live.step[i]), max_steps=int(live.num_steps[i]),
                     widths=torch.stack(state.trace[sample]),
                 )

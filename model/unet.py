@@ -1,5 +1,7 @@
 """The row-wise U-Net, NHWC: nearly all of its FLOPs are pointwise GEMMs over rows."""
 
+from itertools import pairwise
+
 import torch
 from einops import rearrange
 from torch import Tensor, nn
@@ -29,8 +31,8 @@ class RowUNet(nn.Module):
         blocks = arch.blocks()
         self.stem = nn.Linear(patch_channels, channels[0])
         self.head = nn.Linear(channels[0], patch_channels)
-        self.down = nn.ModuleList(nn.Linear(a, b) for a, b in zip(channels, channels[1:]))
-        self.up = nn.ModuleList(nn.Linear(b, a) for a, b in zip(channels, channels[1:]))
+        self.down = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(channels))
+        self.up = nn.ModuleList(nn.Linear(b, a) for a, b in pairwise(channels))
         self.blocks = nn.ModuleList(MLPBlock(channels[lv], arch.hidden(lv)) for lv, _ in blocks)
         self.attentions = nn.ModuleList(
             AttentionBlock(channels[lv], arch.head_channels) for lv, attends in blocks if attends
@@ -136,12 +138,14 @@ class RowRun:
             if attends:
                 modulation = Modulation(next(self._modulations))
                 block, old = next(self._attentions), next(self._old_attention)
+                assert isinstance(block, AttentionBlock)
                 x, attended, qkv = block.forward_rows(x, modulation, active, *old)
                 self._attended.append(attended)
                 self._qkv.append(qkv)
             modulation, residual = Modulation(next(self._modulations)), next(self._old_residuals)
-            step = self._arch.hidden(level, 1)
-            x, residual = next(self._blocks).forward_rows(x, modulation, groups, residual, step)
+            step, mlp = self._arch.hidden(level, 1), next(self._blocks)
+            assert isinstance(mlp, MLPBlock)
+            x, residual = mlp.forward_rows(x, modulation, groups, residual, step)
             self._residuals.append(residual)
         return x
 
@@ -150,15 +154,16 @@ class RowRun:
 
 
 def modulation_sizes(arch: ArchConfig) -> list[int]:
-    """Lengths of the modulation vectors: attention and MLP of each block in order, then the head."""
+    """Lengths of the modulations: attention and MLP of each block in order, then the head."""
     sizes = []
     for level, attends in arch.blocks():
         sizes += [3 * arch.channels[level]] * (2 if attends else 1)
     return [*sizes, 2 * arch.channels[0]]
 
 
-def linear_map(x: Tensor, layer: nn.Linear, blocked: bool) -> Tensor:
+def linear_map(x: Tensor, layer: nn.Module, blocked: bool) -> Tensor:
     """A linear layer on every position of x: [..., c] -> [..., e]."""
+    assert isinstance(layer, nn.Linear)
     if not blocked:
         return F.linear(x, layer.weight, layer.bias)
     out = row_linear(x.reshape(-1, x.shape[-1]), layer.weight, layer.bias)
@@ -181,4 +186,3 @@ def count_parameters(arch: ArchConfig) -> int:
     """Parameters of the network, built on the meta device."""
     with torch.device("meta"):
         return sum(p.numel() for p in RowUNet(arch).parameters())
-

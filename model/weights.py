@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from nitrogen.model.errors import WeightsError
 
 
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype | None = None) -> None:
+def save_tensors(
+    path: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype | None = None
+) -> None:
     """Writes a safetensors file atomically; floating tensors become `dtype` if given."""
     ready = {
         name: value.detach().to(dtype if dtype and value.is_floating_point() else value.dtype)
@@ -32,7 +34,9 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except FileNotFoundError:
-        raise WeightsError(f"weights must exist, got no file {path}. Train or restore them.") from None
+        raise WeightsError(
+            f"weights must exist, got no file {path}. Train or restore them."
+        ) from None
     except (SafetensorError, json.JSONDecodeError, OSError) as error:
         raise WeightsError(
             f"weights must be a safetensors file, got {path} ({error}). Restore the file."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -123,5 +123,5 @@ def dense_gflops(denoiser: Denoiser, num_steps: int, solver: str = "dpmpp_2m") -
     return forwards(num_steps, solver) * CostModel(denoiser.arch, side, side).full_flops / 1e9
 
 
-def mean(values: Sequence[Any]) -> float:
+def mean(values: Sequence[float] | np.ndarray) -> float:
     return float(np.mean(np.asarray(values, dtype=np.float64)))

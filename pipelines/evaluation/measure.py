@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,7 +126,7 @@ def sample_all(
 ) -> list[Sampled]:
     """Teacher, student, untrained, and the article's reference, from the same seeds and labels."""
 
-    def shown(name: str, total: int):  # type: ignore[no-untyped-def]
+    def shown(name: str, total: int) -> Callable[[int], None]:
         progress.message(f"sampling {total} pictures: {name}")
         return lambda done: progress.update(step=done, total=total)
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from nitrogen.pipelines.data.shipped import BUNDLED_PREFIX, resolve
 from nitrogen.pipelines.data.limits import Limits
 from nitrogen.pipelines.data.manifest import MANIFEST_FILE, Manifest, load_manifest
+from nitrogen.pipelines.data.shipped import BUNDLED_PREFIX, resolve
 from nitrogen.platform import storage
 
 if TYPE_CHECKING:

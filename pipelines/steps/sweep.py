@@ -128,9 +128,7 @@ def prepare_reference(
     return settings, drawn, reference
 
 
-def run_trials(
-    config: SweepConfig, settings: dict[str, Any], context: StepContext
-) -> list[Trial]:
+def run_trials(config: SweepConfig, settings: dict[str, Any], context: StepContext) -> list[Trial]:
     """The trials, through Ray Tune or in this process."""
     from functools import partial
 

@@ -64,7 +64,7 @@ class Watcher:
             self._log_samples(int(metrics.get("step", 0)))
 
     def _log_samples(self, step: int) -> None:
-        grids = [path for path in self._run_dir.rglob("samples.png")]
+        grids = list(self._run_dir.rglob("samples.png"))
         if not grids or self._context.tracker is None or self._context.run_id is None:
             return
         newest = max(grids, key=lambda path: path.stat().st_mtime)

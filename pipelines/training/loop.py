@@ -3,7 +3,6 @@
 import tempfile
 import time
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -20,16 +19,18 @@ from nitrogen.platform.training import TrainSession
 LOG_EVERY = 25  # steps between reports; also how often the clock of checkpoints is read
 
 
-class Task(Protocol):
-    """What a stage adds to the loop; an nn.Module whose forward is the loss of one batch."""
+class Task(nn.Module):
+    """What a stage adds to the loop: a module whose forward is the loss of one batch.
+
+    forward(x_0 [b, h, w, c], labels [b], noise generator, progress in 0..1) -> (loss, parts).
+    `trained` holds the parameters that are optimised and averaged.
+    """
 
     trained: nn.Module
 
-    def __call__(
-        self, x_0: Tensor, labels: Tensor, noise: torch.Generator, progress: float
-    ) -> tuple[Tensor, dict[str, Tensor]]: ...
-
-    def preview(self, average: dict[str, Tensor], path: Path) -> None: ...
+    def preview(self, average: dict[str, Tensor], path: Path) -> None:
+        """Draws samples of the averaged weights into a PNG."""
+        raise NotImplementedError
 
 
 def train(
@@ -68,13 +69,12 @@ def train(
         loss.backward()
         torch.nn.utils.clip_grad_norm_(task.trained.parameters(), config.gradient_clip)
         optimizer.step()
-        ema.update(
-            task.trained,
-            ema_decay((step + 1) * config.batch_size, config.batch_size, config.ema_halflife_images),
-        )
+        images = (step + 1) * config.batch_size
+        decay = ema_decay(images, config.batch_size, config.ema_halflife_images)
+        ema.update(task.trained, decay)
         means.add(loss, metrics)
         if (step + 1) % LOG_EVERY == 0 or step + 1 == total:
-            state = TrainState(step + 1, (step + 1) * config.batch_size, clock.seconds())
+            state = TrainState(step + 1, images, clock.seconds())
             values = means.take(step) | state_metrics(state, total, clock, config)
             due = step + 1 == total or agree(clock.due() or session.should_stop(), session)
             report(session, values, due, task, state, ema, optimizer)
@@ -103,7 +103,6 @@ def noise_seed(seed: int, step: int, rank: int) -> int:
 
 def wrap(task: Task, session: TrainSession) -> nn.Module:
     """The task itself, or under DDP when there are several workers."""
-    assert isinstance(task, nn.Module)
     task.to(session.device)
     if session.world_size == 1:
         return task
@@ -112,9 +111,7 @@ def wrap(task: Task, session: TrainSession) -> nn.Module:
 
 def autocast(device: str, precision: str) -> torch.autocast:
     """precision: fp32 or bf16."""
-    return torch.autocast(
-        device.split(":")[0], dtype=torch.bfloat16, enabled=precision == "bf16"
-    )
+    return torch.autocast(device.split(":")[0], dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
 def agree(flag: bool, session: TrainSession) -> bool:
@@ -219,5 +216,3 @@ class Clock:
         if before is None:
             return num_images / max(self.seconds(), 1e-9)
         return (num_images - before[1]) / max(now - before[0], 1e-9)
-
-

@@ -24,7 +24,11 @@ class TrainState:
 
 
 def save_state(
-    directory: Path, state: TrainState, module: nn.Module, ema: EMA, optimizer: torch.optim.Optimizer
+    directory: Path,
+    state: TrainState,
+    module: nn.Module,
+    ema: EMA,
+    optimizer: torch.optim.Optimizer,
 ) -> None:
     """Writes the checkpoint into an existing directory; the session makes it appear atomically."""
     tensors = prefixed("model.", module.state_dict()) | prefixed("ema.", ema.average)

@@ -24,7 +24,7 @@ from nitrogen.model.schedules import karras_sigmas
 from nitrogen.model.solvers import slide
 from nitrogen.model.weights import load_into, load_tensors
 from nitrogen.pipelines.training.config import OptimConfig, StudentConfig
-from nitrogen.pipelines.training.loop import train
+from nitrogen.pipelines.training.loop import Task, train
 from nitrogen.pipelines.training.preview import save_preview
 from nitrogen.platform.training import TrainSession
 
@@ -50,12 +50,12 @@ class RollOut:
     cache: Cache
 
 
-class StudentTask(nn.Module):
+class StudentTask(Task):
     """The distillation loss of one batch."""
 
     def __init__(self, arch: ArchConfig, config: StudentConfig, teacher: Denoiser):
         super().__init__()
-        self.trained = Student(arch)
+        self.trained: Student = Student(arch)
         self.trained.denoiser.load_state_dict(teacher.state_dict())
         self.teacher = teacher.requires_grad_(False)
         self.arch, self.config = arch, config

@@ -4,23 +4,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nitrogen.model.config import ArchConfig
 from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.losses import edm_weight, sample_sigma, weighted_error
 from nitrogen.pipelines.training.config import NoiseConfig, OptimConfig
-from nitrogen.pipelines.training.loop import train
+from nitrogen.pipelines.training.loop import Task, train
 from nitrogen.pipelines.training.preview import save_preview
 from nitrogen.platform.training import TrainSession
 
 
-class TeacherTask(nn.Module):
+class TeacherTask(Task):
     """The weighted denoising error of one batch."""
 
     def __init__(self, arch: ArchConfig, noise: NoiseConfig):
         super().__init__()
-        self.trained = Denoiser(arch)
+        self.trained: Denoiser = Denoiser(arch)
         self.arch, self.noise = arch, noise
 
     def forward(

@@ -1,5 +1,7 @@
 """Solvers against the exact solution for Gaussian data, and the closed form of exit."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -52,7 +54,7 @@ def test_exit_in_closed_form_equals_a_fine_solver(name):
     frozen = torch.randn_like(x)
     sigmas = karras_sigmas(200, sigma_min=0.01, sigma_max=5.0)[:-1]
     here, history = x, new_history(x)
-    for sigma, sigma_next in zip(sigmas[:-1], sigmas[1:], strict=True):
+    for sigma, sigma_next in pairwise(sigmas):
         history = settle(history, frozen, torch.ones(1, 8, 8, 1, dtype=torch.bool))
         here, history = solver(name)(here, frozen, sigma[None], sigma_next[None], history)
     torch.testing.assert_close(here, slide(x, frozen, sigmas[:1], sigmas[-1:]))

@@ -1,5 +1,7 @@
 """The dense path, the path over rows, and what a held region leaves alone."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -32,7 +34,7 @@ def test_dense_and_row_paths_agree(denoiser, arch, quarters):
 
 def test_widths_differ(denoiser):
     answers = [denoiser(*inputs(2), quarters=q)[0] for q in (1, 2, 3, 4)]
-    for narrow, wide in zip(answers, answers[1:], strict=False):
+    for narrow, wide in pairwise(answers):
         assert (narrow - wide).abs().max() > 1e-4
 
 

@@ -57,7 +57,8 @@ def test_seeds_change_the_weights(arch, data_uri, tmp_path):
         settings = config(arch, data_uri, num_images=80) | {"seed": seed}
         result = run_local(TEACHER, settings, tmp_path / str(seed))
         results.append(load_tensors(result.checkpoint / TENSORS))
-    assert not torch.equal(results[0]["model.unet.stem.weight"], results[1]["model.unet.stem.weight"])
+    first, second = (tensors["model.unet.stem.weight"] for tensors in results)
+    assert not torch.equal(first, second)
 
 
 def test_a_diverged_loss_is_one_sentence(arch, data_uri, tmp_path):
