@@ -14,9 +14,15 @@ from nitrogen.model.errors import WeightsError
 
 
 def save_tensors(
-    path: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype | None = None
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    dtype: torch.dtype | None = None,
+    durable: bool = True,
 ) -> None:
-    """Writes a safetensors file atomically; floating tensors become `dtype` if given."""
+    """Writes a safetensors file atomically; floating tensors become `dtype` if given.
+
+    durable: wait until the disk has it; not needed in a temporary folder that is copied on.
+    """
     ready = {
         name: value.detach().to(dtype if dtype and value.is_floating_point() else value.dtype)
         .contiguous().clone()
@@ -24,8 +30,9 @@ def save_tensors(
     }  # fmt: skip
     temporary = path.with_name(path.name + ".partial")
     save_file(ready, temporary)
-    with open(temporary, "rb") as file:
-        os.fsync(file.fileno())
+    if durable:
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
     temporary.replace(path)
 
 

@@ -1,7 +1,6 @@
 """A training checkpoint: parameters, EMA and AdamW moments, bit for bit, without a pickle."""
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -30,14 +29,12 @@ def save_state(
     ema: EMA,
     optimizer: torch.optim.Optimizer,
 ) -> None:
-    """Writes the checkpoint into an existing directory; the session makes it appear atomically."""
+    """Writes the checkpoint into a temporary directory; the session copies it on, atomically and
+    durably (an fsync here took 0.6 to 2.5 s more on a shared disk)."""
     tensors = prefixed("model.", module.state_dict()) | prefixed("ema.", ema.average)
     tensors |= prefixed("adam.", optimizer_tensors(optimizer))
-    save_tensors(directory / TENSORS, tensors)
-    with open(directory / FACTS, "w") as file:
-        json.dump(asdict(state), file)
-        file.flush()
-        os.fsync(file.fileno())
+    save_tensors(directory / TENSORS, tensors, durable=False)
+    (directory / FACTS).write_text(json.dumps(asdict(state)))
 
 
 @torch.no_grad()
