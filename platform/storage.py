@@ -34,7 +34,8 @@ def is_s3(uri: str) -> bool:
 
 def join(uri: str, *parts: str) -> str:
     """Appends `parts` to a URI or path with one slash between them."""
-    return "/".join([str(uri).rstrip("/") or "/", *(part.strip("/") for part in parts)])
+    joined = "/".join([str(uri).rstrip("/"), *(part.strip("/") for part in parts)])
+    return joined or "/"
 
 
 def sha256_bytes(data: bytes) -> str:
