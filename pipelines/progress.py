@@ -42,6 +42,7 @@ class _StepState:
         self.total: int | None = None
         self.metrics: dict[str, float] = {}
         self._pace_from: tuple[float, int] | None = None
+        self._told_left: float | None = None
 
     def update(
         self, step: int | None, total: int | None, metrics: Mapping[str, float] | None
@@ -54,8 +55,12 @@ class _StepState:
                 self._pace_from = (self.clock(), step)
             self.step = step
         self.metrics.update(metrics or {})
+        self._told_left = self.metrics.pop("seconds_left", None)
 
     def seconds_left(self) -> float | None:
+        """What the step said itself (metric seconds_left), else from the pace."""
+        if self._told_left is not None:
+            return self._told_left
         if self._pace_from is None or self.step is None or not self.total:
             return None
         since, first = self._pace_from

@@ -89,7 +89,7 @@ def parse_text(text: str, label: str) -> RawRecipe:
 
 
 def parse_overrides(overrides: Iterable[str]) -> RawRecipe:
-    """`["distill.gating_penalty=0.3"]` as a recipe; values are read as YAML."""
+    """`["distill.student.gating_penalty=0.3"]` as a recipe; values are read as YAML."""
     raw = RawRecipe()
     for text in overrides:
         dotted, equals, value = text.partition("=")
@@ -97,7 +97,7 @@ def parse_overrides(overrides: Iterable[str]) -> RawRecipe:
         if not equals or not all(path):
             raise ConfigError(
                 f"--set must be SECTION.KEY=VALUE, got {text!r}. "
-                "Write for example --set distill.gating_penalty=0.3."
+                "Write for example --set distill.student.gating_penalty=0.3."
             )
         try:
             parsed = yaml.load(value, Loader=_RecipeLoader)

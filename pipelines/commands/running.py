@@ -30,7 +30,9 @@ OutOption = Annotated[
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", "-s", help="Override a value, for example distill.gating_penalty=0.3."),
+    typer.Option(
+        "--set", "-s", help="Override a value, for example distill.student.gating_penalty=0.3."
+    ),
 ]
 StepOption = Annotated[str | None, typer.Option(autocompletion=_steps)]
 

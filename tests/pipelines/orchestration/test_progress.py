@@ -52,6 +52,17 @@ def test_time_left_starts_from_a_resumed_step():
     assert "1m30s left" in stream.getvalue()
 
 
+def test_a_step_can_say_itself_how_long_it_takes():
+    clock, stream = Clock(), io.StringIO()
+    progress = PlainProgress(stream, clock=clock)
+    progress.begin_step("pretrain", 1, 1)
+    clock.now += 10
+    progress.update(step=1, total=9, metrics={"loss": 1.0, "seconds_left": 300})
+    line = stream.getvalue().splitlines()[-1]
+    assert line.endswith("5m00s left")
+    assert "seconds_left" not in line
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.4, "0s"), (59.6, "1m00s"), (65, "1m05s"), (3700, "1h01m")]
 )

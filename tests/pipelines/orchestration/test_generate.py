@@ -1,0 +1,92 @@
+"""`nitrogen generate` with a real, untrained network: the JSON contract, and mistakes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from nitrogen.pipelines import cli, trained_models
+
+CLASSES = ("Cat", "Dog", "Owl")
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """Shipped weights of a tiny student, as Pipeline.save lays them out."""
+    import torch
+
+    from nitrogen.model.config import preset
+    from nitrogen.model.denoiser import Denoiser
+    from nitrogen.model.pipeline import Pipeline
+    from nitrogen.model.predictor import Predictor
+
+    torch.manual_seed(0)
+    arch = preset("tiny", image_size=16, num_classes=len(CLASSES))
+    root = tmp_path_factory.mktemp("weights")
+    Pipeline(Denoiser(arch), CLASSES, Predictor(arch)).save(root / "pets-student")
+    return root
+
+
+@pytest.fixture
+def generate(weights, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(trained_models, "SHIPPED_WEIGHTS", weights)
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        code = cli.invoke(["generate", "--steps", "3", *arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+def test_the_json_contract(generate, tmp_path):
+    arguments = ("--class", "Owl", "--seed", "7", "--policy", "budget", "--budget", "0.6")
+    code, out, err = generate(*arguments, "--out", "owl.png", "--json")
+    assert code == 0, err
+    result = json.loads(out)
+    names = {"gflops", "gflops_full", "ms", "steps", "active_fraction", "heatmap"}
+    assert names <= set(result)
+    assert 0 < result["gflops"] <= 0.6 * result["gflops_full"]
+    assert 1 <= result["steps"] <= 3
+    assert 0 <= result["active_fraction"] <= 1
+    assert all(0 <= cell <= 1 for step in result["heatmap"] for row in step for cell in row)
+    first = (tmp_path / "owl.png").read_bytes()
+    assert first.startswith(b"\x89PNG")
+    assert [path.name for path in tmp_path.iterdir()] == ["owl.png"], "no temporary file is left"
+    generate(*arguments, "--out", "again.png")
+    assert (tmp_path / "again.png").read_bytes() == first, "the same seed, the same picture"
+
+
+def test_full_policy_costs_the_full_model(generate):
+    result = json.loads(generate("--class", "1", "--json")[1])
+    assert result["gflops"] == pytest.approx(result["gflops_full"])
+    assert result["class"] == "Dog"
+    assert "GFLOPs (100% of full)" in generate()[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (("--class", "owll"), 2, "Did you mean Owl?"),
+        (("--class", "7"), 2, "a number below 3, got 7. Choose one of: Cat, Dog, Owl."),
+        (("--policy", "budget", "--budget", "0.001"), 9, "error: "),
+        (("--policy", "magic"), 9, "magic"),
+        (("--out", "no/folder/x.png"), 4, "--out must be a file that can be written"),
+        (("--steps", "0"), 2, "--steps"),
+        (("--teacher",), 3, "must ship teacher weights"),
+    ],
+)
+def test_mistakes(generate, arguments, code, sentence):
+    got, out, err = generate(*arguments)
+    assert got == code
+    assert sentence in err
+    assert out == ""
+
+
+def test_without_any_weights(generate, monkeypatch, tmp_path):
+    monkeypatch.setattr(trained_models, "SHIPPED_WEIGHTS", tmp_path / "none")
+    code, _, err = generate()
+    assert code == 3
+    assert "Train some with `nitrogen run demo`" in err
