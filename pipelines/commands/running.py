@@ -31,7 +31,7 @@ OutOption = Annotated[
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", "-s", help="Override a value, for example distill.student.gating_penalty=0.3."
+        "--set", "-s", help="Override a value, such as distill.student.gating_penalty=0.3."
     ),
 ]
 StepOption = Annotated[str | None, typer.Option(autocompletion=_steps)]
