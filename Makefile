@@ -54,7 +54,7 @@ format: venv ## Let ruff rewrite what it can
 
 bench: venv ## Run the benchmarks of tests/bench, JSON lines into runs/bench
 	@mkdir -p runs/bench
-	@set -e; for file in tests/bench/bench_*.py; do \
+	@set -eo pipefail; for file in tests/bench/bench_*.py; do \
 		echo "$$file"; $(BIN)/python "$$file" $(ARGS) | tee "runs/bench/$$(basename "$$file" .py).jsonl"; done
 
 docs: venv ## Refresh the generated parts of the documents
