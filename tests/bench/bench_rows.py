@@ -84,7 +84,7 @@ def main() -> None:
     about = {
         "hardware": machine(),
         "threads": str(torch.get_num_threads()),
-        # Above the number of cores the times measure the neighbours: run it again on a quiet machine.
+        # Above the number of cores the times measure the neighbours: run it on a quiet machine.
         "load_1m": f"{os.getloadavg()[0]:.1f}",
         "commit": commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
