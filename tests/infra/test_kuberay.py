@@ -87,6 +87,22 @@ def test_token_version_and_rights(document):
             assert set(container["resources"]) == {"requests", "limits"}
 
 
+@pytest.mark.parametrize("name", ["raycluster.yaml", "rayjob.yaml"])
+def test_every_pod_mounts_the_run_folders(name):
+    (claim,) = [
+        document["metadata"]["name"]
+        for document in yaml.safe_load_all((KUBERAY / "namespace.yaml").read_text())
+        if document["kind"] == "PersistentVolumeClaim"
+    ]
+    spec = yaml.safe_load((KUBERAY / name).read_text())["spec"]
+    cluster = spec.get("rayClusterSpec", spec)
+    for group in [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]:
+        pod = group["template"]["spec"]
+        assert {"name": "runs", "mountPath": "/runs"} in pod["containers"][0]["volumeMounts"]
+        volumes = {volume["name"]: volume for volume in pod["volumes"]}
+        assert volumes["runs"]["persistentVolumeClaim"] == {"claimName": claim}
+
+
 def test_serve_config_is_one_that_serve_accepts():
     from ray.serve.schema import ServeDeploySchema
 
@@ -110,6 +126,6 @@ def test_the_jobs_command_is_the_one_that_submit_uses():
 
     job = yaml.safe_load((KUBERAY / "rayjob.yaml").read_text())
     words = shlex.split(job["spec"]["entrypoint"])
-    expected = shlex.split(entrypoint([], "s3://nitrogen/runs/demo"))
+    expected = shlex.split(entrypoint([], "/runs/demo"))
     expected[expected.index("recipe.yaml")] = "demo"
     assert words == expected

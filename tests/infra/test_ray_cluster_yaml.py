@@ -2,6 +2,7 @@
 
 import copy
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,20 @@ def test_disks_are_encrypted_and_metadata_needs_a_session(config):
         node = kind["node_config"]
         assert node["MetadataOptions"]["HttpTokens"] == "required", name
         assert all(disk["Ebs"]["Encrypted"] for disk in node["BlockDeviceMappings"]), name
+
+
+def test_commands_are_whole(config):
+    """A ` #` in an unquoted command would be a comment of YAML."""
+    keys = ("setup_commands", "head_start_ray_commands", "worker_start_ray_commands")
+    script = "\n".join(command for key in keys for command in config[key])
+    done = subprocess.run(["bash", "-n"], input=script, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_run_folders_lie_on_shared_storage_where_one_is_given(config):
+    (mount,) = [command for command in config["setup_commands"] if "/runs" in command]
+    assert "shared-filesystem" in mount
+    assert "mountpoint -q /runs" in mount, "a second `ray up` must not mount it twice"
 
 
 def test_the_wheel_is_what_is_installed(config):
