@@ -39,9 +39,8 @@ def check_token(address: str, token: str | None, timeout_s: float = 10.0) -> Non
         head = gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel)
         metadata = [("authorization", f"Bearer {token}")] if token else []
         try:
-            head.GetClusterId(
-                gcs_service_pb2.GetClusterIdRequest(), metadata=metadata, timeout=timeout_s
-            )
+            question = gcs_service_pb2.GetClusterIdRequest()  # type: ignore[attr-defined]
+            head.GetClusterId(question, metadata=metadata, timeout=timeout_s)
         except grpc.RpcError as error:
             if error.code() == grpc.StatusCode.UNAUTHENTICATED:
                 raise refused(address) from error

@@ -116,7 +116,7 @@ def _reload() -> None:
     Mode first: a gRPC thread that still drains would otherwise look for a token that is gone,
     which ends the process.
     """
-    from ray._raylet import AuthenticationTokenLoader, Config
+    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 
     Config.initialize("")
     AuthenticationTokenLoader.instance().reset_cache()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -77,8 +77,9 @@ class JobClient:
         with self._sentences():
             return self._client.get_job_logs(job_id)
 
-    def tail(self, job_id: str) -> AsyncIterator[str]:
-        return self._client.tail_job_logs(job_id)
+    async def tail(self, job_id: str) -> AsyncGenerator[str]:
+        async for piece in self._client.tail_job_logs(job_id):
+            yield piece
 
     def stop(self, job_id: str) -> None:
         with self._sentences():

@@ -100,7 +100,7 @@ def submit(
         address: of the dashboard, http(s)://host:8265 or host:8265.
         wheel: the built wheel, or a folder with a `nitrogen/` tree.
         token: by default what Ray's own tools would use.
-        out: run folder on the cluster: shared by its nodes, or s3://...
+        out: run folder on the cluster, on storage that its nodes share.
         environment: variables of the job, by default `public_environment(os.environ)`.
         command: what the node runs instead of `nitrogen run`.
 
@@ -160,7 +160,7 @@ def logs(
         lines = client.tail(found)
         while True:
             try:
-                yield runner.run(anext(lines))
+                yield runner.run(lines.__anext__())
             except StopAsyncIteration:
                 return
             except (RuntimeError, OSError) as error:

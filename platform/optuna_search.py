@@ -51,6 +51,8 @@ class SweepSearch(OptunaSearch):
     ) -> None:
         self._journal = journal
         self._sampler_for = sampler
+        self._objectives = list(metrics)
+        self._ranges = dict(space)
         self._sweep_seed = seed
         self._on_trial = on_trial
         self._indices: dict[str, int] = {}
@@ -67,9 +69,9 @@ class SweepSearch(OptunaSearch):
         interrupted = [i for i in self._journal.interrupted() if i not in self._indices.values()]
         index = interrupted[0] if interrupted else self._next_index()
         if interrupted:
-            self._ot_study.enqueue_trial(self._journal.started[index])
-        self._ot_study.sampler = self._sampler_for(self._sweep_seed + 7919 * index)
-        self._ot_trials[trial_id] = self._ot_study.ask(fixed_distributions=self._space)
+            self._study.enqueue_trial(self._journal.started[index])
+        self._study.sampler = self._sampler_for(self._sweep_seed + 7919 * index)
+        self._ot_trials[trial_id] = self._study.ask(fixed_distributions=self._ranges)
         config = dict(self._ot_trials[trial_id].params)
         self._indices[trial_id] = index
         self._began[trial_id] = time.monotonic()
@@ -87,10 +89,10 @@ class SweepSearch(OptunaSearch):
         if trial_id in self._completed_trials:
             return
         self._completed_trials.add(trial_id)
-        values = objectives(result, self._metric)
+        values = objectives(result, self._objectives)
         state, reason = verdict(result, values, error)
         told = values if state == "COMPLETE" else None
-        self._ot_study.tell(self._ot_trials[trial_id], told, state=TrialState[state])
+        self._study.tell(self._ot_trials[trial_id], told, state=TrialState[state])
         index = self._indices[trial_id]
         trial = Trial(
             index=index,
@@ -114,16 +116,21 @@ class SweepSearch(OptunaSearch):
     def restore(self, checkpoint_path: str) -> None:
         raise NotImplementedError("a sweep resumes from its journal")
 
+    @property
+    def _study(self) -> optuna.Study:
+        assert self._ot_study is not None  # made by the constructor, since the space is given there
+        return self._ot_study
+
     def _recall(self) -> None:
         """Tell the study what finished in earlier attempts."""
         for trial in sorted(self._journal.finished.values(), key=lambda trial: trial.index):
-            values = objectives(trial.metrics, self._metric)
-            self._ot_study.add_trial(
+            values = objectives(trial.metrics, self._objectives)
+            self._study.add_trial(
                 optuna.trial.create_trial(
                     state=TrialState[trial.state],
                     values=values if trial.state == "COMPLETE" else None,
                     params=trial.config,
-                    distributions=self._space,
+                    distributions=self._ranges,
                 )
             )
 

@@ -98,6 +98,7 @@ def run_ray(
         repair_run(store, f"{root}/{name}")
     fetch_journal(store, f"{root}/{name}", run_dir / JOURNAL_NAME)
     threads = num_threads or max(1, int(resources.get("CPU", 1)))
+    callback = TrainMlflowCallback(run_dir / JOURNAL_NAME, tracking, (store, root, name))
     trainer = _Trainer(
         worker_loop(path, config, forwarded_environment(), threads),
         scaling_config=ScalingConfig(
@@ -110,8 +111,8 @@ def run_ray(
             storage_filesystem=store,
             checkpoint_config=CheckpointConfig(num_to_keep=KEEP_CHECKPOINTS),
             failure_config=FailureConfig(max_failures=max_failures),
-            callbacks=[TrainMlflowCallback(run_dir / JOURNAL_NAME, tracking, (store, root, name))],
-            logging_config=LoggingConfig(log_level="ERROR"),
+            callbacks=[callback],  # type: ignore[list-item]
+            logging_config=LoggingConfig(log_level="ERROR"),  # type: ignore[call-arg]
         ),
     )
     with _delivering(run_dir / JOURNAL_NAME, on_report, tracking):
