@@ -32,6 +32,20 @@ TUNE_KEYS = {
 }  # fmt: skip
 
 
+class StayingHere:
+    """A callback of this process. Tune pickles its searcher, and a display cannot be pickled."""
+
+    def __init__(self, call: Callable[[Trial], None] | None) -> None:
+        self._call = call
+
+    def __call__(self, trial: Trial) -> None:
+        if self._call is not None:
+            self._call(trial)
+
+    def __reduce__(self) -> tuple[type[StayingHere], tuple[None]]:
+        return StayingHere, (None,)
+
+
 class SweepSearch(OptunaSearch):
     """Suggests configs, and writes each start and end into the journal.
 
@@ -54,7 +68,7 @@ class SweepSearch(OptunaSearch):
         self._objectives = list(metrics)
         self._ranges = dict(space)
         self._sweep_seed = seed
-        self._on_trial = on_trial
+        self._on_trial = StayingHere(on_trial)
         self._indices: dict[str, int] = {}
         self._began: dict[str, float] = {}
         super().__init__(
@@ -103,11 +117,10 @@ class SweepSearch(OptunaSearch):
             error=reason,
         )
         self._journal.finish(trial)
-        if self._on_trial is not None:
-            try:
-                self._on_trial(trial)
-            except NitrogenError as failure:  # a dead tracking server does not end a sweep
-                logger.warning("%s The sweep goes on.", failure)
+        try:
+            self._on_trial(trial)
+        except NitrogenError as failure:  # a dead tracking server does not end a sweep
+            logger.warning("%s The sweep goes on.", failure)
 
     def save(self, checkpoint_path: str) -> None:
         """Tune wants a file; the journal is what a sweep goes on from, and nothing is pickled."""

@@ -1,0 +1,126 @@
+"""Packs the weights of a long training into the package, with what made them.
+
+    .venv/bin/python scripts/ship_weights.py --run runs/emoji32 --recipe emoji32
+
+Reads the newest checkpoints of the run's pretrain and distill steps (or of --teacher and
+--student, folders of trainings), and writes pipelines/weights/<recipe>/: teacher and student as
+fp16 safetensors (the averaged weights), the recipe, the losses, and a grid of samples.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from nitrogen.model.config import ArchConfig
+from nitrogen.model.pipeline import CONFIG, Pipeline
+from nitrogen.pipelines.data.loader import ShardDataset
+from nitrogen.pipelines.recipe import shipped_recipes
+from nitrogen.pipelines.report.data import LabelledImages
+from nitrogen.pipelines.report.samples_file import save_grid
+from nitrogen.pipelines.sampling import Draws, OperatingPoint, student_images
+from nitrogen.pipelines.steps.distill import save_student
+from nitrogen.pipelines.steps.pretrain import save_teacher
+from nitrogen.pipelines.training.preview import tile_grid
+from nitrogen.platform.training_checkpoints import newest_checkpoint
+
+WEIGHTS = Path(__file__).parent.parent / "pipelines" / "weights"
+MAX_BYTES = 10_000_000
+LOG_STRIDE = 20
+GRID_SEED, GRID_STEPS = 100, 16
+
+
+def training_folder(run: Path, step: str) -> Path:
+    """The folder of a step's training in a run folder."""
+    found = sorted((run / "steps").glob(f"{step}-*/training"), key=lambda p: p.stat().st_mtime)
+    if not found:
+        raise SystemExit(f"error: --run must hold a {step} step, got none in {run}.")
+    return found[-1]
+
+
+def checkpoint_of(training: Path) -> Path:
+    newest = newest_checkpoint(training / "checkpoints")
+    if newest is None:
+        ray_made = sorted(training.rglob("checkpoint_*"))
+        newest = ray_made[-1] if ray_made else None
+    if newest is None:
+        raise SystemExit(f"error: a training must hold a checkpoint, got none in {training}.")
+    return newest
+
+
+def architecture(training: Path) -> dict[str, Any]:
+    """Of arch.json in the training's folder, or of the model that its step saved."""
+    own = training / "arch.json"
+    if own.exists():
+        return json.loads(own.read_text())
+    return json.loads((training.parent / "teacher" / CONFIG).read_text())["arch"]
+
+
+def half(directory: Path, checkpoint: Path) -> None:
+    """The same model directory in fp16, with how far its training was."""
+    pipeline = Pipeline.load(directory)
+    facts = json.loads((checkpoint / "state.json").read_text())
+    shutil.rmtree(directory)
+    pipeline.save(directory, torch.float16, **facts)
+
+
+def thin_log(training: Path, out: Path) -> None:
+    rows = [json.loads(line) for line in next(training.rglob("progress.jsonl")).open()]
+    kept = [row["metrics"] for row in rows[::LOG_STRIDE] + rows[-1:]]
+    out.write_text("".join(json.dumps(row) + "\n" for row in kept))
+
+
+def draw_grid(out: Path, pipeline: Pipeline) -> None:
+    """One picture of each class in three rows, and the same pictures for the report."""
+    num = len(pipeline.classes)
+    drawn = Draws(list(range(num)), [GRID_SEED + i for i in range(num)])
+    point = OperatingPoint(policy="full", num_inference_steps=GRID_STEPS)
+    images, _ = student_images(pipeline, point, drawn)
+    caption = f"Shipped weights ({out.name}), full width, {GRID_STEPS} steps, not cherry-picked"
+    grid = LabelledImages(images, [pipeline.classes[i] for i in drawn.labels], caption)
+    save_grid(WEIGHTS / "samples.npz", grid)
+    columns = -(-num // 2)
+    x_0 = torch.as_tensor(np.asarray(images)[: columns * (num // columns)]).float() / 127.5 - 1
+    tile_grid(x_0, columns, 2).save(out / "samples.png")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--run", type=Path, help="run folder of a recipe")
+    parser.add_argument("--teacher", type=Path, help="folder of the teacher's training")
+    parser.add_argument("--student", type=Path, help="folder of the student's training")
+    parser.add_argument("--recipe", required=True, help="shipped recipe that made them")
+    parser.add_argument("--data", default="bundled:emoji", help="data set with the class names")
+    given = parser.parse_args()
+    teacher = given.teacher or training_folder(given.run, "pretrain")
+    student = given.student or training_folder(given.run, "distill")
+    out = WEIGHTS / given.recipe
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    state = checkpoint_of(teacher)
+    classes = list(ShardDataset(given.data, "test").classes)
+    arch = architecture(teacher)
+    save_teacher(ArchConfig(**arch), classes, state, out)
+    (out / "samples.png").unlink(missing_ok=True)
+    half(out / "teacher", state)
+    thin_log(teacher, out / "teacher-log.jsonl")
+    state = checkpoint_of(student)
+    save_student({"arch": arch, "classes": classes}, state, out / "student")
+    half(out / "student", state)
+    thin_log(student, out / "student-log.jsonl")
+    shutil.copyfile(shipped_recipes()[given.recipe], out / "recipe.yaml")
+    draw_grid(out, Pipeline.load(out / "student"))
+    size = sum(path.stat().st_size for path in out.rglob("*.safetensors"))
+    if size > MAX_BYTES:
+        raise SystemExit(f"error: weights must be at most {MAX_BYTES} bytes, got {size}.")
+    print(f"{out}: {size / 1e6:.2f} MB of weights")
+
+
+if __name__ == "__main__":
+    main()
