@@ -194,9 +194,11 @@ def _walk(root: Path) -> Iterator[FileEntry]:
         seen.add((status.st_dev, status.st_ino))
         for name in files:
             path = Path(folder, name)
-            # Not a dead link, a socket or a named pipe, whose reading would never end.
-            if path.is_file():
-                found = path.stat()
+            # No device, socket or named pipe, whose reading would never end. A dead link is listed:
+            # whoever reads it learns that it is dead.
+            dead = path.is_symlink() and not path.exists()
+            if path.is_file() or dead:
+                found = path.lstat() if dead else path.stat()
                 relative = path.relative_to(root).as_posix()
                 yield FileEntry(relative, found.st_size, str(found.st_mtime_ns))
 

@@ -76,7 +76,8 @@ class FolderSource:
         )
         if suffixes:
             listed = ", ".join(f"{name} ({n})" for name, n in suffixes.most_common(5))
-            yield f"{sum(suffixes.values())} files that are no pictures were ignored: {listed}."
+            more = ", and others" if len(suffixes) > 5 else ""
+            yield f"Files that are no pictures, ignored: {listed}{more}."
 
 
 def is_picture(path: str) -> bool:

@@ -13,16 +13,16 @@ from nitrogen.pipelines.data.limits import Limits
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
 
-# What was changed -> how the manifest says it of `n` pictures.
+# What was changed -> how the manifest says it; the number of pictures follows.
 NOTES = {
-    "grey": "{n} grey pictures were repeated to three channels.",
-    "alpha": "{n} pictures with transparency were composited on white.",
-    "16-bit": "{n} pictures of 16 bits a channel were scaled to 8 bits.",
-    "cmyk": "{n} CMYK pictures were converted to RGB.",
-    "animated": "{n} animated pictures: only the first frame was taken.",
-    "rotated": "{n} pictures were turned upright as their EXIF orientation says.",
-    "scaled": "{n} pictures were scaled to size: reduced by area, or enlarged bicubically.",
-    "padded": "{n} pictures that are not square were padded with white, their aspect kept.",
+    "grey": "Grey, repeated to three channels",
+    "alpha": "With transparency, composited on white",
+    "16-bit": "Of 16 bits a channel, scaled to 8 bits",
+    "cmyk": "CMYK, converted to RGB",
+    "animated": "Animated, only the first frame taken",
+    "rotated": "Turned upright as their EXIF orientation says",
+    "scaled": "Scaled to size, reduced by area or enlarged bicubically",
+    "padded": "Not square, padded with white to keep their aspect",
 }
 
 

@@ -22,10 +22,10 @@ MAX_IN_MEMORY_BYTES = 2 * 2**30
 class ShardDataset:
     """One split of the prepared data set at `uri` (folder, `s3://`, or `bundled:emoji`).
 
-    images: uint8 [n, h, w, 3]; labels: int64 [n]; keys: n strings; all read-only and in the order
-    of the shards. Pictures of more than `max_in_memory_bytes` once decoded are streamed shard by
-    shard into one file in `cache_dir` (default: the temporary folder), which `images` then maps:
-    memory stays bounded, and a second loader on the machine finds the file ready.
+    images: uint8 [n, h, w, 3]; labels: int64 [n]; keys: n strings; in the order of the shards.
+    Pictures of more than `max_in_memory_bytes` once decoded are streamed shard by shard into one
+    file in `cache_dir` (default: the user's cache folder), which `images` then maps: memory stays
+    bounded, and a second loader on the machine finds the file ready.
 
     Raises DataError when there is no such data set or split, or when a shard was altered.
     """
@@ -48,8 +48,7 @@ class ShardDataset:
         if int(np.prod(self._shape)) <= max_in_memory_bytes:
             self.images, self.labels, self.keys = self._in_memory()
         else:
-            folder = Path(cache_dir) if cache_dir else Path(tempfile.gettempdir()) / "nitrogen-data"
-            self.images, self.labels, self.keys = self._mapped(folder)
+            self.images, self.labels, self.keys = self._mapped(Path(cache_dir or user_cache()))
 
     def __len__(self) -> int:
         return self._shape[0]
@@ -86,19 +85,19 @@ class ShardDataset:
     def _in_memory(self) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
         images = np.empty(self._shape, np.uint8)
         labels, keys = self._fill(images)
-        images.setflags(write=False)
         return images, labels, keys
 
     def _mapped(self, folder: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
         name = f"{self.manifest.digest[:32]}-{self.split}"
         pixels, index = folder / f"{name}.u8", folder / f"{name}.npz"
-        if not (index.exists() and pixels.exists()):
+        size = int(np.prod(self._shape))
+        if not (index.exists() and pixels.exists() and pixels.stat().st_size == size):
             folder.mkdir(parents=True, exist_ok=True)
             self._decode_to(pixels, index)
         with np.load(index, allow_pickle=False) as stored:
             labels, keys = stored["labels"], tuple(stored["keys"].tolist())
-        labels.setflags(write=False)
-        return np.memmap(pixels, np.uint8, mode="r", shape=self._shape), labels, keys
+        # "c": whoever writes changes a private copy of the page, never the file.
+        return np.memmap(pixels, np.uint8, mode="c", shape=self._shape), labels, keys
 
     def _decode_to(self, pixels: Path, index: Path) -> None:
         """Writes both files under temporary names; the index, which says 'complete', comes last."""
@@ -120,8 +119,13 @@ class ShardDataset:
             images[start:stop], labels[start:stop] = shard.images, shard.labels
             keys.extend(shard.keys)
             start = stop
-        labels.setflags(write=False)
         return labels, tuple(keys)
+
+
+def user_cache() -> Path:
+    """The user's own cache folder: in a shared one anybody could lay files ready for us."""
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "nitrogen" / "data"
 
 
 def _shards_of(manifest: Manifest, split: str, uri: str) -> list[ShardEntry]:

@@ -198,9 +198,9 @@ class _Conversion:
     def _tell(self, writer: ShardWriter) -> Iterator[str]:
         for trait, text in NOTES.items():
             if self._traits[trait]:
-                yield text.format(n=self._traits[trait])
+                yield f"{text}: {self._traits[trait]} pictures."
         if self._broken:
-            yield f"{len(self._broken)} pictures could not be used and were skipped; see `broken`."
+            yield f"Not usable, skipped and listed under `broken`: {len(self._broken)} pictures."
         untrained = writer.classes_without("train")
         if untrained:
             yield f"Classes without a training picture: {', '.join(untrained[:20])}."
@@ -231,6 +231,11 @@ def _bounded(pictures: Iterable[Converted], count: int, max_bytes: int) -> Itera
 
 
 def _check_places(source: str, out: str) -> None:
+    for field, value in (("source", source), ("out", out)):
+        if not value:
+            raise DataError(f"{field} must be a path or URI, got nothing. Name one.")
+    if not storage.is_s3(out) and Path(out).expanduser().is_file():
+        raise DataError(f"out must be a folder or s3://, got the file {out}. Choose another --out.")
     if storage.is_s3(source) or storage.is_s3(out) or ":" in source:
         same = out.rstrip("/") == source.rstrip("/") or out.startswith(source.rstrip("/") + "/")
     else:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -26,6 +27,8 @@ SHARD_SCHEMA = pa.schema([("image", pa.binary()), ("label", pa.int32()), ("key",
 MAX_SHARD_DECODED_BYTES = 64 * 2**20
 MAX_SHARD_ENCODED_BYTES = 32 * 2**20
 MAX_LISTED_BROKEN = 1000
+# What `storage.write_bytes` leaves when its process is killed.
+DRAFT_NAME = re.compile(r"^\.((train|validation|test)-\d{5}\.parquet|manifest\.json)\.\w+$")
 # What a preparation may find in its target: its own manifest, and licences that people put there.
 KEPT_FILES = frozenset({MANIFEST_FILE, "LICENSES.md"})
 
@@ -176,7 +179,7 @@ def check_target(out: str, *, overwrite: bool) -> None:
     """Raises DataError when `out` holds a finished data set (unless `overwrite`) or files that no
     preparation wrote (always: they are not ours to delete). Changes nothing."""
     files = storage.list_files(out)
-    foreign = [f for f in files if f not in KEPT_FILES and not SHARD_NAME.match(f)]
+    foreign = [f for f in files if f not in KEPT_FILES and not _ours(f)]
     if foreign:
         raise DataError(
             f"out must be empty or a prepared data set, got {out} with {foreign[0]!r} in it. "
@@ -194,8 +197,12 @@ def clear_target(out: str) -> None:
     # First the manifest: from here on the target counts as half-written.
     storage.delete(storage.join(out, MANIFEST_FILE))
     for file in storage.list_files(out):
-        if SHARD_NAME.match(file):
+        if _ours(file):
             storage.delete(storage.join(out, file))
+
+
+def _ours(file: str) -> bool:
+    return bool(SHARD_NAME.match(file) or DRAFT_NAME.match(file))
 
 
 def _name_of(out: str) -> str:

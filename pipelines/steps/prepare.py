@@ -66,7 +66,7 @@ def run(config: PrepareConfig, context: StepContext) -> dict[str, Any]:
         manifest = _prepare(config, context, data_uri)
     if manifest.num_broken:
         context.progress.message(
-            f"{manifest.num_broken} pictures could not be used; the first: "
+            f"pictures that could not be used: {manifest.num_broken}; the first: "
             f"{manifest.broken[0].key} ({manifest.broken[0].reason})"
         )
     return {

@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +66,7 @@ def test_mixed_sizes_need_an_image_size(folder: Path, tmp_path: Path):
 
     manifest = prepare(str(folder), str(tmp_path / "out"), image_size=8)
     assert manifest.image_size == (8, 8)
-    assert any("1 pictures that are not square" in note for note in manifest.notes)
+    assert any("Not square" in note and ": 1 pictures" in note for note in manifest.notes)
 
 
 def test_pictures_that_are_not_square_need_an_image_size(tmp_path: Path):
@@ -89,7 +92,7 @@ def test_broken_pictures_are_counted_and_listed(folder: Path, tmp_path: Path):
         "cow/cut.png": "does not decode",
     }
     assert sum(manifest.splits.values()) == 30
-    assert any("3 pictures could not be used" in note for note in manifest.notes)
+    assert any("skipped and listed under `broken`: 3 pictures." in note for note in manifest.notes)
 
 
 def test_a_source_of_broken_pictures_only(tmp_path: Path):
@@ -141,6 +144,39 @@ def test_what_a_cut_off_preparation_left_is_refused_by_the_loader_and_replaced(
     prepare(str(folder), str(out))
     assert not (out / "train-00007.parquet").exists()
     assert len(ShardDataset(str(out), "train")) == 24
+
+
+def test_a_killed_preparation_can_be_repeated(folder: Path, tmp_path: Path):
+    """Killed between writing a draft and giving it its name: the worst moment."""
+    out = tmp_path / "out"
+    code = (
+        "import os, signal, sys\n"
+        "os.replace = lambda *a: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "from nitrogen.pipelines.data.prepare import prepare\n"
+        "prepare(sys.argv[1], sys.argv[2])\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", code, str(folder), str(out)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert [path.name[:21] for path in out.iterdir()] == [".train-00000.parquet."]
+    prepare(str(folder), str(out))
+    assert {path.name for path in out.iterdir()} == {
+        "manifest.json",
+        "test-00000.parquet",
+        "train-00000.parquet",
+        "validation-00000.parquet",
+    }
+
+
+def test_a_file_cannot_be_the_target(folder: Path, tmp_path: Path):
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(DataError, match="out must be a folder or s3://, got the file"):
+        prepare(str(folder), str(tmp_path / "out"), overwrite=True)
+
+
+@pytest.mark.parametrize(("source", "out"), [("", "x"), ("x", "")])
+def test_nothing_is_no_place(source: str, out: str):
+    with pytest.raises(DataError, match="must be a path or URI, got nothing"):
+        prepare(source, out)
 
 
 def test_a_failure_while_writing_leaves_nothing(

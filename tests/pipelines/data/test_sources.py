@@ -41,7 +41,7 @@ def test_all_suffixes_deeper_folders_and_what_is_no_picture(folder: Path):
     source = open_source(str(folder), LIMITS)
     assert source.num_pictures == 36
     assert [p.label for p in source.pictures() if p.key == "ant/deep/er/x.png"] == [0]
-    assert source.notes == ("1 files that are no pictures were ignored: .txt (1).",)
+    assert source.notes == ("Files that are no pictures, ignored: .txt (1).",)
 
 
 def test_split_folders_above_the_class_folders(tmp_path: Path):
@@ -83,7 +83,11 @@ def test_pictures_beside_the_class_folders_are_skipped_not_lost(folder: Path, tm
 def test_links_that_lead_in_a_circle_and_nowhere(folder: Path):
     (folder / "ant/up").symlink_to(folder, target_is_directory=True)
     (folder / "ant/dead.png").symlink_to(folder / "nowhere.png")
-    assert open_source(str(folder), LIMITS).num_pictures == 30
+    source = open_source(str(folder), LIMITS)
+    assert source.num_pictures == 31
+    dead = next(p for p in source.pictures() if p.key == "ant/dead.png")
+    with pytest.raises(BrokenPictureError, match="cannot be read"):
+        dead.load()
 
 
 def test_a_class_folder_may_be_a_link(folder: Path, tmp_path: Path):
@@ -302,7 +306,7 @@ def test_idx_with_a_test_part(write_idx: Callable, tmp_path: Path, compress: boo
     manifest = prepare(str(root), str(tmp_path / "out"), image_size=28)
     assert manifest.classes == ("0", "1", "2")
     assert manifest.splits == {"train": 57, "validation": 3, "test": 12}
-    assert any("72 grey pictures" in note for note in manifest.notes)
+    assert any("Grey, repeated to three channels: 72 pictures." in note for note in manifest.notes)
     test = ShardDataset(str(tmp_path / "out"), "test")
     assert np.array_equal(test.images[..., 1], values[:12])
     assert test.labels.tolist() == [i % 3 for i in range(12)]

@@ -65,7 +65,7 @@ def test_broken_pictures_are_said(source: Path, tmp_path: Path):
     (source / "ant/bad.png").write_bytes(b"bad")
     told = context(tmp_path)
     assert run(PrepareConfig(source=str(source), image_size=16), told)["num_broken"] == 1
-    assert "1 pictures could not be used; the first: ant/bad.png" in told.progress.messages[0]
+    assert "pictures that could not be used: 1; the first: ant/bad.png" in told.progress.messages[0]
 
 
 def test_the_fingerprint_follows_the_files(source: Path):
