@@ -155,11 +155,19 @@ def show(
     if as_json:
         say_json(rows)
         return
-    headers = list(rows[0])
-    say_table(headers, [[_scaled(name, row[name]) for name in headers] for row in rows])
+    say_table(*article_table(rows))
+    say("FID and latency are measured, not known beforehand: nitrogen evaluate.")
 
 
-def _scaled(name: str, value: Any) -> Any:
-    if name != "params":
-        return value
-    return f"{value / 1e9:.2f} B" if value >= 1e9 else f"{value / 1e6:.2f} M"
+def article_table(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[Any]]]:
+    """The article's columns, two rows a preset: all of it, and its narrowest width."""
+    table = []
+    for row in rows:
+        parameters, image = _scaled(row["params"]), f"{row['image_size']} px"
+        for label, gflops in (("full", "gflops"), ("adaptive, from", "gflops_narrowest")):
+            table.append([f"{row['name']} {label}", None, None, row[gflops], parameters, image])
+    return ["", "FID", "latency", "GFLOPs a forward", "parameters", "image"], table
+
+
+def _scaled(count: float) -> str:
+    return f"{count / 1e9:.2f} B" if count >= 1e9 else f"{count / 1e6:.2f} M"
