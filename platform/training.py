@@ -161,9 +161,9 @@ def run_local(
 
 def run_ray(train_fn: TrainFn | str, config: dict[str, Any], **options: Any) -> TrainResult:
     """Run a training on the workers of Ray Train; see `training_ray.run_ray` for the options."""
-    from nitrogen.platform import training_ray
+    from nitrogen.platform.training_ray import run_ray as run_on_workers
 
-    return training_ray.run_ray(train_fn, config, **options)
+    return run_on_workers(train_fn, config, **options)
 
 
 def load_train_fn(train_fn: TrainFn | str) -> TrainFn:
