@@ -86,17 +86,18 @@ def allocate(gain: Tensor, region_flops: Tensor, available: Tensor, caps: Tensor
     widest allowed. Returns widths [b, r] int64 whose cost never exceeds `available`.
     """
     b, r, _ = gain.shape
+    region_flops = region_flops.to(gain.device)
     rising = torch.cummax(torch.nan_to_num(gain.double(), nan=0.0), dim=-1).values
     rising = concave(rising, region_flops)
     price = region_flops.diff()
     slope = rising.diff(dim=-1) / price
-    steps = torch.arange(1, NUM_WIDTHS + 1)
+    steps = torch.arange(1, NUM_WIDTHS + 1, device=gain.device)
     slope = torch.where(steps <= caps[..., None], slope, -1.0)
     order = slope.reshape(b, -1).argsort(dim=1, descending=True, stable=True)
     wanted = slope.reshape(b, -1).gather(1, order) > 0
     charge = price.repeat(r).expand(b, -1).gather(1, order)
     spent = torch.where(wanted, charge, 0.0).cumsum(dim=1)
-    taken = torch.zeros(b, r * NUM_WIDTHS, dtype=torch.bool)
+    taken = torch.zeros(b, r * NUM_WIDTHS, dtype=torch.bool, device=gain.device)
     taken.scatter_(1, order, wanted & (spent <= available[:, None]))
     # A narrower increment is never sorted after a wider one of its region, but guard the prefix.
     return taken.view(b, r, NUM_WIDTHS).long().cumprod(dim=-1).sum(dim=-1)
@@ -107,5 +108,5 @@ def plan_flops(widths: Tensor, cost: CostModel) -> Tensor:
 
     widths: [b, rh, rw]. Returns [b] float64.
     """
-    regions = cost.region_flops[widths].flatten(1).sum(dim=1)
+    regions = cost.region_flops.to(widths.device)[widths].flatten(1).sum(dim=1)
     return torch.where(regions > 0, regions + cost.fixed_flops, 0.0)

@@ -56,13 +56,19 @@ class Cache:
         )
 
 
-def empty_cache(arch: ArchConfig, num_samples: int, height: int, width: int) -> Cache:
+def empty_cache(
+    arch: ArchConfig,
+    num_samples: int,
+    height: int,
+    width: int,
+    device: torch.device | str = "cpu",
+) -> Cache:
     """Zero maps for pictures of height x width px."""
 
     def zeros(level: int, multiple: int = 1) -> Tensor:
         side = arch.patch_size * 2**level
         shape = (num_samples, height // side, width // side, arch.channels[level] * multiple)
-        return torch.zeros(shape)
+        return torch.zeros(shape, device=device)
 
     blocks = arch.blocks()
     return Cache(

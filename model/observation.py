@@ -36,8 +36,9 @@ class Past:
         return self.change, self.age, self.quarters, self.log_residual
 
 
-def new_past(num_samples: int, grid: tuple[int, int]) -> Past:
-    zeros = torch.zeros(num_samples, *grid)
+def new_past(num_samples: int, grid: tuple[int, int], device: torch.device | str = "cpu") -> Past:
+    """What is remembered before the first step: nothing."""
+    zeros = torch.zeros(num_samples, *grid, device=device)
     return Past(zeros, zeros.clone(), zeros.to(torch.int64), zeros.clone())
 
 

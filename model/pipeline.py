@@ -76,6 +76,13 @@ class Pipeline:
     def image_size(self) -> int:
         return self.arch.image_size
 
+    def to(self, device: torch.device | str) -> "Pipeline":
+        """Moves the networks; returns itself."""
+        self.denoiser.to(device)
+        if self.predictor:
+            self.predictor.to(device)
+        return self
+
     def label(self, name: str) -> int:
         """The label of a class. Raises ModelError with the nearest names."""
         import difflib

@@ -80,7 +80,7 @@ class Random:
         for seed, step in zip(observation.seeds.tolist(), observation.step.tolist(), strict=True):
             generator = torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
             draws.append(torch.randperm(rh * rw, generator=generator) < count)
-        chosen = torch.stack(draws).view(b, rh, rw)
+        chosen = torch.stack(draws).view(b, rh, rw).to(observation.exited.device)
         return no_exit(torch.where(chosen, NUM_WIDTHS, self.narrow))
 
 

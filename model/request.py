@@ -1,7 +1,7 @@
 """What a sampling run is asked for, carries along, and hands back."""
 
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -87,6 +87,10 @@ class Live:
                 changes[field.name] = value.select(samples)
         return replace(self, **changes)
 
+    def to(self, device: torch.device | str) -> "Live":
+        """The same batch on another device."""
+        return move(self, device)
+
     def append(self, other: "Live") -> "Live":
         """The samples of this batch, then those of `other`, wherever each stands.
 
@@ -122,6 +126,22 @@ class SamplerState:
             self.finished + other.finished,
             self.trace | other.trace,
         )
+
+
+T = TypeVar("T")
+
+
+def move(value: T, device: torch.device | str) -> T:
+    """`value` with every tensor in it on `device`: a tensor, a tuple, or a dataclass of them."""
+    moved: Any = value
+    if isinstance(value, Tensor):
+        moved = value.to(device)
+    elif isinstance(value, tuple):
+        moved = tuple(move(part, device) for part in value)
+    elif is_dataclass(value) and not isinstance(value, type):
+        parts = {f.name: move(getattr(value, f.name), device) for f in fields(value)}
+        moved = replace(value, **parts)
+    return moved
 
 
 def widen(sigmas: Tensor, length: int) -> Tensor:

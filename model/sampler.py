@@ -66,6 +66,7 @@ class Sampler:
         )
         guided = any(r.guidance_scale != 1 for r in requests)
         make = lambda: empty_cache(arch, num, *shape[:2])  # noqa: E731
+        device = next(self.denoiser.parameters()).device
         live = Live(
             ids=torch.arange(first_id, first_id + num),
             x=x,
@@ -86,7 +87,8 @@ class Sampler:
             cache=make(),
             cache_unlabelled=make() if guided else None,
         )
-        return SamplerState(live, (), {i: [] for i in live.ids.tolist()})
+        # Drawn on the CPU wherever the network is: a seed means the same picture everywhere.
+        return SamplerState(live.to(device), (), {i: [] for i in live.ids.tolist()})
 
     @torch.no_grad()
     def step(self, state: SamplerState) -> SamplerState:
@@ -110,7 +112,7 @@ class Sampler:
             spent=live.spent + flops + self.predictor_flops,
             past=self._remember(live, observation, plan, denoised),
         )  # fmt: skip
-        for sample, widths in zip(live.ids.tolist(), plan.widths, strict=True):
+        for sample, widths in zip(live.ids.tolist(), plan.widths.cpu(), strict=True):
             state.trace[sample].append(widths)
         return self._retire(replace(state, live=live))
 
@@ -162,7 +164,11 @@ class Sampler:
     def _fallback_gain(self, observation: Observation) -> Tensor:
         if observation.log_errors is not None:
             return gains(observation.log_errors, observation.sigma, observation.sigma_next)
-        return torch.arange(NUM_WIDTHS + 1.0).sqrt().expand(*observation.exited.shape, -1).double()
+        return (
+            torch.arange(NUM_WIDTHS + 1.0, device=observation.exited.device, dtype=torch.float64)
+            .sqrt()
+            .expand(*observation.exited.shape, -1)
+        )
 
     def _denoise(
         self, live: Live, x: Tensor, sigma: Tensor, plan: Plan, last: Tensor
@@ -247,7 +253,7 @@ class Sampler:
             sample = int(live.ids[i])
             finished.append(
                 Finished(
-                    id=sample, x_0=x_0[i],
+                    id=sample, x_0=x_0[i].cpu(),
                     flops=float(live.spent[i]), full_flops=float(live.full[i]),
                     num_steps=int(live.step[i]), max_steps=int(live.num_steps[i]),
                     widths=torch.stack(state.trace[sample]),

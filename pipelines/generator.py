@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from nitrogen.model.pipeline import Pipeline
@@ -32,7 +33,9 @@ class PipelineGenerator:
 
     def __init__(self, directory: Path):
         self._directory = directory
-        self._pipeline = Pipeline.load(directory)
+        # Ray shows a replica only the GPUs that it was given; without one this is the CPU.
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._pipeline = Pipeline.load(directory).to(device)
 
     def generate(
         self, request: dict[str, Any], should_stop: Callable[[], bool]

@@ -47,6 +47,7 @@ def train(
     Raises TrainingError when the loss is no longer finite.
     """
     data = ShardDataset(data_uri, "train")
+    task.to(session.device)
     optimizer = torch.optim.AdamW(
         [p for p in task.trained.parameters() if p.requires_grad],
         lr=config.learning_rate,
@@ -103,7 +104,6 @@ def noise_seed(seed: int, step: int, rank: int) -> int:
 
 def wrap(task: Task, session: TrainSession) -> nn.Module:
     """The task itself, or under DDP when there are several workers."""
-    task.to(session.device)
     if session.world_size == 1:
         return task
     return DistributedDataParallel(task, broadcast_buffers=False)

@@ -63,7 +63,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
         prefix = f"adam.{index}."
         state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
         if state:
-            optimizer.state[parameter] = state
+            optimizer.state[parameter] = {k: v.to(parameter.device) for k, v in state.items()}
 
 
 def parameters_of(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:

@@ -95,8 +95,8 @@ class StudentTask(Task):
         sigmas = self.draw_sigmas(num, generator).to(x_0.device)
         eps = torch.randn(x_0.shape, generator=generator).to(x_0.device)
         x_t = x_0 + sigmas[:, 0, None, None, None] * eps
-        denoised, past = torch.zeros_like(x_t), new_past(num, self.cost.grid)
-        cache = empty_cache(self.arch, num, side, side)
+        denoised, past = torch.zeros_like(x_t), new_past(num, self.cost.grid, x_0.device)
+        cache = empty_cache(self.arch, num, side, side, x_0.device)
         for step in range(2):
             plan = self.random_plan(num, generator, held_share=self.config.held_share * step)
             fresh, cache = net(x_t, sigmas[:, step], labels, plan=plan, cache=cache)
@@ -130,7 +130,8 @@ class StudentTask(Task):
         drawn = torch.rand(shape, generator=generator)
         quarters = 1 + (drawn > 0.5).long() + (drawn > 0.75).long() + (drawn > 0.85).long()
         held = torch.rand(shape, generator=generator) < held_share
-        return Plan(torch.where(held, HELD, quarters))
+        device = next(self.trained.parameters()).device
+        return Plan(torch.where(held, HELD, quarters).to(device))
 
     def sandwich(
         self, state: RollOut, labels: Tensor, generator: torch.Generator
