@@ -78,7 +78,9 @@ def resized(images: np.ndarray, size: int) -> np.ndarray:
     """float32 [n, 3, size, size] in 0..255 of uint8 [n, h, w, 1 or 3], antialiased bilinear."""
     import torch
 
-    pixels = torch.from_numpy(np.require(images, requirements=["C", "W"])).permute(0, 3, 1, 2).float()
+    pixels = (
+        torch.from_numpy(np.require(images, requirements=["C", "W"])).permute(0, 3, 1, 2).float()
+    )
     if pixels.shape[1] == 1:
         pixels = pixels.expand(-1, 3, -1, -1)
     if pixels.shape[-2:] != (size, size):
