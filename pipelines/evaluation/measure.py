@@ -15,7 +15,7 @@ from nitrogen.pipelines.data.loader import ShardDataset
 from nitrogen.pipelines.evaluation.claims import claims_of
 from nitrogen.pipelines.evaluation.pictures import save_pictures
 from nitrogen.pipelines.metrics.features import FeatureNet
-from nitrogen.pipelines.metrics.frechet import frechet_estimate
+from nitrogen.pipelines.metrics.frechet import Gaussian, fit_gaussian, frechet_estimate
 from nitrogen.pipelines.metrics.kernel import kernel_distance
 from nitrogen.pipelines.metrics.neighbours import nearest_training_images
 from nitrogen.pipelines.metrics.psnr import same_seed
@@ -95,7 +95,10 @@ def measure(
     progress.message("measuring distances")
     features = FeatureNet()
     train_features, test_features = features(bench.train.images), features(bench.test.images)
-    rows = [distances(s, features, train_features, test_features) for s in sampled]
+    # Fitted once: the factor of a 1,280-dimensional covariance takes seconds.
+    enough = min(config.num_images, len(train_features)) >= train_features.shape[1]
+    fitted = fit_gaussian(train_features) if enough else None
+    rows = [distances(s, features, train_features, fitted, test_features) for s in sampled]
     if config.fid:
         add_fid(rows, sampled, bench.train.images)
     timings = measure_time(config, bench)
@@ -159,18 +162,22 @@ def sample_all(
 
 
 def distances(
-    sampled: Sampled, extract: FeatureNet, train: np.ndarray, test: np.ndarray
+    sampled: Sampled,
+    extract: FeatureNet,
+    train: np.ndarray,
+    fitted: Gaussian | None,
+    test: np.ndarray,
 ) -> dict[str, Any]:
     """One row: KID against the test split, fd_lite0 against the training split where n allows."""
     features = extract(sampled.images)
-    enough = min(len(features), len(train)) >= features.shape[1]
+    enough = fitted is not None and len(features) >= features.shape[1]
     return {
         "name": sampled.name,
         "role": sampled.role,
         "num_inference_steps": sampled.num_steps,
         "n": len(features),
         "kid": kernel_distance(features, test).to_dict(),
-        "fd_lite0": frechet_estimate(features, train).to_dict() if enough else None,
+        "fd_lite0": frechet_estimate(features, train, fitted).to_dict() if enough else None,
         "gflops": mean(sampled.gflops),
         "gflops_full": sampled.gflops_full,
         "note": sampled.note if enough else f"{sampled.note}; n too small for fd_lite0".strip("; "),
