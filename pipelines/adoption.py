@@ -12,8 +12,9 @@ from nitrogen.pipelines.run_folder import RunFolder, StepRecord
 from nitrogen.pipelines.step_table import STEPS, StepSpec
 from nitrogen.platform.errors import ConfigError
 
-# Equal in these, two results differ at most by code, libraries, or what was adopted before them.
-_MEANING = ("config", "seed", "executor", "outside")
+# Equal in these, two results differ at most by code and libraries. The inputs must be the very
+# results that stand before the step in this run: a chain of adopted steps stays one chain.
+_MEANING = ("config", "seed", "executor", "outside", "inputs")
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Adoption:
     """An older run folder whose results may be taken over.
 
     steps: these are taken whatever changed since. Empty: only results with the same config, seed,
-    executor and source, that is where nothing but code or libraries changed.
+    executor, source and inputs, that is where nothing but code or libraries changed.
     """
 
     folder: Path

@@ -110,7 +110,9 @@ def _list_jobs(address: str, as_json: bool) -> None:
 def _say_progress(progress: dict[str, Any]) -> None:
     from nitrogen.pipelines.progress import duration, shown_metrics
 
-    parts = [f"{progress['step']}: step {progress['training_step']}/{progress['training_steps']}"]
+    parts = [f"{progress['step']} for {duration(progress['seconds'])}"]
+    if progress["training_step"] is not None:
+        parts.append(f"step {progress['training_step']}/{progress['training_steps'] or '?'}")
     parts += [f"{name} {value:.4g}" for name, value in shown_metrics(progress["metrics"])]
     if progress["seconds_left"] is not None:
         parts.append(f"{duration(progress['seconds_left'])} left")

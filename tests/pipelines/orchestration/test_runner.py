@@ -192,6 +192,18 @@ def test_adopt_refuses_another_config_unless_the_step_is_named(run, pipeline, tm
     assert states(run(*overrides, out="two"))["train"] == "cached", "adopted for good"
 
 
+def test_adopted_results_stay_one_chain(run, pipeline, tmp_path):
+    run(out="old")
+    pipeline.edit("maths", "2 * 8", "3 * 8")
+    run(out="old", selection=Selection(until="train"))
+    result = run(out="new", adoption=Adoption(tmp_path / "old"))
+    assert states(result) == {"prepare": "cached", "train": "cached", "evaluate": "done"}, (
+        "the newest training is taken, and the older one's evaluation does not belong to it"
+    )
+    run(out="old")
+    assert set(states(run(out="newer", adoption=Adoption(tmp_path / "old"))).values()) == {"cached"}
+
+
 def test_adopting_nothing_is_an_error(pipeline, tmp_path):
     with pytest.raises(ConfigError, match="--adopt must name another run folder"):
         parse_adoption(str(tmp_path / "nowhere"), tmp_path / "out", pipeline.steps)
