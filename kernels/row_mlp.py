@@ -6,7 +6,7 @@ Width is a number at run time: the first `num_hidden` units of one weight, never
 from torch import Tensor
 from torch.nn import functional as F
 
-from nitrogen.kernels.linear import blocked_linear, pad_rows
+from nitrogen.kernels.linear import FEW_ROWS, blocked_linear, pad_rows
 
 
 def dense_mlp(
@@ -22,7 +22,13 @@ def dense_mlp(
 
 
 def row_mlp(
-    rows: Tensor, w_in: Tensor, b_in: Tensor, w_out: Tensor, b_out: Tensor, num_hidden: int
+    rows: Tensor,
+    w_in: Tensor,
+    b_in: Tensor,
+    w_out: Tensor,
+    b_out: Tensor,
+    num_hidden: int,
+    block: int = FEW_ROWS,
 ) -> Tensor:
     """The same for gathered rows, in padded blocks (see `kernels.linear`).
 
@@ -32,5 +38,6 @@ def row_mlp(
     num_rows = rows.shape[0]
     if num_rows == 0:
         return rows
-    hidden = F.gelu(blocked_linear(pad_rows(rows), w_in[:num_hidden], b_in[:num_hidden]))
-    return blocked_linear(hidden, w_out[:, :num_hidden], b_out)[:num_rows]
+    padded = pad_rows(rows, block)
+    hidden = F.gelu(blocked_linear(padded, w_in[:num_hidden], b_in[:num_hidden], block))
+    return blocked_linear(hidden, w_out[:, :num_hidden], b_out, block)[:num_rows]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nitrogen.kernels.depthwise import depthwise3x3
-from nitrogen.kernels.linear import row_linear
+from nitrogen.kernels.linear import block_of, row_linear
 from nitrogen.kernels.norm import modulate, rms_norm
 from nitrogen.kernels.row_mlp import dense_mlp, row_mlp
 from nitrogen.model.regions import RowGroup
@@ -26,7 +26,7 @@ def gather(flat: Tensor, rows: Tensor) -> Tensor:
 
 def store(target: Tensor, rows: Tensor, values: Tensor) -> Tensor:
     """target: [b, h, w, c] with `values` at `rows`; in place unless a gradient is wanted."""
-    flat = target.view(-1, target.shape[-1])
+    flat, values = target.view(-1, target.shape[-1]), values.to(target.dtype)  # under autocast
     if torch.is_grad_enabled():
         return flat.index_copy(0, rows, values).view(target.shape)
     flat.index_copy_(0, rows, values)
@@ -86,7 +86,8 @@ class MLPBlock(nn.Module):
         for group in groups:
             values = modulation.rows(gather(flat, group.rows), group.rows // rows_per_sample)
             num_hidden = hidden_per_quarter * group.quarters
-            out = row_mlp(values, self.w_in, self.b_in, self.w_out, self.b_out, num_hidden)
+            weights = (self.w_in, self.b_in, self.w_out, self.b_out)
+            out = row_mlp(values, *weights, num_hidden, block_of(rows_per_sample))
             residual = store(residual, group.rows, out)
         return modulation.add(x, residual), residual
 
@@ -115,11 +116,12 @@ class AttentionBlock(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Path over rows. Returns x of the next block, and the updated attended and qkv."""
         channels, rows_per_sample = x.shape[-1], x.shape[1] * x.shape[2]
+        block = block_of(rows_per_sample)
         values = gather(rms_norm(x).reshape(-1, channels), rows)
         values = modulation.rows(values, rows // rows_per_sample)
-        qkv = store(qkv, rows, row_linear(values, self.w_qkv))
+        qkv = store(qkv, rows, row_linear(values, self.w_qkv, None, block))
         mixed = gather(self._attend(qkv).reshape(-1, channels), rows)
-        attended = store(attended, rows, row_linear(mixed, self.w_proj))
+        attended = store(attended, rows, row_linear(mixed, self.w_proj, None, block))
         return modulation.add(x, attended), attended, qkv
 
     def _attend(self, qkv: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """The hard budget: what a request may cost, what is set aside, and how a step's share is spent."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +10,7 @@ from nitrogen.model.config import NUM_WIDTHS
 from nitrogen.model.cost import CostModel
 from nitrogen.model.errors import BudgetError
 
-FORCED = 1e12  # gain of the narrowest width where a region has no D yet: it cannot be held
+FORCED = 1e6  # gain where a region has no D yet and cannot be held; others are below exp(4)
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Ledger:
         """
         if budget is None:
             return float("inf")
-        ceiling = float(int(budget * self.full_flops)) if budget == budget else -1.0
+        ceiling = float(int(budget * self.full_flops)) if math.isfinite(budget) else -1.0
         if ceiling < self.minimum_flops:
             share = self.minimum_flops / self.full_flops
             raise BudgetError(

@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nitrogen.kernels.linear import blocked_linear, pad_rows
+from nitrogen.kernels.linear import SAMPLE_BLOCK, blocked_linear, pad_rows
 from nitrogen.model.config import ArchConfig
 
 NUM_FREQUENCIES = 32
@@ -45,8 +46,8 @@ class Conditioning(nn.Module):
         num_samples = c_noise.shape[0]
         linear: Callable[[Tensor, Tensor, Tensor], Tensor] = F.linear
         if blocked:
-            linear = blocked_linear
-            c_noise = pad_rows(c_noise[:, None])[:, 0]
+            linear = partial(blocked_linear, block=SAMPLE_BLOCK)
+            c_noise = pad_rows(c_noise[:, None], SAMPLE_BLOCK)[:, 0]
             labels = F.pad(labels, (0, c_noise.shape[0] - num_samples))
         angles = c_noise[:, None] * self.frequencies
         features = torch.cat([angles.cos(), angles.sin()], dim=1)

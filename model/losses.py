@@ -31,14 +31,14 @@ def log_mean_nll(log_mean: Tensor, error: Tensor) -> Tensor:
     return log_mean + error * torch.exp(-log_mean)
 
 
-def gating_cost(gain: Tensor, cost: Tensor, temperature: Tensor | float) -> tuple[Tensor, Tensor]:
+def gating_cost(gain: Tensor, cost: Tensor, temperature: float) -> Tensor:
     """The gating penalty's term: relative compute of the choice p(w | r) = softmax(gain / tau).
 
     gain: [..., options] of each width over holding (0 for holding itself).
     cost: [options] share of a full region's FLOPs.
-    Returns (compute [...], hard choice one-hot [..., options] with the gradient of p).
+    Returns the cost of the best option [...], with the gradient of p (straight-through).
     """
     p = F.softmax(gain / temperature, dim=-1)
     hard = F.one_hot(p.argmax(dim=-1), p.shape[-1]).to(p.dtype)
     straight_through = hard + p - p.detach()
-    return (straight_through * cost).sum(dim=-1), straight_through
+    return (straight_through * cost).sum(dim=-1)

@@ -42,6 +42,20 @@ def new_past(num_samples: int, grid: tuple[int, int], device: torch.device | str
     return Past(zeros, zeros.clone(), zeros.to(torch.int64), zeros.clone())
 
 
+def remember(past: Past, quarters: Tensor, change: Tensor, log_residual: Tensor | None) -> Past:
+    """The past after a step that ran each region at `quarters` (0 = held); all [b, rh, rw].
+
+    change: mean squared change of D; log_residual: of this step's prediction, if there was one.
+    """
+    computed = quarters > 0
+    return Past(
+        change=torch.where(computed, change, past.change),
+        age=torch.where(computed, 0.0, past.age + 1),
+        quarters=torch.where(computed, quarters, past.quarters),
+        log_residual=past.log_residual if log_residual is None else log_residual,
+    )
+
+
 @dataclass(frozen=True)
 class Observation:
     """One step of a batch, before it is computed.
@@ -63,6 +77,7 @@ class Observation:
     exited: Tensor  # [b, rh, rw] bool
     budget_left: Tensor  # [b] float64 FLOPs
     branches: Tensor  # [b] forwards of this step: 1, 2 under guidance or Heun, or 4
+    forwards_left: Tensor  # [b] of this step and all later ones
     cost: CostModel
     log_errors: Tensor | None = None
 

@@ -136,19 +136,28 @@ class Oracle:
         return Decision(Plan(spend(observation, gain, exits)), exits)
 
 
+def step_share(observation: Observation) -> Tensor:
+    """[b] float64 FLOPs that the regions of one forward may cost: an equal share of what is left.
+
+    At the first step at least everything at the narrowest width, which the ledger has set aside.
+    """
+    cost = observation.cost
+    share = observation.budget_left / observation.forwards_left - cost.fixed_flops
+    narrowest = cost.num_regions * cost.region_flops[1].item()
+    first = observation.step == 0
+    return torch.where(first, share.clamp_min(narrowest), share).clamp_min(0)
+
+
 def spend(observation: Observation, gain: Tensor, exits: Tensor) -> Tensor:
     """Widths [b, rh, rw] for this step's equal share of the budget that is left."""
-    left = (observation.num_steps - observation.step).double()
     b, rh, rw = observation.exited.shape
-    cost = observation.cost
-    share = observation.budget_left / left / observation.branches - cost.fixed_flops
-    narrowest = cost.num_regions * cost.region_flops[1]
-    first = observation.step == 0
-    share = torch.where(first, share.clamp_min(narrowest), share)
     gain = require_first(observation, gain)
     caps = torch.where(exits | observation.exited, HELD, NUM_WIDTHS)
     widths = allocate(
-        gain.view(b, rh * rw, -1), cost.region_flops, share.clamp_min(0), caps.view(b, rh * rw)
+        gain.view(b, rh * rw, -1),
+        observation.cost.region_flops,
+        step_share(observation),
+        caps.view(b, rh * rw),
     )
     return widths.view(b, rh, rw)
 

@@ -117,10 +117,12 @@ class SamplerState:
 
     live: Live
     finished: tuple[Finished, ...]
-    trace: dict[int, list[Tensor]]
+    trace: dict[int, tuple[Tensor, ...]]
 
     def join(self, other: "SamplerState") -> "SamplerState":
-        """Both runs as one batch; their ids must differ."""
+        """Both runs as one batch. Raises ShapeError if an id is in both."""
+        if self.trace.keys() & other.trace.keys():
+            raise ShapeError("ids of joined batches must differ. Pass first_id to start.")
         return SamplerState(
             self.live.append(other.live),
             self.finished + other.finished,
@@ -151,7 +153,9 @@ def widen(sigmas: Tensor, length: int) -> Tensor:
 def check_request(request: Request, arch: ArchConfig) -> None:
     """Raises ModelError naming the field that is out of bounds."""
     if not 0 <= request.label <= arch.num_classes:
-        raise ModelError(f"label must be 0 to {arch.num_classes - 1}, got {request.label}.")
+        raise ModelError(
+            f"label must be 0 to {arch.num_classes} (the last is no class), got {request.label}."
+        )
     if not 0 <= request.seed < 2**63:
         raise ModelError(f"seed must be 0 to 2^63 - 1, got {request.seed}.")
     if not 1 <= request.num_inference_steps <= MAX_STEPS:

@@ -17,13 +17,13 @@ from nitrogen.model.config import NUM_WIDTHS
 from nitrogen.model.cost import CostModel
 from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.errors import ShapeError
-from nitrogen.model.observation import Observation, Past, new_past, region_features
-from nitrogen.model.policies import Decision, Policy, require_first
+from nitrogen.model.observation import Observation, new_past, region_features, remember
+from nitrogen.model.policies import Decision, Policy, require_first, step_share
 from nitrogen.model.predictor import Predictor, gains, predictor_flops
 from nitrogen.model.regions import HELD, Plan, pool_to_regions, spread_to_pixels
 from nitrogen.model.request import Finished, Live, Request, SamplerState, check_request
 from nitrogen.model.schedules import karras_sigmas
-from nitrogen.model.solvers import heun_correct, new_history, settle, slide, solver
+from nitrogen.model.solvers import heun_correct, new_history, settle, solver
 
 
 class Sampler:
@@ -88,11 +88,14 @@ class Sampler:
             cache_unlabelled=make() if guided else None,
         )
         # Drawn on the CPU wherever the network is: a seed means the same picture everywhere.
-        return SamplerState(live.to(device), (), {i: [] for i in live.ids.tolist()})
+        return SamplerState(live.to(device), (), dict.fromkeys(live.ids.tolist(), ()))
 
     @torch.no_grad()
     def step(self, state: SamplerState) -> SamplerState:
-        """One denoising step of every live sample; finished ones leave the batch."""
+        """One denoising step of every live sample; finished ones leave the batch.
+
+        The caches of `state` are written in place: it cannot be stepped from again.
+        """
         live = state.live
         sigma, sigma_next = live.sigma_at(0), live.sigma_at(1)
         forwards = live.branches // (1 + (sigma_next == 0).long()) if self.heun else live.branches
@@ -101,20 +104,23 @@ class Sampler:
         plan = decision.plan
         denoised, cache, other = self._denoise(live, live.x, sigma, plan, live.denoised)
         held = spread_to_pixels(plan.widths == HELD, self.cost.height, self.cost.width)
-        history = settle(live.history, denoised, held)
+        history = settle(live.history, live.x, denoised, sigma, held)
         x_next, history = self.advance(live.x, denoised, sigma, sigma_next, history)
         if self.heun:
             x_next = self._second_half(live, x_next, denoised, sigma, sigma_next, plan)
         flops = plan_flops(plan.widths, self.cost) * forwards
+        change = pool_to_regions((denoised - live.denoised).square(), self.grid).mean(-1)
+        errors = observation.log_errors
+        residual = None if errors is None else errors[..., 0]
         live = replace(
             live, x=x_next, denoised=denoised, history=history, step=live.step + 1, cache=cache,
             cache_unlabelled=other, exited=decision.exits | live.exited,
             spent=live.spent + flops + self.predictor_flops,
-            past=self._remember(live, observation, plan, denoised),
+            past=remember(live.past, plan.widths, change, residual),
         )  # fmt: skip
-        for sample, widths in zip(live.ids.tolist(), plan.widths.cpu(), strict=True):
-            state.trace[sample].append(widths)
-        return self._retire(replace(state, live=live))
+        ran = zip(live.ids.tolist(), plan.widths.cpu(), strict=True)
+        trace = {sample: (*state.trace[sample], widths) for sample, widths in ran}
+        return self._retire(SamplerState(live, state.finished, trace))
 
     def run(self, requests: Sequence[Request]) -> list[Finished]:
         """Start and step to the end; in the order of the requests."""
@@ -130,7 +136,8 @@ class Sampler:
         left = live.ceiling - live.spent - self.predictor_flops - later
         observation = Observation(
             live.x, live.denoised, live.labels, live.seeds, sigma, sigma_next, live.step,
-            live.num_steps, live.past, live.exited, left, forwards, self.cost,
+            live.num_steps, live.past, live.exited, left, forwards, self._forwards_left(live),
+            self.cost,
         )  # fmt: skip
         if not self.policy.needs_predictor:
             return observation
@@ -141,23 +148,28 @@ class Sampler:
         )  # fmt: skip
         return replace(observation, log_errors=self.predictor(features, live.labels))
 
+    def _forwards_left(self, live: Live) -> Tensor:
+        """[b] forwards of the full model for the coming step and all later ones."""
+        total = (live.num_steps - live.step) * live.branches
+        return total - live.branches // 2 if self.heun else total
+
     def _share(self, live: Live, left: Tensor) -> Tensor:
         """What is left, as a share of full compute for the steps that are left; at most 1."""
-        steps = (live.num_steps - live.step) * live.branches
-        return (left / (steps * float(self.cost.full_flops))).clamp(0, 1)
+        full = self._forwards_left(live) * float(self.cost.full_flops)
+        return (left / full).clamp(0, 1)
 
     def _within_budget(self, decision: Decision, observation: Observation) -> Decision:
-        """The same decision where it fits what is left, else its best part that does."""
+        """The same decision where it fits an equal share of what is left, else its best part that
+        does: a budget is spent over all steps, not on the first ones."""
         widths = torch.where(observation.exited, HELD, decision.plan.widths)
-        over = plan_flops(widths, self.cost) * observation.branches > observation.budget_left
+        room = step_share(observation)
+        over = self.cost.region_flops.to(widths.device)[widths].flatten(1).sum(dim=1) > room
         if bool(over.any()):
             b, (rh, rw) = widths.shape[0], self.grid
-            gain = self._fallback_gain(observation)
-            available = observation.budget_left / observation.branches - self.cost.fixed_flops
+            gain = require_first(observation, self._fallback_gain(observation))
             fitted = allocate(
-                require_first(observation, gain).view(b, rh * rw, -1), self.cost.region_flops,
-                available.clamp_min(0), widths.view(b, rh * rw),
-            ).view(b, rh, rw)  # fmt: skip
+                gain.view(b, rh * rw, -1), self.cost.region_flops, room, widths.view(b, rh * rw)
+            ).view(b, rh, rw)
             widths = torch.where(over[:, None, None], fitted, widths)
         return replace(decision, plan=replace(decision.plan, widths=widths))
 
@@ -226,20 +238,6 @@ class Sampler:
         second, _, _ = self._denoise(live, x_next, safe, replace(plan, widths=widths), denoised)
         return heun_correct(live.x, denoised, second, sigma, sigma_next, x_next)
 
-    def _remember(self, live: Live, observation: Observation, plan: Plan, denoised: Tensor) -> Past:
-        computed, past = plan.widths > HELD, live.past
-        change = pool_to_regions((denoised - live.denoised).square(), self.grid).mean(-1)
-        residual = past.log_residual
-        if observation.log_errors is not None:
-            residual = observation.log_errors[..., 0]
-        return replace(
-            past,
-            change=torch.where(computed, change, past.change),
-            age=torch.where(computed, 0.0, past.age + 1),
-            quarters=torch.where(computed, plan.widths, past.quarters),
-            log_residual=residual,
-        )
-
     def _retire(self, state: SamplerState) -> SamplerState:
         """Takes out samples at sigma = 0 and samples whose regions have all exited."""
         live = state.live
@@ -247,13 +245,12 @@ class Sampler:
         done = (live.step >= live.num_steps) | settled
         if not bool(done.any()):
             return state
-        x_0 = slide(live.x, live.denoised, torch.ones_like(live.sigma_at(0)), live.sigma_at(0) * 0)
         finished = []
         for i in done.nonzero().squeeze(1).tolist():
             sample = int(live.ids[i])
             finished.append(
                 Finished(
-                    id=sample, x_0=x_0[i].cpu(),
+                    id=sample, x_0=live.denoised[i].cpu(),
                     flops=float(live.spent[i]), full_flops=float(live.full[i]),
                     num_steps=int(live.step[i]), max_steps=int(live.num_steps[i]),
                     widths=torch.stack(state.trace[sample]),

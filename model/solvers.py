@@ -143,13 +143,15 @@ def solver(name: str) -> Solver:
     return SOLVERS[name]
 
 
-def settle(history: History, denoised: Tensor, held: Tensor) -> History:
-    """Overwrites the history of held pixels with D, so that no solver extrapolates over them.
+def settle(history: History, x: Tensor, denoised: Tensor, sigma: Tensor, held: Tensor) -> History:
+    """Rewrites the history of held pixels as if D had always been what it is now, so that no
+    solver extrapolates over them and no corrector redoes a step with another D.
 
-    held: [b, h, w, 1] bool.
+    x, denoised: [b, h, w, c] at sigma [b]; held: [b, h, w, 1] bool.
     """
     return replace(
         history,
+        x=torch.where(held, slide(x, denoised, sigma, history.sigma), history.x),
         denoised=torch.where(held, denoised, history.denoised),
         older=torch.where(held, denoised, history.older),
     )

@@ -7,7 +7,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nitrogen.kernels.linear import row_linear
+from nitrogen.kernels.linear import block_of, row_linear
 from nitrogen.kernels.norm import modulate, rms_norm
 from nitrogen.model.blocks import AttentionBlock, MLPBlock, Modulation
 from nitrogen.model.cache import Cache
@@ -166,7 +166,8 @@ def linear_map(x: Tensor, layer: nn.Module, blocked: bool) -> Tensor:
     assert isinstance(layer, nn.Linear)
     if not blocked:
         return F.linear(x, layer.weight, layer.bias)
-    out = row_linear(x.reshape(-1, x.shape[-1]), layer.weight, layer.bias)
+    block = block_of(x.shape[1] * x.shape[2])
+    out = row_linear(x.reshape(-1, x.shape[-1]), layer.weight, layer.bias, block)
     return out.view(*x.shape[:-1], -1)
 
 

@@ -147,7 +147,7 @@ def run_trials(config: SweepConfig, settings: dict[str, Any], context: StepConte
     found = run_sweep(
         objective, config.space, name="trials", storage_path=folder,
         num_trials=config.num_trials, max_concurrent=config.max_concurrent, seed=context.seed,
-        prune=config.prune, on_trial=show,
+        prune=config.prune, grace_reports=0, on_trial=show,
     )  # fmt: skip
     return found.trials
 

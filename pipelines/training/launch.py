@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nitrogen.platform.errors import ConfigError
+
 if TYPE_CHECKING:
     from nitrogen.pipelines.context import StepContext
     from nitrogen.platform.training import TrainResult
@@ -15,7 +17,7 @@ MAX_CURVE_POINTS = 400  # of a history that a result carries
 def launch(train_fn: str, config: dict[str, Any], context: StepContext) -> TrainResult:
     """Trains in this process or on Ray's workers; resumes what was cut off in `context.dir`.
 
-    Raises TrainingError, and TrainingStopped's outcome through the result's `stopped`.
+    Raises TrainingError, and ConfigError for a batch that its workers cannot share evenly.
     """
     from nitrogen.platform.training import run_local, run_ray
 
@@ -25,6 +27,12 @@ def launch(train_fn: str, config: dict[str, Any], context: StepContext) -> Train
         tracking = context.tracker.tracked(context.run_id)
     watcher = Watcher(context, run_dir)
     settings = context.settings
+    batch_size, workers = config["optim"]["batch_size"], settings.world_size
+    if batch_size % workers:
+        raise ConfigError(
+            f"optim.batch_size must be a multiple of executor.num_workers, got {batch_size} and "
+            f"{workers}. Change one of them."
+        )
     if context.executor == "local":
         return run_local(
             train_fn, config, run_dir, watcher, device=settings.device, tracking=tracking

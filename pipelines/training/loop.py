@@ -16,7 +16,7 @@ from nitrogen.pipelines.training.state import TrainState, load_state, save_state
 from nitrogen.platform.errors import TrainingError
 from nitrogen.platform.training import TrainSession
 
-LOG_EVERY = 25  # steps between reports; also how often the clock of checkpoints is read
+LOG_EVERY = 25  # steps between reports without a checkpoint
 
 
 class Task(nn.Module):
@@ -74,13 +74,14 @@ def train(
         decay = ema_decay(images, config.batch_size, config.ema_halflife_images)
         ema.update(task.trained, decay)
         means.add(loss, metrics)
-        if (step + 1) % LOG_EVERY == 0 or step + 1 == total:
+        last = step + 1 == total
+        due = last or agree(clock.due() or session.should_stop(), session)
+        if due or (step + 1) % LOG_EVERY == 0:
             state = TrainState(step + 1, images, clock.seconds())
             values = means.take(step) | state_metrics(state, total, clock, config)
-            due = step + 1 == total or agree(clock.due() or session.should_stop(), session)
             report(session, values, due, task, state, ema, optimizer)
             clock.restart_if(due)
-            if due and step + 1 < total and agree(session.should_stop(), session):
+            if due and not last and agree(session.should_stop(), session):
                 return
 
 
@@ -202,7 +203,7 @@ class Clock:
         return self._before + time.monotonic() - self._start
 
     def due(self) -> bool:
-        # 0.8: the look at the clock comes every LOG_EVERY steps, and no interval may be exceeded.
+        # 0.8: the step that runs and the writing itself count towards the interval too.
         return time.monotonic() - self._last >= 0.8 * self._interval
 
     def restart_if(self, done: bool) -> None:

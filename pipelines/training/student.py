@@ -1,8 +1,8 @@
 """Stage 2: the student learns every width from the frozen teacher, and the predictor its gains.
 
-One batch is a short roll-out of the student itself: two steps under random plans leave a stale
-cache, then the same (x_t, sigma) is answered by the teacher, by the student at full width, at the
-narrowest and at one more width (the sandwich rule), and under a random plan over that cache.
+One batch is a short roll-out of the student itself: up to two steps under random plans leave a
+stale cache. Then the same (x_t, sigma) is answered by the teacher, by the student at full width,
+at the narrowest and at one more width (the sandwich rule), and under a random plan over that cache.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from nitrogen.model.config import NUM_WIDTHS, ArchConfig
 from nitrogen.model.cost import CostModel
 from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.losses import edm_weight, gating_cost, log_mean_nll, weighted_error
-from nitrogen.model.observation import Past, new_past, region_features
+from nitrogen.model.observation import Past, new_past, region_features, remember
 from nitrogen.model.predictor import Predictor, gains
 from nitrogen.model.regions import HELD, Plan, pool_to_regions, spread_to_pixels
 from nitrogen.model.schedules import karras_sigmas
@@ -90,27 +90,43 @@ class StudentTask(Task):
 
     @torch.no_grad()
     def roll_out(self, x_0: Tensor, labels: Tensor, generator: torch.Generator) -> RollOut:
-        """Two student steps from x_0 + sigma eps, under random plans."""
+        """None, one or two student steps from x_0 + sigma eps, under random plans."""
         net, num, side = self.trained.denoiser, x_0.shape[0], self.arch.image_size
         sigmas = self.draw_sigmas(num, generator).to(x_0.device)
         eps = torch.randn(x_0.shape, generator=generator).to(x_0.device)
         x_t = x_0 + sigmas[:, 0, None, None, None] * eps
         denoised, past = torch.zeros_like(x_t), new_past(num, self.cost.grid, x_0.device)
         cache = empty_cache(self.arch, num, side, side, x_0.device)
-        for step in range(2):
+        num_rolled = int(torch.randint(0, 3, (1,), generator=generator))
+        for step in range(num_rolled):
+            here, there = sigmas[:, step], sigmas[:, step + 1]
+            log_errors = self.log_errors(x_t, denoised, here, there, past, labels, generator)
             plan = self.random_plan(num, generator, held_share=self.config.held_share * step)
-            fresh, cache = net(x_t, sigmas[:, step], labels, plan=plan, cache=cache)
-            active = plan.widths > HELD
+            fresh, cache = net(x_t, here, labels, plan=plan, cache=cache)
+            active = spread_to_pixels(plan.widths > HELD, side, side)
             change = pool_to_regions((fresh - denoised).square(), self.cost.grid).mean(-1)
-            past = Past(
-                torch.where(active, change, past.change),
-                torch.where(active, 0.0, past.age + 1),
-                torch.where(active, plan.widths, past.quarters),
-                past.log_residual,
-            )
-            denoised = torch.where(spread_to_pixels(active, side, side), fresh, denoised)
-            x_t = slide(x_t, denoised, sigmas[:, step], sigmas[:, step + 1])
-        return RollOut(x_t, denoised, sigmas[:, 2], sigmas[:, 3], past, cache)
+            past = remember(past, plan.widths, change, log_errors[..., HELD])
+            denoised = torch.where(active, fresh, denoised)
+            x_t = slide(x_t, denoised, here, there)
+        here, there = sigmas[:, num_rolled], sigmas[:, num_rolled + 1]
+        return RollOut(x_t, denoised, here, there, past, cache)
+
+    def log_errors(
+        self,
+        x_t: Tensor,
+        denoised: Tensor,
+        sigma: Tensor,
+        sigma_next: Tensor,
+        past: Past,
+        labels: Tensor,
+        generator: torch.Generator,
+    ) -> Tensor:
+        """The predictor's answer under a budget drawn uniformly, so that one student is a dial."""
+        budget = torch.rand(len(labels), generator=generator).to(x_t.device)
+        features = region_features(
+            x_t, denoised, sigma, sigma_next, past, budget, self.arch.sigma_data
+        )
+        return self.trained.predictor(features, labels)
 
     def draw_sigmas(self, num: int, generator: torch.Generator) -> Tensor:
         """[num, 4] neighbours on sampling grids of random length; the last may be 0."""
@@ -154,7 +170,9 @@ class StudentTask(Task):
         generator: torch.Generator,
     ) -> Tensor:
         """The error of computed regions among held ones, over the roll-out's cache."""
-        plan = self.random_plan(len(labels), generator, self.config.held_share)
+        started = bool((state.past.quarters > HELD).all())  # nothing can be held before that
+        share = self.config.held_share if started else 0.0
+        plan = self.random_plan(len(labels), generator, share)
         denoised, _ = self.trained.denoiser(
             state.x_t, state.sigma, labels, plan=plan, cache=state.cache
         )
@@ -171,12 +189,9 @@ class StudentTask(Task):
         generator: torch.Generator,
     ) -> tuple[Tensor, Tensor]:
         """Negative log-likelihood of the errors, and the compute that the gains would buy."""
-        budget = torch.rand(len(labels), generator=generator).to(target.device)
-        features = region_features(
-            state.x_t, state.denoised, state.sigma, state.sigma_next, state.past, budget,
-            self.arch.sigma_data,
-        )  # fmt: skip
-        log_errors = self.trained.predictor(features, labels)
+        log_errors = self.log_errors(
+            state.x_t, state.denoised, state.sigma, state.sigma_next, state.past, labels, generator
+        )
         nll = torch.zeros((), device=target.device)
         for option, answer in {HELD: state.denoised, **answers}.items():
             error = pool_to_regions((answer.detach() - target).square(), self.cost.grid).mean(-1)
@@ -184,7 +199,7 @@ class StudentTask(Task):
         gain = gains(log_errors, state.sigma, state.sigma_next).float()
         scale = gain.detach().abs().mean(dim=(1, 2, 3), keepdim=True) + 1e-12
         share = (self.cost.region_flops / self.cost.region_flops[-1]).to(gain)
-        compute, _ = gating_cost(gain / scale, share, self.config.gating_temperature)
+        compute = gating_cost(gain / scale, share, self.config.gating_temperature)
         return nll / (1 + len(answers)), compute.mean()
 
     def preview(self, average: dict[str, Tensor], path: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from nitrogen.kernels.depthwise import depthwise3x3
-from nitrogen.kernels.linear import ROW_BLOCK, row_linear
+from nitrogen.kernels.linear import FEW_ROWS, MANY_ROWS, row_linear
 from nitrogen.kernels.norm import rms_norm
 from nitrogen.kernels.reference import (
     depthwise3x3_reference,
@@ -50,13 +50,14 @@ def test_no_rows_give_no_rows():
 
 
 @pytest.mark.parametrize("num_hidden", [24, 96])
-def test_bits_of_a_row_do_not_depend_on_its_company(num_hidden):
-    rows = torch.randn(5 * ROW_BLOCK + 7, CHANNELS)
-    together = row_mlp(rows, *weights(), num_hidden)
+@pytest.mark.parametrize("block", [FEW_ROWS, MANY_ROWS])
+def test_bits_of_a_row_do_not_depend_on_its_company(num_hidden, block):
+    rows = torch.randn(5 * MANY_ROWS + 7, CHANNELS)
+    together = row_mlp(rows, *weights(), num_hidden, block)
     order = torch.randperm(len(rows))
-    assert torch.equal(row_mlp(rows[order], *weights(), num_hidden), together[order])
+    assert torch.equal(row_mlp(rows[order], *weights(), num_hidden, block), together[order])
     for index in (0, 1, 63, 64, len(rows) - 1):
-        alone = row_mlp(rows[index : index + 1], *weights(), num_hidden)
+        alone = row_mlp(rows[index : index + 1], *weights(), num_hidden, block)
         assert torch.equal(alone[0], together[index])
 
 

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nitrogen.model.budget import allocate, concave
+from nitrogen.model.budget import FORCED, allocate, concave
 
 FLOPS = torch.tensor([0.0, 30.0, 50.0, 70.0, 90.0], dtype=torch.float64)
 
@@ -55,3 +55,10 @@ def test_concave_majorant():
     slopes = got.diff() / FLOPS.diff()
     assert bool((got >= gain).all())
     assert bool((slopes.diff() <= 1e-12).all())
+
+
+def test_a_forced_first_step_still_ranks_small_gains():
+    gain = torch.tensor([0.0, 5e-5, 7e-5, 9e-5, 1e-4], dtype=torch.float64).expand(1, 4, 5).clone()
+    gain[..., 1:] += FORCED
+    widths = allocate(gain, FLOPS, torch.tensor([1e9]).double(), torch.full((1, 4), 4))
+    assert bool((widths == 4).all())

@@ -6,6 +6,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from nitrogen.kernels import linear
+from nitrogen.model import conditioning
 from nitrogen.model.budget import plan_flops
 from nitrogen.model.cache import empty_cache
 from nitrogen.model.config import PRESETS, preset
@@ -31,25 +32,37 @@ def test_dense_path_within_one_percent(name, side):
 
 
 def test_adaptive_run_counts_what_was_executed(arch, monkeypatch):
-    # Without padding, so that only rows that belong to somebody are multiplied.
-    monkeypatch.setattr(linear, "ROW_BLOCK", 1)
-    monkeypatch.setattr(linear.pad_rows, "__defaults__", (1,))
+    # Blocks of one row, so that only rows that belong to somebody are multiplied.
+    for name in ("FEW_ROWS", "MANY_ROWS", "SAMPLE_BLOCK"):
+        for module in (linear, conditioning):
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, 1)
+    executed, counted_flops = adaptive_run(arch)
+    assert counted_flops == pytest.approx(executed, rel=0.01)
+
+
+def test_padding_stays_small(arch):
+    executed, counted_flops = adaptive_run(arch, num_samples=16)
+    assert counted_flops < executed < 1.25 * counted_flops
+
+
+def adaptive_run(arch, num_samples=2):
+    """(executed, counted) FLOPs of one forward under random plans."""
     net = Denoiser(arch).requires_grad_(False)
     generator = torch.Generator().manual_seed(3)
-    widths = torch.randint(0, 5, (2, 4, 4), generator=generator)
-    cache, cost = empty_cache(arch, 2, 32, 32), CostModel(arch, 32, 32)
-    call = lambda: net(  # noqa: E731
-        torch.zeros(2, 32, 32, 3), torch.ones(2), torch.zeros(2, dtype=torch.long),
-        plan=Plan(widths), cache=cache,
-    )  # fmt: skip
-    assert float(plan_flops(widths, cost).sum()) == pytest.approx(counted(call), rel=0.01)
+    widths = torch.randint(0, 5, (num_samples, 4, 4), generator=generator)
+    cache, cost = empty_cache(arch, num_samples, 32, 32), CostModel(arch, 32, 32)
+    sigma, labels = torch.ones(num_samples), torch.zeros(num_samples, dtype=torch.long)
+    x_t = torch.zeros(num_samples, 32, 32, 3)
+    executed = counted(lambda: net(x_t, sigma, labels, plan=Plan(widths), cache=cache))
+    return executed, float(plan_flops(widths, cost).sum())
 
 
 def test_predictor_is_counted_and_light(arch):
     net = Predictor(arch).requires_grad_(False)
     features = torch.zeros(1, 4, 4, (net.enter.in_features - net.classes.shape[1]) // 2)
     got = counted(lambda: net(features, torch.zeros(1, dtype=torch.long)))
-    assert predictor_flops(arch, 16) <= got <= 4 * predictor_flops(arch, 16)  # 16 rows pad to 64
+    assert predictor_flops(arch, 16) == got
     for name in ("tiny", "small"):
         cost = CostModel(preset(name), 32, 32)
         assert predictor_flops(preset(name), 16) < 0.03 * cost.full_flops

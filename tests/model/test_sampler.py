@@ -97,6 +97,12 @@ def test_a_budget_is_used(denoiser, predictor):
     assert spent[0] > 0.2
 
 
+@pytest.mark.parametrize("policy", [Full(), Static(), Random()])
+def test_a_budget_lasts_to_the_end(denoiser, predictor, policy):
+    result = make(denoiser, predictor, policy).run([Request(0, 0, 10, 1.0, 0.4)])[0]
+    assert bool((result.widths.flatten(1).sum(dim=1) > 0).all())
+
+
 def test_minimum_budget_is_named_and_enough(denoiser, predictor):
     sampler = make(denoiser, predictor, Budget())
     request = Request(0, 0, 5)

@@ -5,6 +5,7 @@ import torch
 
 from nitrogen.model.denoiser import Denoiser
 from nitrogen.pipelines.training.config import StudentConfig
+from nitrogen.pipelines.training.loop import autocast
 from nitrogen.pipelines.training.student import StudentTask
 
 
@@ -77,9 +78,23 @@ def test_predictor_alone_leaves_the_denoiser(arch, teacher):
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_roll_out_sees_held_regions(arch, teacher):
+def test_roll_outs_see_what_sampling_sees(arch, teacher):
+    """First steps at the highest noise, regions held, and the predictor's own last answers."""
     task = StudentTask(arch, StudentConfig(held_share=0.5), teacher)
-    state = task.roll_out(*batch(arch))
-    assert bool((state.past.age > 0).any())
-    assert bool((state.past.age == 0).any())
-    assert bool((state.sigma_next < state.sigma).all())
+    states = [task.roll_out(*batch(arch, seed)) for seed in range(40)]
+    assert any(bool((s.sigma == 80).any()) for s in states)
+    assert any(bool((s.sigma_next == 0).any()) for s in states)
+    assert any(bool((s.past.quarters == 0).all()) for s in states)
+    assert any(bool((s.past.age > 0).any()) for s in states)
+    assert any(bool((s.past.log_residual != 0).all()) for s in states)
+    assert all(bool((s.sigma_next < s.sigma).all()) for s in states)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_trains_in_every_precision(arch, teacher, precision):
+    task = StudentTask(arch, StudentConfig(), teacher)
+    for seed in range(6):  # with and without a roll-out
+        with autocast("cpu", precision):
+            loss, _ = task(*batch(arch, seed), 1.0)
+        loss.backward()
+    assert all(bool(p.grad.isfinite().all()) for p in task.trained.parameters())
