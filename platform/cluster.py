@@ -11,11 +11,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shutil
 import socket
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from nitrogen.platform.cluster_address import check_listening, check_token, explain, first_line
 from nitrogen.platform.cluster_auth import (
@@ -25,10 +24,15 @@ from nitrogen.platform.cluster_auth import (
     token_authentication,
     write_new_token,
 )
+from nitrogen.platform.cluster_folder import (
+    copy_logs,
+    end_children,
+    remove_folder,
+    temp_folder,
+)
 from nitrogen.platform.errors import ClusterError, ConfigError
 
 MIN_OBJECT_STORE_BYTES = 80 * 1024**2
-TEMP_PREFIX = "ng-ray-"
 NAMESPACE = "nitrogen"
 
 logger = logging.getLogger(__name__)
@@ -67,7 +71,7 @@ class Cluster:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None and self.temp_dir is not None:
-            _copy_logs(self.temp_dir, self._log_dir)
+            copy_logs(self.temp_dir, self._log_dir)
         self.close()
 
 
@@ -103,22 +107,36 @@ def start_embedded(
 
     if ray.is_initialized():
         return _connected()
-    folder = _temp_folder(temp_dir)
+    options = {
+        "num_cpus": num_cpus or len(os.sched_getaffinity(0)),
+        "num_gpus": num_gpus,
+        "object_store_memory": object_store_bytes,
+        "include_dashboard": dashboard,
+    }
+    try:
+        return _start(temp_dir, log_dir, options)
+    except ClusterError as error:
+        if "timed out" not in str(error):
+            raise
+        # Ray gives its processes 30 s and has no setting for it.
+        logger.warning("this machine is busy: Ray did not start within 30 s; trying once more")
+    return _start(temp_dir, log_dir, options)
+
+
+def _start(temp_dir: Path | None, log_dir: Path | None, options: dict[str, Any]) -> Cluster:
+    import ray
+
+    folder = temp_folder(temp_dir)
     token_path = folder / "token"
     with contextlib.ExitStack() as stack:
-        stack.callback(_remove, folder, keep=temp_dir is not None)
+        stack.callback(remove_folder, folder, keep=temp_dir is not None)
         write_new_token(token_path)
         stack.enter_context(clean_ray_environment(QUIET))
         stack.enter_context(token_authentication(token_path))
+        stack.callback(end_children, folder)
         stack.callback(ray.shutdown)
-        _init_local(
-            num_cpus=num_cpus or len(os.sched_getaffinity(0)),
-            num_gpus=num_gpus,
-            object_store_memory=object_store_bytes,
-            include_dashboard=dashboard,
-            dashboard_port=_free_port() if dashboard else None,
-            _temp_dir=str(folder),
-        )
+        port = _free_port() if options["include_dashboard"] else None
+        _init_local(**options, dashboard_port=port, _temp_dir=str(folder))
         cluster = _connected()
         # Jobs that are submitted to this Ray look here, and else take any Ray of the machine.
         (folder / "ray_current_cluster").write_text(cluster.address)
@@ -199,52 +217,6 @@ def _connected() -> Cluster:
     node = ray._private.worker.global_worker.node
     url = getattr(node, "address_info", {}).get("webui_url") or ""
     return Cluster(ray.get_runtime_context().gcs_address, url)
-
-
-def _temp_folder(temp_dir: Path | None) -> Path:
-    """A private folder whose path leaves room for Ray's socket names (107 characters in all)."""
-    if temp_dir is not None:
-        if len(str(temp_dir)) > 40:
-            raise ConfigError(
-                f"temp_dir must be at most 40 characters long, got {temp_dir}. "
-                "Unix sockets lie under it; choose a shorter path."
-            )
-        temp_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return temp_dir
-    base = tempfile.gettempdir()
-    base = base if len(base) <= 20 else "/tmp"
-    remove_stale(Path(base))
-    return Path(tempfile.mkdtemp(prefix=f"{TEMP_PREFIX}{os.getpid()}-", dir=base))
-
-
-def remove_stale(base: Path) -> list[Path]:
-    """Remove the folders of our processes that were killed; returns them."""
-    stale = []
-    for path in base.glob(f"{TEMP_PREFIX}*-*"):
-        pid = path.name.removeprefix(TEMP_PREFIX).split("-")[0]
-        with contextlib.suppress(OSError):
-            if (
-                pid.isdigit()
-                and not Path(f"/proc/{pid}").exists()
-                and (path.stat().st_uid == os.getuid())
-            ):
-                shutil.rmtree(path, ignore_errors=True)
-                stale.append(path)
-    return stale
-
-
-def _remove(folder: Path, keep: bool) -> None:
-    if keep:
-        (folder / "token").unlink(missing_ok=True)
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _copy_logs(folder: Path, log_dir: Path | None) -> None:
-    if log_dir is None:
-        return
-    with contextlib.suppress(OSError, shutil.Error):
-        shutil.copytree(folder / "session_latest" / "logs", log_dir, dirs_exist_ok=True)
 
 
 def _free_port() -> int:

@@ -2,10 +2,12 @@
 
 import os
 import stat
+import subprocess
+import sys
 
 import pytest
 
-from nitrogen.platform import cluster
+from nitrogen.platform import cluster, cluster_folder
 from nitrogen.platform.cluster_auth import (
     clean_ray_environment,
     environment,
@@ -79,10 +81,23 @@ def test_sizes_and_long_paths_are_refused(tmp_path):
 
 
 def test_folders_of_killed_processes_are_removed(tmp_path):
-    dead = tmp_path / f"{cluster.TEMP_PREFIX}999999999-abc"
-    alive = tmp_path / f"{cluster.TEMP_PREFIX}{os.getpid()}-abc"
+    dead = tmp_path / f"{cluster_folder.TEMP_PREFIX}999999999-abc"
+    alive = tmp_path / f"{cluster_folder.TEMP_PREFIX}{os.getpid()}-abc"
     for folder in (dead, alive, tmp_path / "other"):
         folder.mkdir()
-    assert cluster.remove_stale(tmp_path) == [dead]
+    assert cluster_folder.remove_stale(tmp_path) == [dead]
     assert alive.exists()
     assert (tmp_path / "other").exists()
+
+
+def test_children_that_work_in_the_folder_are_ended_and_no_others(tmp_path):
+    sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+    ours = subprocess.Popen([*sleep, f"--dir={tmp_path}/session"])
+    other = subprocess.Popen(sleep)
+    try:
+        cluster_folder.end_children(tmp_path)
+        assert ours.poll() is not None
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
