@@ -80,10 +80,12 @@ class TrainMlflowCallback(UserCallback):
             self._open()
         assert self._journal is not None
         numbers = dict(metrics[0])
-        alone = [[self._last + 1, None, numbers, checkpoint is not None]]
-        for report, time_s, values, with_checkpoint in numbers.pop(EVENTS_KEY, alone):
-            self._journal.append(report, values, with_checkpoint, time_s)
-            self._last = report
+        alone = {"report": self._last + 1, "metrics": numbers, "checkpoint": checkpoint is not None}
+        for event in numbers.pop(EVENTS_KEY, [alone]):
+            self._last = event["report"]
+            self._journal.append(
+                self._last, event["metrics"], event["checkpoint"], event.get("time")
+            )
         if checkpoint is not None and self._remote is not None:
             self._upload(*self._remote)
 

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,14 +34,24 @@ class CheckpointNote:
     metrics: dict[str, float]
 
 
-def write_note(directory: Path, report: int, metrics: dict[str, float]) -> None:
-    """Write the note into `directory`, listing every file that is there now."""
+def write_note(
+    directory: Path,
+    report: int,
+    metrics: dict[str, float],
+    events: Sequence[Mapping[str, Any]] = (),
+) -> None:
+    """Write the note into `directory`, listing every file that is there now.
+
+    `events` are those of the journal since the last checkpoint, for a session whose journal is
+    written elsewhere and may be cut off behind a checkpoint.
+    """
     files = {
         str(path.relative_to(directory)): path.stat().st_size
         for path in sorted(directory.rglob("*"))
         if path.is_file() and path.name != NOTE_NAME
     }
-    note = {"version": 1, "report": report, "metrics": metrics, "files": files}
+    note: dict[str, Any] = {"version": 1, "report": report, "metrics": metrics, "files": files}
+    note["events"] = list(events)
     (directory / NOTE_NAME).write_text(json.dumps(note), encoding="utf-8")
 
 

@@ -11,7 +11,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ class Journal:
         events = list(read_events(self.path))
         kept = [event for event in events if event["report"] <= last_report]
         if len(kept) < len(events):
-            self._rewrite(kept)
+            write_events(self.path, kept)
         self.last_report = kept[-1]["report"] if kept else 0
 
     def _repair(self) -> int:
@@ -67,16 +67,19 @@ class Journal:
             return 0
         events = list(read_events(self.path))
         if not self.path.read_bytes().endswith(b"\n"):
-            self._rewrite(events)
+            write_events(self.path, events)
         return events[-1]["report"] if events else 0
 
-    def _rewrite(self, events: list[Event]) -> None:
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        with temporary.open("w", encoding="utf-8") as file:
-            file.writelines(json.dumps(event) + "\n" for event in events)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.path)
+
+def write_events(path: Path, events: Sequence[Event]) -> None:
+    """Replace a journal by these events, atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(event) + "\n" for event in events)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
 
 
 def read_events(path: Path) -> Iterator[Event]:

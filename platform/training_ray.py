@@ -36,7 +36,7 @@ from nitrogen.platform.training_callback import TrainMlflowCallback, own_run
 from nitrogen.platform.training_checkpoints import read_note
 from nitrogen.platform.training_failure import explain_failure
 from nitrogen.platform.training_journal import JOURNAL_NAME, JournalTail, history
-from nitrogen.platform.training_repair import fetch_journal, repair_run
+from nitrogen.platform.training_repair import mend_journal, repair_run
 from nitrogen.platform.training_session import forwarded_environment, worker_loop
 
 logger = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ def run_ray(
     run_dir = _run_dir(str(storage_path), name, local_dir)
     with own_run(run_dir):
         repair_run(store, f"{root}/{name}")
-    fetch_journal(store, f"{root}/{name}", run_dir / JOURNAL_NAME)
+    mend_journal(store, f"{root}/{name}", run_dir / JOURNAL_NAME)
     threads = num_threads or max(1, int(resources.get("CPU", 1)))
     callback = TrainMlflowCallback(run_dir / JOURNAL_NAME, tracking, (store, root, name))
     trainer = _Trainer(

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from nitrogen.platform.training_checkpoints import NOTE_NAME
+from nitrogen.platform.training_journal import read_events, write_events
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -44,14 +45,22 @@ def repair_run(store: FileSystem, run: str) -> str:
     return "mended"
 
 
-def fetch_journal(store: FileSystem, run: str, journal: Path) -> None:
-    """Bring the journal of a run in a remote storage to this machine if it is not here yet."""
-    if journal.exists():
-        return
-    data = _read(store, f"{run}/{journal.name}")
-    if data is not None:
+def mend_journal(store: FileSystem, run: str, journal: Path) -> None:
+    """Make the journal on this machine reach the run's newest checkpoint.
+
+    It is fetched from a remote storage when it is not here. Ray registers a checkpoint before it
+    calls the callback that writes the journal; what a kill in between left out is in the notes.
+    """
+    if not journal.exists() and (data := _read(store, f"{run}/{journal.name}")) is not None:
         journal.parent.mkdir(parents=True, exist_ok=True)
         journal.write_bytes(data)
+    notes = [note for note in _checkpoints(store, run).values() if note is not None]
+    newest = max((note["report"] for note in notes), default=0)
+    events = {event["report"]: event for event in read_events(journal)}
+    known = {event["report"]: event for note in notes for event in note["events"]}
+    whole = {report: event for report, event in {**known, **events}.items() if report <= newest}
+    if set(whole) != set(events):
+        write_events(journal, [whole[report] for report in sorted(whole)])
 
 
 def _listed(store: FileSystem, run: str) -> list[str] | None:
@@ -85,6 +94,8 @@ def _complete_note(store: FileSystem, folder: str) -> dict[str, Any] | None:
         note: dict[str, Any] = json.loads(data or b"")
         infos = store.get_file_info([f"{folder}/{name}" for name in note["files"]])
         sizes = list(note["files"].values())
+        if not {"events", "report", "metrics"} <= set(note):
+            return None
         return note if [info.size for info in infos] == sizes else None
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -12,6 +12,7 @@ from typing import Any
 from nitrogen.platform.errors import TrainingError
 from nitrogen.platform.training import load_train_fn, plain_metrics
 from nitrogen.platform.training_checkpoints import read_note, write_note
+from nitrogen.platform.training_journal import Event
 
 EVENTS_KEY = "_events"
 # Ray's controller takes one report at each poll, and a worker waits until its last one was taken:
@@ -73,7 +74,8 @@ class RaySession:
         self.world_size: int = context.get_world_size()
         self.device = str(ray.train.torch.get_device())
         self.preempted = False
-        self._events: list[list[Any]] = []
+        self._events: list[Event] = []
+        self._handed: list[Event] = []  # given to Ray since the last checkpoint
         self._flushed = time.monotonic()
         self._told_to_stop = False
         self._latest = self._find_latest()
@@ -88,25 +90,28 @@ class RaySession:
 
         self._report += 1
         plain = plain_metrics(metrics)
-        self._events.append([self._report, time.time(), plain, checkpoint is not None])
-        due = checkpoint is not None or time.monotonic() - self._flushed >= FLUSH_S
+        with_checkpoint = checkpoint is not None
+        event = {"report": self._report, "time": time.time(), "metrics": plain}
+        self._events.append({**event, "checkpoint": with_checkpoint})
+        due = with_checkpoint or time.monotonic() - self._flushed >= FLUSH_S
         if not self._rank_0_says(due):
             return
         handle = None
         if checkpoint is not None:
-            write_note(Path(checkpoint), self._report, plain)
+            write_note(Path(checkpoint), self._report, plain, [*self._handed, *self._events])
             handle = ray.train.Checkpoint.from_directory(str(checkpoint))
         self._hand_over(plain, handle)
 
     def flush(self) -> None:
         """Hand over what is gathered; called by all ranks when the training returned."""
         if self._rank_0_says(bool(self._events)):
-            self._hand_over(self._events[-1][2], None)
+            self._hand_over(self._events[-1]["metrics"] if self._events else {}, None)
 
     def _hand_over(self, metrics: dict[str, float], handle: Any) -> None:
         import ray.train
 
         ray.train.report({**metrics, EVENTS_KEY: self._events}, checkpoint=handle)
+        self._handed = [] if handle is not None else [*self._handed, *self._events]
         self._events = []
         self._told_to_stop = ray.train.get_preemption_info() is not None
         self._flushed = time.monotonic()

@@ -55,7 +55,7 @@ def two_nodes():
         patch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
         stack.enter_context(clean_ray_environment(cluster.QUIET))
         stack.enter_context(token_authentication(folder / "token"))
-        nodes = Cluster(shutdown_at_exit=False)
+        nodes = Cluster()
         stack.callback(nodes.shutdown)
         sizes = {"num_cpus": 1, "object_store_memory": 100 * 1024**2}
         agent = {"dashboard_agent_listen_port": 0, "metrics_export_port": 0}
