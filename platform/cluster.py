@@ -11,7 +11,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shlex
 import socket
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -188,6 +190,9 @@ def _init_local(**options: object) -> None:
             namespace=NAMESPACE,
             logging_level=logging.ERROR,
             log_to_driver=False,
+            # Ray hands workers with a runtime environment to bash, the interpreter unquoted: in
+            # a directory with a space in its name they would never start.
+            runtime_env={"py_executable": shlex.quote(sys.executable)},
             **options,  # type: ignore[arg-type]
         )
     except Exception as error:  # boundary: Ray raises anything from ValueError to gRPC errors
