@@ -38,7 +38,7 @@ test-unit: venv ## The fast tests: no Ray, no GPU, no network
 	$(PYTEST) --durations=8 $(ARGS)
 
 test-ray: venv ## The tests that start Ray, a real S3 server or take long
-	$(PYTEST) --durations=8 -m '(ray or s3 or slow or browser) and not gpu' $(ARGS)
+	scripts/test_ray.sh $(ARGS)
 
 test-gpu: venv ## The tests that need a GPU
 	$(PYTEST) -m gpu $(ARGS)
