@@ -27,7 +27,7 @@ class DistillConfig(BaseModel):
 
 
 def run(config: DistillConfig, context: StepContext) -> dict[str, Any]:
-    """Returns student (directory), num_images, history, samples."""
+    """Returns student (directory), num_images, history."""
     import json
 
     from nitrogen.model.pipeline import CONFIG, WEIGHTS

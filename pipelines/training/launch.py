@@ -44,6 +44,7 @@ def launch(train_fn: str, config: dict[str, Any], context: StepContext) -> Train
         storage_path=run_dir,
         num_workers=settings.num_workers,
         use_gpu=settings.use_gpu,
+        check_resources=settings.kind == "embedded",  # a cluster may grow
         on_report=watcher,
         tracking=tracking,
     )
