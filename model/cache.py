@@ -29,10 +29,6 @@ class Cache:
     def maps(self) -> tuple[Tensor, ...]:
         return (*self.residuals, *self.attended, *self.qkv)
 
-    @property
-    def num_bytes(self) -> int:
-        return sum(m.numel() * m.element_size() for m in self.maps())
-
     def select(self, samples: Tensor) -> "Cache":
         """The cache of some samples; samples: [k] int64. Copies."""
         return self._each(lambda m: m[samples])

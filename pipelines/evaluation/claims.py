@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from nitrogen.pipelines.metrics.bootstrap import Interval, bootstrap
 
-if TYPE_CHECKING:
-    from nitrogen.pipelines.steps.evaluate import EvaluateConfig
-
 
 def claims_of(
     rows: list[dict[str, Any]], student_gflops: list[float], speedup: Interval,
-    config: EvaluateConfig,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """What this run shows about the student against the teacher, good or bad."""
     teacher, student, untrained, reference = rows[:4]

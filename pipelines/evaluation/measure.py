@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nitrogen.model.denoiser import Denoiser
-from nitrogen.model.pipeline import Pipeline
+from nitrogen.model.pipeline import Pipeline, SampleStats
 from nitrogen.pipelines.data.loader import ShardDataset
 from nitrogen.pipelines.evaluation.claims import claims_of
 from nitrogen.pipelines.evaluation.pictures import save_pictures
@@ -84,6 +84,7 @@ class Sampled:
     gflops_full: float
     num_steps: int
     note: str = ""
+    stats: Sequence[SampleStats] = ()  # of each picture, for adaptive methods
 
 
 def measure(
@@ -111,13 +112,15 @@ def measure(
         training_features=train_features, held_out_features=test_features,
     )  # fmt: skip
     by_role = {row["role"]: row for row in rows}
-    saved = save_pictures(bench, drawn, teacher.images, student.images, neighbours, directory)
+    saved = save_pictures(
+        bench, drawn, teacher.images, student.images, student.stats, neighbours, directory
+    )
     return {
         "rows": rows,
         **{who: flat(by_role[who]) for who in ("teacher", "student", "untrained")},
-        "claims": claims_of(rows, student.gflops, paired_speedup(
-            timings["student"], timings["teacher"]
-        ), config),
+        "claims": claims_of(
+            rows, student.gflops, paired_speedup(timings["student"], timings["teacher"])
+        ),
         "neighbours": neighbours.to_dict(),
         "operating_point": bench.point.model_dump(mode="json"),
         **saved,
@@ -151,7 +154,7 @@ def sample_all(
         Sampled("teacher", "teacher", teacher, [full] * num, full, steps),
         Sampled(
             f"student, {point.label}", "student", student, [s.gflops for s in stats],
-            stats[0].gflops_full, point.num_inference_steps,
+            stats[0].gflops_full, point.num_inference_steps, stats=stats,
         ),
         Sampled("untrained", "untrained", untrained, [full] * num, full, steps),
         Sampled(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,11 @@ import torch
 from nitrogen.model.schedules import karras_sigmas
 from nitrogen.pipelines.report.data import NeighbourRows, Samples
 from nitrogen.pipelines.report.samples_file import save_samples
-from nitrogen.pipelines.sampling import Draws, student_images
+from nitrogen.pipelines.sampling import Draws
 from nitrogen.pipelines.training.preview import tile_grid
 
 if TYPE_CHECKING:
+    from nitrogen.model.pipeline import SampleStats
     from nitrogen.pipelines.evaluation.measure import Bench
     from nitrogen.pipelines.metrics.neighbours import Neighbours
 
@@ -26,22 +28,21 @@ def save_pictures(
     drawn: Draws,
     teacher: np.ndarray,
     student: np.ndarray,
+    stats: Sequence[SampleStats],
     neighbours: Neighbours,
     directory: Path,
 ) -> dict[str, Any]:
     """Writes samples.npz, teacher.png and student.png; returns samples_file and images."""
     num = min(NUM_SHOWN, len(drawn))
-    few = Draws(drawn.labels[:num], drawn.seeds[:num])
-    _, stats = student_images(bench.student, bench.point, few)
     steps = bench.point.num_inference_steps
     shown = Samples(
         teacher=teacher[:num],
         student=student[:num],
-        labels=[bench.student.classes[label] for label in few.labels],
-        seeds=few.seeds,
+        labels=[bench.student.classes[label] for label in drawn.labels[:num]],
+        seeds=drawn.seeds[:num],
         heatmaps=np.stack([s.heatmap.numpy() for s in stats[:NUM_HEATMAPS]]),
         sigmas=karras_sigmas(steps)[:-1].tolist(),
-        active_fraction=[s.active_fraction for s in stats],
+        active_fraction=[s.active_fraction for s in stats[:num]],
     )
     near = neighbours.by_features.indices
     rows = NeighbourRows(

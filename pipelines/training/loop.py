@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from nitrogen.model.ema import EMA, ema_decay
-from nitrogen.pipelines.data.loader import ShardDataset, batch_indices
+from nitrogen.pipelines.data.loader import ShardDataset
 from nitrogen.pipelines.training.config import OptimConfig
 from nitrogen.pipelines.training.state import TrainState, load_state, save_state
 from nitrogen.platform.errors import TrainingError
@@ -89,12 +89,12 @@ def batch(
     data: ShardDataset, config: OptimConfig, seed: int, step: int, session: TrainSession
 ) -> tuple[Tensor, Tensor, torch.Generator]:
     """x_0 in [-1, 1] [b, h, w, c], labels [b], and the noise generator of this step and rank."""
-    indices = batch_indices(seed, step, config.batch_size, len(data))
-    mine = indices[session.rank :: session.world_size]
-    x_0 = torch.from_numpy(data.images[mine]).to(session.device).float() / 127.5 - 1
-    labels = torch.from_numpy(data.labels[mine]).to(session.device)
+    images, labels = data.batch(
+        seed, step, config.batch_size, rank=session.rank, world_size=session.world_size
+    )
+    x_0 = torch.from_numpy(images).to(session.device).float() / 127.5 - 1
     noise = torch.Generator().manual_seed(noise_seed(seed, step, session.rank))
-    return x_0, labels, noise
+    return x_0, torch.from_numpy(labels).to(session.device), noise
 
 
 def noise_seed(seed: int, step: int, rank: int) -> int:
