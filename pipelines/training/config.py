@@ -1,5 +1,7 @@
 """Settings of the two training stages; importable without torch."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -10,6 +12,7 @@ class OptimConfig(BaseModel):
 
     num_images: int = Field(500_000, ge=1)  # images seen in all, over all workers
     batch_size: int = Field(64, ge=1)  # of all workers together
+    optimizer: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = Field(1e-3, gt=0)
     warmup_images: int = Field(5_000, ge=0)  # linear from 0
     decay_share: float = Field(0.4, ge=0, le=1)  # of num_images, linear to 0 at the end

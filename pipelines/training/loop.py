@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from nitrogen.model.ema import EMA, ema_decay
 from nitrogen.pipelines.data.loader import ShardDataset
 from nitrogen.pipelines.training.config import OptimConfig
+from nitrogen.pipelines.training.optimizer import build_optimizers, set_learning_rate
 from nitrogen.pipelines.training.state import TrainState, load_state, save_state
 from nitrogen.platform.errors import TrainingError
 from nitrogen.platform.training import TrainSession
@@ -48,28 +49,24 @@ def train(
     """
     data = ShardDataset(data_uri, "train")
     task.to(session.device)
-    optimizer = torch.optim.AdamW(
-        [p for p in task.trained.parameters() if p.requires_grad],
-        lr=config.learning_rate,
-        betas=(0.9, 0.99),
-        weight_decay=config.weight_decay,
-        fused=True,
-    )
+    optimizers = build_optimizers(task.trained, config)
     ema, state = EMA(task.trained), TrainState()
     newest = session.latest_checkpoint()
     if newest is not None:
-        state = load_state(newest, task.trained, ema, optimizer)
+        state = load_state(newest, task.trained, ema, optimizers)
     loss_module = wrap(task, session)
     clock, total = Clock(config.checkpoint_interval_s, state.seconds), num_steps(config)
     means = RunningMeans()
     for step in range(state.step, total):
-        set_learning_rate(optimizer, config, step)
+        set_learning_rate(optimizers, config, step)
         with autocast(session.device, precision):
             loss, metrics = loss_module(*batch(data, config, seed, step, session), step / total)
-        optimizer.zero_grad(set_to_none=True)
+        for optimizer in optimizers:
+            optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(task.trained.parameters(), config.gradient_clip)
-        optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
         images = (step + 1) * config.batch_size
         decay = ema_decay(images, config.batch_size, config.ema_halflife_images)
         ema.update(task.trained, decay)
@@ -79,7 +76,7 @@ def train(
         if due or (step + 1) % LOG_EVERY == 0:
             state = TrainState(step + 1, images, clock.seconds())
             values = means.take(step) | state_metrics(state, total, clock, config)
-            report(session, values, due, task, state, ema, optimizer)
+            report(session, values, due, task, state, ema, optimizers)
             clock.restart_if(due)
             if due and not last and agree(session.should_stop(), session):
                 return
@@ -131,29 +128,19 @@ def report(
     task: Task,
     state: TrainState,
     ema: EMA,
-    optimizer: torch.optim.Optimizer,
+    optimizers: list[torch.optim.Optimizer],
 ) -> None:
     if not with_checkpoint or session.rank != 0:
         session.report(metrics, None)
         return
     with tempfile.TemporaryDirectory(prefix="nitrogen-") as directory:
         task.preview(ema.average, Path(directory) / "samples.png")
-        save_state(Path(directory), state, task.trained, ema, optimizer)
+        save_state(Path(directory), state, task.trained, ema, optimizers)
         session.report(metrics, Path(directory))
 
 
 def num_steps(config: OptimConfig) -> int:
     return -(-config.num_images // config.batch_size)
-
-
-def set_learning_rate(optimizer: torch.optim.Optimizer, config: OptimConfig, step: int) -> None:
-    """Linear warm-up, constant, linear to 0 over the last `decay_share` of the images."""
-    done = (step + 1) * config.batch_size
-    warm = min(1.0, done / max(config.warmup_images, 1))
-    left = (config.num_images - step * config.batch_size) / config.num_images
-    decay = min(1.0, left / config.decay_share) if config.decay_share else 1.0
-    for group in optimizer.param_groups:
-        group["lr"] = config.learning_rate * warm * decay
 
 
 def state_metrics(

@@ -3,9 +3,11 @@
 import pytest
 import torch
 
+from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.weights import load_tensors
 from nitrogen.pipelines.training.config import OptimConfig
-from nitrogen.pipelines.training.loop import noise_seed, set_learning_rate
+from nitrogen.pipelines.training.loop import noise_seed
+from nitrogen.pipelines.training.optimizer import build_optimizers, set_learning_rate
 from nitrogen.pipelines.training.state import TENSORS
 from nitrogen.platform.errors import TrainingError
 from nitrogen.platform.training import run_local
@@ -25,8 +27,9 @@ def config(arch, data_uri, **optim):
     }
 
 
-def test_resumed_equals_uninterrupted_bit_for_bit(arch, data_uri, tmp_path):
-    settings = config(arch, data_uri)
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_resumed_equals_uninterrupted_bit_for_bit(arch, data_uri, tmp_path, optimizer):
+    settings = config(arch, data_uri, optimizer=optimizer)
     whole = run_local(TEACHER, settings, tmp_path / "whole")
     reports = []
     stopped = run_local(
@@ -78,8 +81,20 @@ def test_learning_rate_warms_up_and_decays():
     optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])
     rates = []
     for step in range(100):
-        set_learning_rate(optimizer, optim, step)
+        set_learning_rate([optimizer], optim, step)
         rates.append(optimizer.param_groups[0]["lr"])
     assert rates[0] == pytest.approx(optim.learning_rate * 0.1)
     assert rates[10] == rates[49] == optim.learning_rate
     assert rates[-1] == pytest.approx(optim.learning_rate * 0.02)
+
+
+def test_muon_takes_matrices_between_hidden_activations_only(arch):
+    net = Denoiser(arch)
+    muon, adamw = build_optimizers(net, OptimConfig(optimizer="muon"))
+    names = {id(p): n for n, p in net.named_parameters()}
+    taken = {names[id(p)] for group in muon.param_groups for p in group["params"]}
+    left = {names[id(p)] for group in adamw.param_groups for p in group["params"]}
+    assert taken | left == set(names.values())
+    assert not taken & left
+    assert any(name.endswith("w_in") for name in taken)
+    assert not any("conditioning" in name or "depthwise" in name for name in taken)
