@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,14 +23,40 @@ class PretrainConfig(BaseModel):
     """The `pretrain:` section of a recipe.
 
     preset  size of the network; arch replaces single fields of it
+    start   model directory whose denoiser to go on from (`shipped` for the weights that ship);
+            the optimiser starts anew, so keep warmup_images above 0
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     preset: str = "tiny"
     arch: dict[str, Any] = Field(default_factory=dict)
+    start: str | None = None
     noise: NoiseConfig = NoiseConfig()
     optim: OptimConfig = OptimConfig()
+
+
+def fingerprint(config: PretrainConfig) -> dict[str, Any]:
+    """What the step reads from outside the recipe: the weights it goes on from."""
+    start = start_weights(config)
+    return {"start": hashlib.sha256(start.read_bytes()).hexdigest()} if start else {}
+
+
+def start_weights(config: PretrainConfig) -> Path | None:
+    """The weights file to go on from. Raises ConfigError for a folder that holds no model."""
+    from nitrogen.pipelines.trained_models import model_directory
+
+    if config.start is None:
+        return None
+    shipped = config.start == "shipped"
+    directory = model_directory(None, "teacher") if shipped else Path(config.start)
+    weights = directory.absolute() / "model.safetensors"
+    if not weights.is_file():
+        raise ConfigError(
+            f"pretrain.start must be a model directory or `shipped`, got {config.start} (it has no "
+            "model.safetensors). Name the teacher folder of a run's pretrain step."
+        )
+    return weights
 
 
 def run(config: PretrainConfig, context: StepContext) -> dict[str, Any]:
@@ -37,7 +64,7 @@ def run(config: PretrainConfig, context: StepContext) -> dict[str, Any]:
     from nitrogen.pipelines.training.launch import curve, launch
 
     prepared = context.inputs["prepare"]
-    arch = architecture(config, prepared)
+    arch, start = architecture(config, prepared), start_weights(config)
     result = launch(
         TRAIN_FN,
         {
@@ -47,6 +74,7 @@ def run(config: PretrainConfig, context: StepContext) -> dict[str, Any]:
             "data_uri": prepared["data_uri"],
             "seed": context.seed,
             "precision": context.settings.precision,
+            "start": str(start) if start else None,
         },
         context,
     )

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from nitrogen.pipelines.training.config import OptimConfig, StudentConfig
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from nitrogen.pipelines.sampling import Draws
     from nitrogen.platform.sweep_journal import Trial
 
+SEARCHED = ("gating_penalty", "threshold")
 METRIC = "same-seed RMSE to the teacher"
 
 
@@ -51,6 +52,16 @@ class SweepConfig(BaseModel):
     full_steps: tuple[int, ...] = (4, 6, 8, 10, 12)
     max_distance_ratio: float = Field(3.0, gt=0)
     prune: bool = True
+
+    @field_validator("space")
+    @classmethod
+    def _known(cls, space: dict[str, Any]) -> dict[str, Any]:
+        if set(space) != set(SEARCHED):
+            raise ValueError(
+                f"space must name {' and '.join(SEARCHED)}, got {', '.join(space) or 'nothing'}. "
+                "Give a fixed value as choices with one entry."
+            )
+        return space
 
 
 def run(config: SweepConfig, context: StepContext) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from torch import Tensor
 from nitrogen.model.config import ArchConfig
 from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.losses import edm_weight, sample_sigma, weighted_error
+from nitrogen.model.weights import load_into, load_tensors
 from nitrogen.pipelines.training.config import NoiseConfig, OptimConfig
 from nitrogen.pipelines.training.loop import Task, train
 from nitrogen.pipelines.training.preview import save_preview
@@ -55,8 +56,12 @@ def noised(
 
 
 def train_teacher(config: dict[str, Any], session: TrainSession) -> None:
-    """TrainFn. config: arch, noise, optim (dicts of their configs), data_uri, seed, precision."""
+    """TrainFn. config: arch, noise, optim (dicts of their configs), data_uri, seed, precision,
+    start (weights file of a teacher to go on from; fresh weights without it)."""
     torch.manual_seed(config["seed"])  # same initial weights on every rank
     task = TeacherTask(ArchConfig(**config["arch"]), NoiseConfig(**config["noise"]))
+    if config.get("start"):
+        with torch.no_grad():
+            load_into(task.trained, load_tensors(Path(config["start"])), "denoiser.")
     optim = OptimConfig(**config["optim"])
     train(task, optim, config["data_uri"], config["seed"], config["precision"], session)

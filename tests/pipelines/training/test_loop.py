@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from nitrogen.model.denoiser import Denoiser
-from nitrogen.model.weights import load_tensors
+from nitrogen.model.weights import load_tensors, prefixed, save_tensors
 from nitrogen.pipelines.training.config import OptimConfig
 from nitrogen.pipelines.training.loop import noise_seed
 from nitrogen.pipelines.training.optimizer import build_optimizers, set_learning_rate
@@ -98,3 +98,15 @@ def test_muon_takes_matrices_between_hidden_activations_only(arch):
     assert not taken & left
     assert any(name.endswith("w_in") for name in taken)
     assert not any("conditioning" in name or "depthwise" in name for name in taken)
+
+
+def test_a_start_is_where_training_begins(arch, data_uri, tmp_path):
+    first = run_local(TEACHER, config(arch, data_uri), tmp_path / "first")
+    start = tmp_path / "start.safetensors"
+    tensors = load_tensors(first.checkpoint / TENSORS)
+    average = {k.removeprefix("ema."): v for k, v in tensors.items() if k.startswith("ema.")}
+    save_tensors(start, prefixed("denoiser.", average))
+    settings = {**config(arch, data_uri, num_images=8, learning_rate=1e-12), "start": str(start)}
+    second = load_tensors(run_local(TEACHER, settings, tmp_path / "second").checkpoint / TENSORS)
+    name = "unet.stem.weight"
+    assert torch.allclose(second["model." + name], tensors["ema." + name], atol=1e-6)

@@ -1,0 +1,35 @@
+"""Pretraining that goes on from weights."""
+
+import pytest
+import torch
+
+from nitrogen.model.config import ArchConfig
+from nitrogen.model.denoiser import Denoiser
+from nitrogen.model.pipeline import Pipeline
+from nitrogen.pipelines.steps.pretrain import PretrainConfig, fingerprint, start_weights
+from nitrogen.platform.errors import ConfigError
+
+ARCH = ArchConfig(
+    image_size=16, channels=(8, 16), num_blocks=(1, 1), head_channels=8, cond_channels=16
+)
+
+
+def test_the_key_follows_the_bytes_of_the_start(tmp_path):
+    keys = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        Pipeline(Denoiser(ARCH), ["one"]).save(tmp_path / "m", torch.float32, role="teacher")
+        keys.append(fingerprint(PretrainConfig(start=str(tmp_path / "m"))))
+    assert keys[0] != keys[1]
+    assert fingerprint(PretrainConfig()) == {}
+
+
+def test_shipped_names_the_shipped_teacher():
+    weights = start_weights(PretrainConfig(start="shipped"))
+    assert weights is not None
+    assert weights.parent.name == "teacher"
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"pretrain\.start must be a model directory"):
+        start_weights(PretrainConfig(start=str(tmp_path)))
