@@ -1,0 +1,94 @@
+"""kill -9 of the real trainings on two Ray workers: run again, the same final weights."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from nitrogen.model.denoiser import Denoiser
+from nitrogen.model.weights import load_tensors, prefixed, save_tensors
+from nitrogen.pipelines.training.state import TENSORS
+from nitrogen.platform.training_journal import JOURNAL_NAME, read_events
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+
+STAGES = {
+    "teacher": "nitrogen.pipelines.training.teacher:train_teacher",
+    "student": "nitrogen.pipelines.training.student:train_student",
+}
+DRIVER = """
+import json, sys
+from nitrogen.platform.cluster import start_embedded
+from nitrogen.platform.training_ray import run_ray
+train_fn, config, storage = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3]
+with start_embedded(num_cpus=2, object_store_bytes=150 * 1024**2):
+    run_ray(train_fn, config, name="killed", storage_path=storage, num_workers=2)
+"""
+
+
+@pytest.fixture(scope="module")
+def embedded_ray():
+    from nitrogen.platform.cluster import start_embedded
+
+    with start_embedded(num_cpus=2, object_store_bytes=150 * 1024**2) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def settings(arch, data_uri, tmp_path_factory):
+    """What both stages read; the student's teacher is a network of random weights."""
+    torch.manual_seed(0)
+    weights = tmp_path_factory.mktemp("teacher") / "model.safetensors"
+    save_tensors(weights, prefixed("denoiser.", Denoiser(arch).state_dict()))
+    optim = {
+        "num_images": 1600, "batch_size": 8, "warmup_images": 80, "checkpoint_interval_s": 1,
+        "optimizer": "muon",
+    }  # fmt: skip
+    return {
+        "arch": arch.model_dump(mode="json"), "noise": {}, "student": {}, "optim": optim,
+        "data_uri": data_uri, "seed": 0, "precision": "fp32", "teacher": str(weights),
+    }  # fmt: skip
+
+
+def run_until_killed(train_fn: str, config: dict, storage: Path) -> int:
+    """Kills the driver with -9 after the first checkpoint; returns how many images that had."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, train_fn, json.dumps(config), str(storage)]
+    )
+    journal = storage / "killed" / JOURNAL_NAME
+    deadline = time.monotonic() + 150
+    while time.monotonic() < deadline and process.poll() is None:
+        if any(event["checkpoint"] for event in read_events(journal)):
+            break
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    events = list(read_events(journal))
+    assert max(event["metrics"]["images"] for event in events) < config["optim"]["num_images"]
+    return next(event["metrics"]["images"] for event in events if event["checkpoint"])
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_killed_training_ends_in_the_same_weights(stage, settings, embedded_ray, tmp_path):
+    from nitrogen.platform.training_ray import run_ray
+
+    kept = run_until_killed(STAGES[stage], settings, tmp_path / "cut")
+    first = []
+    resumed = run_ray(
+        STAGES[stage], settings, name="killed", storage_path=tmp_path / "cut",
+        num_workers=2, on_report=first.append,
+    )  # fmt: skip
+    whole = run_ray(
+        STAGES[stage], settings, name="whole", storage_path=tmp_path / "whole", num_workers=2
+    )
+    assert first[0]["metrics"]["images"] > kept > 0  # went on, not from the start
+    expected = load_tensors(whole.checkpoint / TENSORS)
+    got = load_tensors(resumed.checkpoint / TENSORS)
+    assert got.keys() == expected.keys()
+    assert all(torch.equal(got[name], expected[name]) for name in expected)
