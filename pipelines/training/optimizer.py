@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from nitrogen.pipelines.training.config import OptimConfig
+from nitrogen.pipelines.training.muon import Muon
 
 # The conditioning's matrices meet a handful of inputs, so their gradients have no spectrum to even.
 NOT_FOR_MUON = ("conditioning.", "stem.", "head.", "predictor.")
@@ -30,12 +31,7 @@ def build_optimizers(module: nn.Module, config: OptimConfig) -> list[torch.optim
     )
     if not matrices:
         return [adamw]
-    muon = torch.optim.Muon(
-        matrices,
-        lr=config.learning_rate,
-        weight_decay=config.weight_decay,
-        adjust_lr_fn="match_rms_adamw",
-    )
+    muon = Muon(matrices, lr=config.learning_rate, weight_decay=config.weight_decay)
     return [muon, adamw]
 
 
