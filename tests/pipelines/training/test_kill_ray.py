@@ -1,5 +1,6 @@
 """kill -9 of the real trainings on two Ray workers: run again, the same final weights."""
 
+import contextlib
 import json
 import os
 import signal
@@ -57,7 +58,8 @@ def settings(arch, data_uri, tmp_path_factory):
 
 
 def run_until_killed(train_fn: str, config: dict, storage: Path) -> int:
-    """Kills the driver with -9 after the first checkpoint; returns how many images that had."""
+    """Kills the driver and all that it started with -9 after the first checkpoint; returns how
+    many images that had. (Left alone, the workers of a killed driver train on for seconds.)"""
     process = subprocess.Popen(
         [sys.executable, "-c", DRIVER, train_fn, json.dumps(config), str(storage)]
     )
@@ -67,11 +69,33 @@ def run_until_killed(train_fn: str, config: dict, storage: Path) -> int:
         if any(event["checkpoint"] for event in read_events(journal)):
             break
         time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
+    kill_tree(process.pid)
     process.wait()
     events = list(read_events(journal))
     assert max(event["metrics"]["images"] for event in events) < config["optim"]["num_images"]
     return next(event["metrics"]["images"] for event in events if event["checkpoint"])
+
+
+def kill_tree(pid: int) -> None:
+    """As when the machine loses its power: nothing of it gets to say goodbye."""
+    for member in [pid, *descendants(pid)]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(member, signal.SIGKILL)
+
+
+def descendants(pid: int) -> list[int]:
+    """Children, grandchildren and so on, from /proc: the fourth field of stat is the parent."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+    found, queue = [], [pid]
+    while queue:
+        parent = queue.pop()
+        children = [child for child, its in parents.items() if its == parent]
+        found += children
+        queue += children
+    return found
 
 
 @pytest.mark.parametrize("stage", STAGES)
