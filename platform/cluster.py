@@ -12,8 +12,11 @@ import contextlib
 import logging
 import os
 import shlex
+import signal
 import socket
 import sys
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -184,17 +187,18 @@ def _init_local(**options: object) -> None:
     import ray
 
     try:
-        ray.init(
-            address="local",
-            dashboard_host="127.0.0.1",
-            namespace=NAMESPACE,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-            # Ray hands workers with a runtime environment to bash, the interpreter unquoted: in
-            # a directory with a space in its name they would never start.
-            runtime_env={"py_executable": shlex.quote(sys.executable)},
-            **options,  # type: ignore[arg-type]
-        )
+        with own_signals():
+            ray.init(
+                address="local",
+                dashboard_host="127.0.0.1",
+                namespace=NAMESPACE,
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+                # Ray hands workers with a runtime environment to bash, the interpreter unquoted: in
+                # a directory with a space in its name they would never start.
+                runtime_env={"py_executable": shlex.quote(sys.executable)},
+                **options,  # type: ignore[arg-type]
+            )
     except Exception as error:  # boundary: Ray raises anything from ValueError to gRPC errors
         raise ClusterError(
             f"Ray could not start on this machine ({first_line(error)}). "
@@ -206,14 +210,28 @@ def _init_connection(address: str) -> None:
     import ray
 
     try:
-        ray.init(
-            address=address,
-            namespace=NAMESPACE,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-        )
+        with own_signals():
+            ray.init(
+                address=address,
+                namespace=NAMESPACE,
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+            )
     except Exception as error:  # boundary, as above
         raise explain(error, address) from error
+
+
+@contextlib.contextmanager
+def own_signals() -> Iterator[None]:
+    """Put the caller's SIGTERM handler back: `ray.init` sets one that ends the process without a
+    word of ours, and a native one that prints a stack trace."""
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if main and before is not None:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _connected() -> Cluster:
