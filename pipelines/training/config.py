@@ -43,6 +43,7 @@ class StudentConfig(BaseModel):
     narrow_weight: float = Field(1.0, ge=0)  # of the narrow widths, against the full one's 1
     stale_weight: float = Field(1.0, ge=0)  # of the random plan over a stale cache
     held_share: float = Field(0.3, ge=0, lt=1)  # of the regions in random plans
+    on_policy_share: float = Field(0.5, ge=0, le=1)  # of the plans, after the first quarter
     label_dropout: float = Field(0.1, ge=0, le=1)
     train_denoiser: bool = True  # False: only the predictor learns, as in the sweep's trials
     num_steps: tuple[int, ...] = (8, 10, 12, 16)  # sigma grids of the roll-outs

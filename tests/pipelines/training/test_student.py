@@ -81,7 +81,7 @@ def test_predictor_alone_leaves_the_denoiser(arch, teacher):
 def test_roll_outs_see_what_sampling_sees(arch, teacher):
     """First steps at the highest noise, regions held, and the predictor's own last answers."""
     task = StudentTask(arch, StudentConfig(held_share=0.5), teacher)
-    states = [task.roll_out(*batch(arch, seed)) for seed in range(40)]
+    states = [task.explorer().roll_out(*batch(arch, seed), 0.5) for seed in range(40)]
     assert any(bool((s.sigma == 80).any()) for s in states)
     assert any(bool((s.sigma_next == 0).any()) for s in states)
     assert any(bool((s.past.quarters == 0).all()) for s in states)

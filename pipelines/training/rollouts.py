@@ -1,0 +1,147 @@
+"""Short roll-outs of the student: what it stands on in training is what it meets in sampling.
+
+Some plans are drawn at random, so that every width and every staleness is seen; the others are the
+policy's own, under a budget drawn uniformly, so that one student is a continuous dial.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nitrogen.model.budget import FORCED, allocate
+from nitrogen.model.cache import Cache, empty_cache
+from nitrogen.model.config import NUM_WIDTHS
+from nitrogen.model.cost import CostModel
+from nitrogen.model.denoiser import Denoiser
+from nitrogen.model.observation import Past, new_past, region_features, remember
+from nitrogen.model.predictor import Predictor, gains
+from nitrogen.model.regions import HELD, Plan, pool_to_regions, spread_to_pixels
+from nitrogen.model.schedules import karras_sigmas
+from nitrogen.model.solvers import slide
+
+MAX_STEPS = 2  # of a roll-out
+WIDTH_SHARES = (0.5, 0.75, 0.85)  # of random widths up to 1/4, 2/4, 3/4: narrow more often
+
+
+@dataclass(frozen=True)
+class RollOut:
+    """Where the student stands after its first steps, all [b, ...], without gradients."""
+
+    x_t: Tensor
+    denoised: Tensor  # last D
+    sigma: Tensor
+    sigma_next: Tensor
+    past: Past
+    cache: Cache
+    budget: Tensor  # share of full compute for each step
+
+
+@dataclass(frozen=True)
+class Explorer:
+    """Rolls the student out; holds what it needs for that and nothing that changes."""
+
+    denoiser: Denoiser
+    predictor: Predictor
+    cost: CostModel
+    num_steps: tuple[int, ...]  # sigma grids
+    held_share: float  # of the regions in random plans
+
+    @torch.no_grad()
+    def roll_out(
+        self, x_0: Tensor, labels: Tensor, generator: torch.Generator, on_policy: float
+    ) -> RollOut:
+        """None, one or two student steps from x_0 + sigma eps; on_policy: share of the samples
+        whose plans are the policy's."""
+        num, device = x_0.shape[0], x_0.device
+        sigmas = draw_sigmas(num, self.num_steps, generator).to(device)
+        eps = torch.randn(x_0.shape, generator=generator).to(device)
+        x_t = x_0 + sigmas[:, 0, None, None, None] * eps
+        state = RollOut(
+            x_t, torch.zeros_like(x_t), sigmas[:, 0], sigmas[:, 1],
+            new_past(num, self.cost.grid, device),
+            empty_cache(self.denoiser.arch, num, self.cost.height, self.cost.width, device),
+            torch.rand(num, generator=generator).to(device),
+        )  # fmt: skip
+        for step in range(int(torch.randint(0, MAX_STEPS + 1, (1,), generator=generator))):
+            state = self._advance(state, sigmas[:, step + 2], labels, generator, on_policy)
+        return state
+
+    def _advance(
+        self, state: RollOut, sigma_after: Tensor, labels: Tensor, generator: torch.Generator,
+        on_policy: float,
+    ) -> RollOut:  # fmt: skip
+        log_errors = self.log_errors(state, labels)
+        plan = self.plan(state, log_errors, generator, on_policy)
+        fresh, cache = self.denoiser(state.x_t, state.sigma, labels, plan=plan, cache=state.cache)
+        active = spread_to_pixels(plan.widths > HELD, self.cost.height, self.cost.width)
+        change = pool_to_regions((fresh - state.denoised).square(), self.cost.grid).mean(-1)
+        denoised = torch.where(active, fresh, state.denoised)
+        return RollOut(
+            slide(state.x_t, denoised, state.sigma, state.sigma_next), denoised,
+            state.sigma_next, sigma_after,
+            remember(state.past, plan.widths, change, log_errors[..., HELD]), cache, state.budget,
+        )  # fmt: skip
+
+    def log_errors(self, state: RollOut, labels: Tensor) -> Tensor:
+        """The predictor's answer, [b, rh, rw, 5]."""
+        features = region_features(
+            state.x_t, state.denoised, state.sigma, state.sigma_next, state.past, state.budget,
+            self.denoiser.arch.sigma_data,
+        )  # fmt: skip
+        return self.predictor(features, labels)
+
+    def plan(
+        self, state: RollOut, log_errors: Tensor, generator: torch.Generator, on_policy: float
+    ) -> Plan:
+        """Random for some samples, the policy's for the others; at a first step nothing is held."""
+        first = bool((state.past.quarters == HELD).any())
+        widths = random_widths(
+            state.past.quarters.shape, generator, 0.0 if first else self.held_share
+        ).to(log_errors.device)
+        if on_policy == 0:
+            return Plan(widths)
+        own = torch.rand(len(widths), generator=generator).to(log_errors.device) < on_policy
+        gain = gains(log_errors.detach(), state.sigma, state.sigma_next)
+        chosen = policy_widths(gain, state.past, state.budget, self.cost)
+        return Plan(torch.where(own[:, None, None], chosen, widths))
+
+
+def draw_sigmas(num: int, num_steps: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """[num, 4] neighbours on sampling grids of random length; the last may be 0."""
+    grids = [karras_sigmas(n).float() for n in num_steps]
+    which = torch.randint(len(grids), (num,), generator=generator).tolist()
+    where = torch.rand(num, generator=generator).tolist()
+    picked = []
+    for index, share in zip(which, where, strict=True):
+        grid = grids[index]
+        start = int(share * (len(grid) - MAX_STEPS - 1))
+        picked.append(grid[start : start + MAX_STEPS + 2])
+    return torch.stack(picked)
+
+
+def random_widths(shape: torch.Size, generator: torch.Generator, held_share: float) -> Tensor:
+    """int64 quarters of that shape, narrow more often than full, as the policies will have it."""
+    drawn = torch.rand(shape, generator=generator)
+    quarters = 1 + sum((drawn > share).long() for share in WIDTH_SHARES)
+    held = torch.rand(shape, generator=generator) < held_share
+    return torch.where(held, HELD, quarters)
+
+
+def policy_widths(gain: Tensor, past: Past, budget: Tensor, cost: CostModel) -> Tensor:
+    """What the `budget` policy computes with this share of full compute for the step.
+
+    gain: [b, rh, rw, 5], budget: [b]. Returns int64 quarters [b, rh, rw]; a region without a D is
+    never held.
+    """
+    b, rh, rw, options = gain.shape
+    never = past.quarters == HELD
+    bonus = torch.zeros_like(gain)
+    bonus[..., 1:] = FORCED
+    gain = gain + bonus * never[..., None]
+    narrowest = float(cost.num_regions * cost.region_flops[1])
+    room = (budget.double() * cost.full_flops - cost.fixed_flops).clamp_min(0)
+    room = torch.where(never.flatten(1).any(dim=1), room.clamp_min(narrowest), room)
+    caps = torch.full((b, rh * rw), NUM_WIDTHS, device=gain.device)
+    chosen = allocate(gain.reshape(b, rh * rw, options), cost.region_flops, room, caps)
+    return chosen.view(b, rh, rw)

@@ -1,0 +1,67 @@
+"""Plans of training: the policy's stay within their budget, and random ones see everything."""
+
+import torch
+
+from nitrogen.model.budget import plan_flops
+from nitrogen.model.cost import CostModel
+from nitrogen.model.observation import new_past, remember
+from nitrogen.model.regions import HELD
+from nitrogen.pipelines.training.rollouts import (
+    MAX_STEPS,
+    draw_sigmas,
+    policy_widths,
+    random_widths,
+)
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def past_after_one_step(cost, num):
+    past, widths = new_past(num, cost.grid), torch.ones(num, *cost.grid, dtype=torch.int64)
+    return remember(past, widths, torch.zeros(num, *cost.grid), None)
+
+
+def test_the_policys_plan_keeps_its_budget(arch):
+    cost, num = CostModel(arch, 32, 32), 64
+    budget = torch.rand(num, generator=seeded())
+    gain = torch.rand(num, *cost.grid, 5, generator=seeded(1)).double().cumsum(-1)
+    widths = policy_widths(gain, past_after_one_step(cost, num), budget, cost)
+    assert bool((plan_flops(widths, cost) <= budget.double() * cost.full_flops).all())
+    assert widths.unique().numel() > 2
+
+
+def test_more_budget_never_buys_less(arch):
+    cost = CostModel(arch, 32, 32)
+    gain = torch.rand(1, *cost.grid, 5, generator=seeded(2)).double().cumsum(-1)
+    past = past_after_one_step(cost, 1)
+    spent = [
+        plan_flops(policy_widths(gain, past, torch.tensor([share]), cost), cost).item()
+        for share in torch.linspace(0, 1, 21).tolist()
+    ]
+    assert spent == sorted(spent)
+    assert spent[-1] == cost.full_flops
+
+
+def test_nothing_is_held_before_it_was_computed(arch):
+    cost, num = CostModel(arch, 32, 32), 8
+    gain = torch.zeros(num, *cost.grid, 5, dtype=torch.float64)  # nothing is worth anything
+    widths = policy_widths(gain, new_past(num, cost.grid), torch.zeros(num), cost)
+    assert bool((widths > HELD).all())
+
+
+def test_random_widths_see_every_width():
+    widths = random_widths(torch.Size((64, 4, 4)), seeded(), held_share=0.3)
+    counts = torch.bincount(widths.flatten(), minlength=5) / widths.numel()
+    assert 0.25 < counts[HELD] < 0.35
+    assert bool((counts > 0.05).all())
+    assert counts[1] > counts[4]
+
+
+def test_noise_levels_fall_and_reach_both_ends():
+    sigmas = draw_sigmas(400, (8, 12), seeded())
+    assert sigmas.shape == (400, MAX_STEPS + 2)
+    assert bool((sigmas.diff(dim=1) < 0).all())
+    assert sigmas.max() == 80
+    assert sigmas.min() == 0
