@@ -15,7 +15,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from nitrogen.model.config import ArchConfig
@@ -24,7 +23,6 @@ from nitrogen.pipelines.data.loader import ShardDataset
 from nitrogen.pipelines.recipe import shipped_recipes
 from nitrogen.pipelines.report.data import LabelledImages
 from nitrogen.pipelines.report.samples_file import save_grid
-from nitrogen.pipelines.sampling import Draws, OperatingPoint, student_images
 from nitrogen.pipelines.steps.distill import save_student
 from nitrogen.pipelines.steps.pretrain import save_teacher
 from nitrogen.pipelines.training.preview import tile_grid
@@ -33,7 +31,7 @@ from nitrogen.platform.training_checkpoints import newest_checkpoint
 WEIGHTS = Path(__file__).parent.parent / "pipelines" / "weights"
 MAX_BYTES = 10_000_000
 LOG_STRIDE = 20
-GRID_SEED, GRID_STEPS = 100, 16
+GRID_SEED, GRID_STEPS, GRID_GUIDANCE = 100, 16, 2.0
 
 
 def training_folder(run: Path, step: str) -> Path:
@@ -77,16 +75,22 @@ def thin_log(training: Path, out: Path) -> None:
 
 
 def draw_grid(out: Path, pipeline: Pipeline) -> None:
-    """One picture of each class in three rows, and the same pictures for the report."""
+    """Two pictures of each class, first seeds, and the same pictures for the report."""
     num = len(pipeline.classes)
-    drawn = Draws(list(range(num)), [GRID_SEED + i for i in range(num)])
-    point = OperatingPoint(policy="full", num_inference_steps=GRID_STEPS)
-    images, _ = student_images(pipeline, point, drawn)
-    caption = f"Shipped weights ({out.name}), full width, {GRID_STEPS} steps, not cherry-picked"
-    grid = LabelledImages(images, [pipeline.classes[i] for i in drawn.labels], caption)
+    labels = list(range(num)) * 2
+    seeds = [GRID_SEED + i for i in range(len(labels))]
+    made = pipeline.generate(
+        labels, seeds, num_inference_steps=GRID_STEPS, policy="full", guidance_scale=GRID_GUIDANCE
+    )
+    caption = (
+        f"Shipped weights ({out.name}), full width, {GRID_STEPS} steps, guidance "
+        f"{GRID_GUIDANCE:g}, first seeds, none left out"
+    )
+    images = made.images.numpy()
+    grid = LabelledImages(images[:num], [pipeline.classes[i] for i in labels[:num]], caption)
     save_grid(WEIGHTS / "samples.npz", grid)
     columns = -(-num // 2)
-    x_0 = torch.as_tensor(np.asarray(images)[: columns * (num // columns)]).float() / 127.5 - 1
+    x_0 = torch.as_tensor(images).float() / 127.5 - 1
     tile_grid(x_0, columns, 2).save(out / "samples.png")
 
 
