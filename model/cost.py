@@ -60,9 +60,7 @@ class CostModel:
     def fixed_flops(self) -> int:
         """What one forward costs whatever the plan: conditioning, stem, head, resampling,
         depthwise convolutions, and the attention itself over the whole map."""
-        arch = self.arch
-        cond = arch.cond_channels
-        total = 2 * (2 * NUM_FREQUENCIES * cond + cond * cond + cond * sum(modulation_sizes(arch)))
+        arch, total = self.arch, self.conditioning_flops
         patch_channels = arch.image_channels * arch.patch_size**2
         total += 2 * 2 * self.rows(0) * patch_channels * arch.channels[0]
         for level, (fine, coarse) in enumerate(pairwise(arch.channels)):
@@ -71,6 +69,12 @@ class CostModel:
             total += 18 * self.rows(level) * arch.channels[level]
             total += self.attention_flops(level) if attends else 0
         return total
+
+    @property
+    def conditioning_flops(self) -> int:
+        """Embedding of (sigma, class) and the modulations of all blocks."""
+        cond, sizes = self.arch.cond_channels, modulation_sizes(self.arch)
+        return 2 * (2 * NUM_FREQUENCIES * cond + cond * cond + cond * sum(sizes))
 
     @property
     def full_flops(self) -> int:
