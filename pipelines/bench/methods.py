@@ -98,7 +98,7 @@ def stepwise(models: Models, method: Method, choose: Callable[..., baselines.Eva
     """A baseline that decides step by step. setting: model, solver, num_steps, and its own."""
     s = method.setting
     denoiser = models.get(s["model"]).denoiser
-    own = {k: v for k, v in s.items() if k not in ("model", "solver", "num_steps")}
+    own = {k: v for k, v in s.items() if k not in ("model", "solver", "num_steps", "tier")}
 
     def draw(labels: Sequence[int], seeds: Sequence[int]) -> Drawn:
         eps, sigmas = start_noise(denoiser, seeds), karras_sigmas(s["num_steps"])
