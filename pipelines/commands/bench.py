@@ -182,6 +182,15 @@ def tables(result: dict[str, Any]) -> None:
             f"samples {saved['samples']['value']:.1%} at {saved['psnr_db']['value']:.1f} dB"
         )
 
+    for one in result["calibration"]["thresholds"]:
+        found = f"{one['value']:.3g}" if one["value"] is not None else "none"
+        kept = one.get("unseen") or {}
+        share = f"{kept['value']:.1%}" if kept.get("value") is not None else "-"
+        say(
+            f"exit threshold for error <= {one['eps']:g} with at most {one['delta']:.0%} above: "
+            f"{found}; unseen pictures: {share} above"
+        )
+
 
 def row_cells(row: dict[str, Any], batches: list[str]) -> tuple[Any, ...]:
     ms = [row["ms"].get(b) for b in batches]
