@@ -20,6 +20,7 @@ from nitrogen.pipelines.metrics.kernel import kernel_distance
 from nitrogen.pipelines.metrics.neighbours import nearest_training_images
 from nitrogen.pipelines.metrics.psnr import same_seed
 from nitrogen.pipelines.metrics.timing import Timing, paired_speedup, time_callables
+from nitrogen.pipelines.precision import autocast, check_device
 from nitrogen.pipelines.sampling import (
     Draws,
     OperatingPoint,
@@ -50,26 +51,31 @@ class Bench:
     test: ShardDataset
     digest: str
     seed: int
+    device: str = "cpu"
+    precision: str = "fp32"  # of sampling
 
     @classmethod
     def load(
         cls, *, data_uri: str, digest: str, teacher: Path, student: Path,
-        chosen: dict[str, Any], seed: int,
+        chosen: dict[str, Any], seed: int, device: str = "cpu", precision: str = "fp32",
     ) -> Bench:  # fmt: skip
-        """Raises WeightsError or DataError for what cannot be read."""
+        """Raises WeightsError or DataError for what cannot be read, ConfigError for a device that
+        is not there."""
         import torch
 
-        teacher_pipeline = Pipeline.load(teacher)
+        teacher_pipeline = Pipeline.load(teacher).to(check_device(device))
         torch.manual_seed(seed)
         return cls(
             teacher_pipeline,
-            Pipeline.load(student),
-            Denoiser(teacher_pipeline.arch).eval().requires_grad_(False),
+            Pipeline.load(student).to(device),
+            Denoiser(teacher_pipeline.arch).eval().requires_grad_(False).to(device),
             OperatingPoint(**chosen),
             ShardDataset(data_uri, "train"),
             ShardDataset(data_uri, "test"),
             digest,
             seed,
+            device,
+            precision,
         )
 
 
@@ -85,6 +91,13 @@ class Sampled:
     num_steps: int
     note: str = ""
     stats: Sequence[SampleStats] = ()  # of each picture, for adaptive methods
+
+
+def measure_models(
+    config: EvaluateConfig, models: dict[str, Any], directory: Path, progress: Progress
+) -> dict[str, Any]:
+    """`measure` of models that are loaded where this runs; `models`: arguments of `Bench.load`."""
+    return measure(config, Bench.load(**models), directory, progress)
 
 
 def measure(
@@ -139,16 +152,19 @@ def sample_all(
     steps, num = config.num_inference_steps, len(drawn)
     point = bench.point
     full = dense_gflops(bench.teacher.denoiser, steps, config.solver)
-    teacher = dense_images(
-        bench.teacher.denoiser, drawn, steps, config.solver, shown("teacher", num)
-    )
-    student, stats = student_images(bench.student, point, drawn, shown("student", num))
-    untrained = dense_images(bench.untrained, drawn, steps, config.solver, shown("untrained", num))
     few = Draws(drawn.labels[: config.num_reference], drawn.seeds[: config.num_reference])
-    reference = dense_images(
-        bench.teacher.denoiser, few, REFERENCE_STEPS, REFERENCE_SOLVER,
-        shown("DDIM, 50 steps", len(few)),
-    )  # fmt: skip
+    with autocast(bench.device, bench.precision):
+        teacher = dense_images(
+            bench.teacher.denoiser, drawn, steps, config.solver, shown("teacher", num)
+        )
+        student, stats = student_images(bench.student, point, drawn, shown("student", num))
+        untrained = dense_images(
+            bench.untrained, drawn, steps, config.solver, shown("untrained", num)
+        )
+        reference = dense_images(
+            bench.teacher.denoiser, few, REFERENCE_STEPS, REFERENCE_SOLVER,
+            shown("DDIM, 50 steps", len(few)),
+        )  # fmt: skip
     ddim = dense_gflops(bench.teacher.denoiser, REFERENCE_STEPS, REFERENCE_SOLVER)
     return [
         Sampled("teacher", "teacher", teacher, [full] * num, full, steps),
@@ -204,14 +220,13 @@ def measure_time(config: EvaluateConfig, bench: Bench) -> dict[str, Timing]:
     """Milliseconds a picture at batch 1, paired in one run: teacher, student, DDIM reference."""
     one = draws("show", 1, bench.test.labels, bench.seed)
     teacher, steps = bench.teacher.denoiser, config.num_inference_steps
-    return time_callables(
-        {
-            "teacher": lambda: dense_images(teacher, one, steps, config.solver),
-            "student": lambda: student_images(bench.student, bench.point, one),
-            "reference": lambda: dense_images(teacher, one, REFERENCE_STEPS, REFERENCE_SOLVER),
-        },
-        repeats=config.num_timings,
-    )
+    methods = {
+        "teacher": lambda: dense_images(teacher, one, steps, config.solver),
+        "student": lambda: student_images(bench.student, bench.point, one),
+        "reference": lambda: dense_images(teacher, one, REFERENCE_STEPS, REFERENCE_SOLVER),
+    }
+    with autocast(bench.device, bench.precision):
+        return time_callables(methods, repeats=config.num_timings)
 
 
 def add_times(rows: list[dict[str, Any]], timings: dict[str, Timing]) -> None:

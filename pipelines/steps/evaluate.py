@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from nitrogen.pipelines.context import SilentProgress
+from nitrogen.pipelines.placement import beside_gpu, here
 
 if TYPE_CHECKING:
     from nitrogen.pipelines.context import StepContext
@@ -31,18 +35,22 @@ class EvaluateConfig(BaseModel):
 
 def run(config: EvaluateConfig, context: StepContext) -> dict[str, Any]:
     """Returns rows, claims, teacher, student, untrained, neighbours, samples_file, images."""
-    from nitrogen.pipelines.evaluation.measure import Bench, measure
+    from nitrogen.pipelines.evaluation.measure import measure_models
 
-    inputs = context.inputs
-    bench = Bench.load(
-        data_uri=inputs["prepare"]["data_uri"],
-        digest=inputs["prepare"]["digest"],
-        teacher=Path(inputs["pretrain"].dir) / inputs["pretrain"]["teacher"],
-        student=Path(inputs["sweep"].dir) / inputs["sweep"]["student"],
-        chosen=inputs["sweep"]["chosen"]["settings"],
-        seed=context.seed,
-    )
-    result = measure(config, bench, Path(context.dir), context.progress)
+    inputs, settings = context.inputs, context.settings
+    models = {
+        "data_uri": inputs["prepare"]["data_uri"],
+        "digest": inputs["prepare"]["digest"],
+        "teacher": Path(inputs["pretrain"].dir) / inputs["pretrain"]["teacher"],
+        "student": Path(inputs["sweep"].dir) / inputs["sweep"]["student"],
+        "chosen": inputs["sweep"]["chosen"]["settings"],
+        "seed": context.seed,
+        "device": settings.device,
+        "precision": settings.sampling_precision,
+    }
+    progress = context.progress if here(settings) else SilentProgress()
+    work = partial(measure_models, config, models, Path(context.dir).absolute(), progress)
+    result = beside_gpu(settings, work)
     if context.tracker is not None and context.run_id is not None:
         numbers = {
             f"{who}_{name}": value
