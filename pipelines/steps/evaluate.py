@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,8 @@ class EvaluateConfig(BaseModel):
 
 
 def run(config: EvaluateConfig, context: StepContext) -> dict[str, Any]:
-    """Returns rows, claims, teacher, student, untrained, neighbours, samples_file, images."""
+    """Returns rows, claims, command, commit, teacher, student, untrained, neighbours,
+    samples_file, images."""
     from nitrogen.pipelines.evaluation.measure import measure_models
 
     inputs, settings = context.inputs, context.settings
@@ -50,7 +52,7 @@ def run(config: EvaluateConfig, context: StepContext) -> dict[str, Any]:
     }
     progress = context.progress if here(settings) else SilentProgress()
     work = partial(measure_models, config, models, Path(context.dir).absolute(), progress)
-    result = beside_gpu(settings, work)
+    result = beside_gpu(settings, work) | {"command": command(context)}
     if context.tracker is not None and context.run_id is not None:
         numbers = {
             f"{who}_{name}": value
@@ -62,6 +64,13 @@ def run(config: EvaluateConfig, context: StepContext) -> dict[str, Any]:
         for image in result["images"]:
             context.tracker.log_artifact(context.run_id, image, "samples")
     return result
+
+
+def command(context: StepContext) -> str:
+    """What makes the claims again: the run folder keeps its recipe with every override."""
+    folder = shlex.quote(f"{context.run_dir}/")  # so that it follows a folder that is moved
+    recipe = shlex.quote(str(Path(context.run_dir) / "recipe.json"))
+    return f"nitrogen evaluate {recipe} --out {folder} --force"
 
 
 def estimate_seconds(config: EvaluateConfig) -> float:
