@@ -11,6 +11,7 @@ import numpy as np
 
 from nitrogen.model.pipeline import Pipeline
 from nitrogen.pipelines.metrics.psnr import same_seed
+from nitrogen.pipelines.precision import autocast
 from nitrogen.pipelines.sampling import Draws, OperatingPoint, mean, student_images
 
 POINTS, STUDENT = "points.json", "student"
@@ -29,9 +30,9 @@ def run_trial(params: dict[str, Any], report: Report, settings: dict[str, Any]) 
 
     params: gating_penalty, threshold (the one whose score the search is told).
     report: called once the trial has a first score; `report.folder` is its own directory.
-    settings: arch, student (its config), optim, data_uri, seed, precision, teacher, start (weights
-    files), classes, thresholds, num_inference_steps, solver, reference (.npz with images, labels
-    and seeds), described (the teacher's config.json).
+    settings: arch, student (its config), optim, data_uri, seed, device, precision (of the tuning),
+    sampling_precision, teacher, start (weights files), thresholds, num_inference_steps, solver,
+    reference (.npz with images, labels and seeds), described (the teacher's config.json).
     Returns distance (mean same-seed RMSE to the reference) and gflops at params["threshold"].
     """
     directory = Path(report.folder)
@@ -60,9 +61,10 @@ def tuned_student(params: dict[str, Any], settings: dict[str, Any], directory: P
     }
     names = ("arch", "optim", "data_uri", "seed", "precision", "teacher", "start")
     config = {name: settings[name] for name in names} | {"student": student}
-    result = run_local(TRAIN_FN, config, directory / "training")
+    device = settings["device"]
+    result = run_local(TRAIN_FN, config, directory / "training", device=device)
     save_student(settings["described"], result.checkpoint, directory / STUDENT)
-    return Pipeline.load(directory / STUDENT)
+    return Pipeline.load(directory / STUDENT).to(device)
 
 
 def operating_point(threshold: float, settings: dict[str, Any]) -> OperatingPoint:
@@ -77,7 +79,8 @@ def operating_point(threshold: float, settings: dict[str, Any]) -> OperatingPoin
 def score(pipeline: Pipeline, point: OperatingPoint, settings: dict[str, Any]) -> dict[str, Any]:
     """{gflops, distance, label, settings}: means over the reference's seeds."""
     drawn, reference = read_reference(Path(settings["reference"]))
-    images, stats = student_images(pipeline, point, drawn)
+    with autocast(settings["device"], settings["sampling_precision"]):
+        images, stats = student_images(pipeline, point, drawn)
     return {
         "gflops": mean([s.gflops for s in stats]),
         "distance": mean(same_seed(images, reference).rmse),

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from nitrogen.model.denoiser import Denoiser
+from nitrogen.pipelines.precision import autocast
 from nitrogen.pipelines.training.config import StudentConfig
-from nitrogen.pipelines.training.loop import autocast
 from nitrogen.pipelines.training.student import StudentTask
 
 
