@@ -94,7 +94,7 @@ def dense_images(
 
     from nitrogen.model.pipeline import to_uint8
     from nitrogen.model.sampler import noise
-    from nitrogen.model.schedules import karras_sigmas
+    from nitrogen.model.schedules import sampling_sigmas
     from nitrogen.model.solvers import sample_dense
 
     side, channels = denoiser.arch.image_size, denoiser.arch.image_channels
@@ -103,7 +103,9 @@ def dense_images(
         seeds = drawn.seeds[start : start + BATCH]
         eps = torch.stack([noise(seed, (side, side, channels)) for seed in seeds])
         labels = torch.tensor(drawn.labels[start : start + BATCH])
-        x_0 = sample_dense(denoiser, eps, labels, karras_sigmas(num_steps), solver)
+        x_0 = sample_dense(
+            denoiser, eps, labels, sampling_sigmas(num_steps, denoiser.arch.strided), solver
+        )
         images.append(to_uint8(x_0).numpy())
         if on_batch:
             on_batch(start + len(seeds))
