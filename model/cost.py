@@ -61,8 +61,8 @@ class CostModel:
         """What one forward costs whatever the plan: conditioning, stem, head, resampling,
         depthwise convolutions, and the attention itself over the whole map."""
         arch = self.arch
-        cond = arch.cond_channels
-        total = 2 * (2 * NUM_FREQUENCIES * cond + cond * cond + cond * sum(modulation_sizes(arch)))
+        cond, fourier = arch.cond_channels, 2 * NUM_FREQUENCIES * (2 if arch.strided else 1)
+        total = 2 * (fourier * cond + cond * cond + cond * sum(modulation_sizes(arch)))
         patch_channels = arch.image_channels * arch.patch_size**2
         total += 2 * 2 * self.rows(0) * patch_channels * arch.channels[0]
         for level, (fine, coarse) in enumerate(pairwise(arch.channels)):
