@@ -69,7 +69,7 @@ class CostModel:
             total += 2 * 2 * self.rows(level + 1) * fine * coarse
         for level, attends in arch.blocks():
             total += 18 * self.rows(level) * arch.channels[level]
-            total += self._attention(level) if attends else 0
+            total += self.attention_flops(level) if attends else 0
         return total
 
     @property
@@ -77,7 +77,8 @@ class CostModel:
         """One forward of the full model, every region at full width."""
         return self.fixed_flops + self.num_regions * self.block_rows(NUM_WIDTHS)
 
-    def _attention(self, level: int) -> int:
+    def attention_flops(self, level: int) -> int:
+        """FLOPs of the attention of one block itself, over the whole map."""
         side = self.arch.patch_size * 2**level
         keys = min(self.height // side, MAX_KEY_SIDE) * min(self.width // side, MAX_KEY_SIDE)
         return 4 * self.rows(level) * keys * self.arch.channels[level]
