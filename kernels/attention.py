@@ -9,15 +9,20 @@ MAX_KEY_SIDE = 16  # keys and values are pooled to at most 16 x 16 tokens
 
 
 def row_attention(qkv: Tensor, rows: Tensor, counts: Tensor, num_heads: int) -> Tensor:
+    """`attend`, of which only the results at active rows are wanted. Returns [m, c]."""
+    return attend(qkv, num_heads).reshape(-1, qkv.shape[3] // 3)
+
+
+def attend(qkv: Tensor, num_heads: int) -> Tensor:
     """softmax(q k / sqrt(d)) v per head; queries and keys normalised per head, d = c / num_heads.
 
-    qkv: [b, h, w, 3c] -> [m, c], here for the query of every row.
+    qkv: [b, h, w, 3c] -> [b, h, w, c].
     """
-    channels = qkv.shape[3] // 3
+    b, h, w, c3 = qkv.shape
     q, k, v = qkv.chunk(3, dim=-1)
     q, k, v = (_heads(part, num_heads) for part in (q, pool_keys(k), pool_keys(v)))
     out = F.scaled_dot_product_attention(rms_norm(q), rms_norm(k), v)
-    return out.transpose(1, 2).reshape(-1, channels)
+    return out.transpose(1, 2).reshape(b, h, w, c3 // 3)
 
 
 def pool_keys(x: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from nitrogen.kernels import operators
@@ -69,13 +70,16 @@ def row_linear(x: Tensor, weight: Tensor, bias: Tensor | None, rows: RowSet, out
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """A linear layer whose bits for a row do not depend on the other rows.
+    """A linear layer whose bits for a row do not depend on the other rows, except in training.
 
-    x: [n, c], weight: [e, c] -> [n, e].
+    x: [..., c], weight: [e, c], bias: [e] -> [..., e].
     """
-    num_rows = x.shape[0]
-    out = x.new_empty(num_rows, weight.shape[0])
-    return row_linear(x, weight, bias, everything(num_rows, x.device), out)
+    if torch.is_grad_enabled() and wants_gradient((x, weight)):
+        return F.linear(x, weight, bias)
+    flat = x.reshape(-1, x.shape[-1])
+    out = flat.new_empty(flat.shape[0], weight.shape[0])
+    out = row_linear(flat, weight, bias, everything(flat.shape[0], x.device), out)
+    return out.view(*x.shape[:-1], -1)
 
 
 def everything(num_rows: int, device: torch.device) -> RowSet:

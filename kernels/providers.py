@@ -40,7 +40,8 @@ def provider(name: str, args: tuple[Any, ...]) -> Kernel:
     if torch.is_grad_enabled() and wants_gradient(args):
         return EAGER[name]
     if first.device.type == "cpu":
-        fast = first.dtype in CPU_DTYPES and cpu_available()
+        single = first.dtype in CPU_DTYPES and not torch.is_autocast_enabled("cpu")
+        fast = single and cpu_available()
         return CPU[name] if fast else EAGER[name]
     return triton_kernel(name) if first.device.type == "cuda" else EAGER[name]
 

@@ -1,17 +1,17 @@
 """From (sigma, class) to the modulation of every block."""
 
 import math
-from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nitrogen.kernels.linear import SAMPLE_BLOCK, blocked_linear, pad_rows
+from nitrogen.kernels import dispatch
+from nitrogen.kernels.linear import pad_rows
 from nitrogen.model.config import ArchConfig
 
 NUM_FREQUENCIES = 32
+SAMPLE_BLOCK = 8  # a whole vector of samples: activations round differently in a loop's tail
 
 
 class Conditioning(nn.Module):
@@ -44,13 +44,12 @@ class Conditioning(nn.Module):
         blocked: samples in padded blocks, so that a sample's bits do not depend on the batch.
         """
         num_samples = c_noise.shape[0]
-        linear: Callable[[Tensor, Tensor, Tensor], Tensor] = F.linear
+        linear = dispatch.linear if blocked else F.linear
         if blocked:
-            linear = partial(blocked_linear, block=SAMPLE_BLOCK)
             c_noise = pad_rows(c_noise[:, None], SAMPLE_BLOCK)[:, 0]
             labels = F.pad(labels, (0, c_noise.shape[0] - num_samples))
         angles = c_noise[:, None] * self.frequencies
         features = torch.cat([angles.cos(), angles.sin()], dim=1)
         hidden = F.silu(linear(features, self.w_sigma, self.b_sigma) + self.classes[labels])
         hidden = F.silu(linear(hidden, self.w_joint, self.b_joint))
-        return linear(hidden, self.w_out, self.b_out)[:num_samples]
+        return linear(hidden[:num_samples], self.w_out, self.b_out)

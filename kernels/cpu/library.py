@@ -7,6 +7,7 @@ import weakref
 from functools import lru_cache
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -69,6 +70,7 @@ class Packed:
         version, address = source._version, source.data_ptr()
         if entry and entry[0]() is source and entry[1] == version and entry[2] == address:
             return entry[3]
+        assert (source.dtype, source.device.type) == (torch.float32, "cpu")
         packed = LAYOUTS[layout](source)
         reference = weakref.ref(source, lambda _: self._entries.pop(key, None))
         self._entries[key] = (reference, version, address, packed)

@@ -23,11 +23,14 @@ def dense(x: Tensor) -> Tensor:
 
 def lines(x: Tensor) -> Tensor:
     """x [b, c] whose samples may stand apart (a slice of all modulations), each in a row."""
+    assert x.dtype == torch.float32, "modulations must be float32"
     return x if x.stride(1) == 1 else x.contiguous()
 
 
-def writable(x: Tensor) -> Tensor:
-    assert x.is_contiguous(), "a buffer that a kernel writes must be contiguous"
+def writable(x: Tensor, num_rows: int, features: int) -> Tensor:
+    """x, if a kernel may write [num_rows, features] into it."""
+    assert x.is_contiguous()
+    assert (*x.shape, x.dtype) == (num_rows, features, torch.float32)
     return x
 
 
@@ -81,7 +84,7 @@ def row_mlp(
     load()[0].row_mlp(
         x.data_ptr(), first.data_ptr(), first_bias.data_ptr(), second.data_ptr(),
         second_bias.data_ptr(), rows.data_ptr(), counts.data_ptr(), x.shape[1], w_in.shape[0],
-        hidden_per_quarter, writable(residual).data_ptr(), torch.get_num_threads(),
+        hidden_per_quarter, writable(residual, *x.shape).data_ptr(), torch.get_num_threads(),
     )  # fmt: skip
 
 
@@ -121,8 +124,8 @@ def _linear(
     load()[0].row_linear(
         x.data_ptr(), *modulation, packed.data_ptr(),
         None if packed_bias is None else packed_bias.data_ptr(), rows.data_ptr(),
-        counts.data_ptr(), x.shape[1], weight.shape[0], writable(out).data_ptr(),
-        torch.get_num_threads(),
+        counts.data_ptr(), x.shape[1], weight.shape[0],
+        writable(out, x.shape[0], weight.shape[0]).data_ptr(), torch.get_num_threads(),
     )  # fmt: skip
 
 
