@@ -1,17 +1,17 @@
 """From (sigma, class), and the stride of a strided network, to the modulation of every block."""
 
 import math
-from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nitrogen.kernels.linear import SAMPLE_BLOCK, blocked_linear, pad_rows
+from nitrogen.kernels import dispatch
+from nitrogen.kernels.linear import pad_rows
 from nitrogen.model.config import ArchConfig
 
 NUM_FREQUENCIES = 32
+SAMPLE_BLOCK = 8  # a whole vector of samples: activations round differently in a loop's tail
 
 
 class Conditioning(nn.Module):
@@ -51,9 +51,8 @@ class Conditioning(nn.Module):
         blocked: samples in padded blocks, so that a sample's bits do not depend on the batch.
         """
         num_samples = c_noise.shape[0]
-        linear: Callable[[Tensor, Tensor, Tensor], Tensor] = F.linear
+        linear = dispatch.linear if blocked else F.linear
         if blocked:
-            linear = partial(blocked_linear, block=SAMPLE_BLOCK)
             c_noise = pad_rows(c_noise[:, None], SAMPLE_BLOCK)[:, 0]
             labels = F.pad(labels, (0, c_noise.shape[0] - num_samples))
             stride = None if stride is None else F.pad(stride, (0, len(labels) - num_samples))
@@ -63,7 +62,7 @@ class Conditioning(nn.Module):
             hidden = hidden + linear(self._fourier(stride), self.w_stride, self.b_stride)
         hidden = F.silu(hidden)
         hidden = F.silu(linear(hidden, self.w_joint, self.b_joint))
-        return linear(hidden, self.w_out, self.b_out)[:num_samples]
+        return linear(hidden[:num_samples], self.w_out, self.b_out)
 
     def _fourier(self, values: Tensor) -> Tensor:
         """values: [b] -> [b, 2 NUM_FREQUENCIES]."""

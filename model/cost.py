@@ -11,7 +11,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from nitrogen.model.blocks import MAX_KEY_SIDE
+from nitrogen.kernels.attention import MAX_KEY_SIDE
 from nitrogen.model.conditioning import NUM_FREQUENCIES
 from nitrogen.model.config import NUM_WIDTHS, PRESETS, ArchConfig, preset
 from nitrogen.model.regions import region_grid
