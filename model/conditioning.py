@@ -43,7 +43,7 @@ class Conditioning(nn.Module):
         nn.init.kaiming_normal_(self.w_joint, nonlinearity="relu")
 
     def forward(
-        self, c_noise: Tensor, labels: Tensor, stride: Tensor | None, blocked: bool
+        self, c_noise: Tensor, labels: Tensor, stride: Tensor | None = None, *, blocked: bool
     ) -> Tensor:
         """c_noise: [b], labels: [b] int64 -> [b, num_outputs].
 
