@@ -265,7 +265,8 @@ class Sampler:
             )  # fmt: skip
         keep = (~done).nonzero().squeeze(1)
         trace = {i: state.trace[i] for i in live.ids[keep].tolist()}
-        return SamplerState(live.select(keep), (*state.finished, *finished), trace)
+        left = live.select(keep).without_idle_branch()
+        return SamplerState(left, (*state.finished, *finished), trace)
 
 
 def noise(seed: int, shape: tuple[int, ...]) -> Tensor:

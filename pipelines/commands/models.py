@@ -17,7 +17,8 @@ from nitrogen.platform.errors import ConfigError, StorageError
 _MODEL = typer.Typer(no_args_is_help=True, help="Look at models.", rich_markup_mode=None)
 
 RunOption = Annotated[
-    Path | None, typer.Option("--run", help="Run folder; the shipped weights by default.")
+    str | None,
+    typer.Option("--run", help="Run folder, or s3://bucket/run; the shipped weights by default."),
 ]
 
 
@@ -62,9 +63,11 @@ def generate(
     as_json: JsonOption = False,
 ) -> None:
     """Make one picture and say what it cost."""
+    from nitrogen.pipelines.remote_folder import fetched
     from nitrogen.pipelines.trained_models import model_directory
 
-    directory = model_directory(run, "teacher" if teacher else "student")
+    folder = fetched(run) if run is not None else None
+    directory = model_directory(folder, "teacher" if teacher else "student")
     from nitrogen.model.pipeline import Pipeline
 
     pipeline = Pipeline.load(directory)

@@ -32,6 +32,7 @@ from nitrogen.pipelines.sampling import (
     mean,
     student_images,
 )
+from nitrogen.platform.storage import local_copy, workspace
 
 if TYPE_CHECKING:
     from nitrogen.pipelines.context import Progress
@@ -96,10 +97,13 @@ class Sampled:
 
 
 def measure_models(
-    config: EvaluateConfig, models: dict[str, Any], directory: Path, progress: Progress
+    config: EvaluateConfig, models: dict[str, Any], folder: str, progress: Progress
 ) -> dict[str, Any]:
-    """`measure` of models that are loaded where this runs; `models`: arguments of `Bench.load`."""
-    return measure(config, Bench.load(**models), directory, progress)
+    """`measure` of models that are loaded where this runs; `models`: arguments of `Bench.load`,
+    teacher, student and folder as paths or URIs."""
+    found = {name: local_copy(models[name]) for name in ("teacher", "student")}
+    with workspace(folder) as directory:
+        return measure(config, Bench.load(**{**models, **found}), directory, progress)
 
 
 def measure(

@@ -57,5 +57,5 @@ def save_pictures(
         whole = num - num % GRID_COLUMNS or num
         x_0 = torch.as_tensor(pictures[:whole]).float() / 127.5 - 1
         tile_grid(x_0, min(GRID_COLUMNS, num), GRID_SCALE).save(path)
-        images.append(str(path))
+        images.append(path.name)
     return {"samples_file": "samples.npz", "images": images}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,22 +11,23 @@ from nitrogen.model.policies import Static
 from nitrogen.pipelines.metrics.psnr import same_seed
 from nitrogen.pipelines.precision import autocast, check_device
 from nitrogen.pipelines.sampling import Draws, dense_gflops, dense_images, mean
+from nitrogen.platform.storage import local_copy
 
 
 def teacher_images(
-    teacher: Path, drawn: Draws, num_steps: int, solver: str, device: str, precision: str
+    teacher: str, drawn: Draws, num_steps: int, solver: str, device: str, precision: str
 ) -> np.ndarray:
     """uint8 [n, h, w, 3] of a teacher's model directory: what the sweep's distances are taken to.
 
     Raises ConfigError for a device that is not there.
     """
-    pipeline = Pipeline.load(teacher).to(check_device(device))
+    pipeline = Pipeline.load(local_copy(teacher)).to(check_device(device))
     with autocast(device, precision):
         return dense_images(pipeline.denoiser, drawn, num_steps, solver)
 
 
 def full_curve(
-    teacher: Path,
+    teacher: str,
     drawn: Draws,
     reference: np.ndarray,
     steps: tuple[int, ...],
@@ -36,7 +36,7 @@ def full_curve(
     precision: str = "fp32",
 ) -> list[dict[str, Any]]:
     """The full model with fewer steps: {num_inference_steps, gflops, distance, label}."""
-    pipeline, rows = Pipeline.load(teacher).to(check_device(device)), []
+    pipeline, rows = Pipeline.load(local_copy(teacher)).to(check_device(device)), []
     for num_steps in steps:
         with autocast(device, precision):
             images = dense_images(pipeline.denoiser, drawn, num_steps, solver)
@@ -52,7 +52,7 @@ def full_curve(
 
 
 def static_curve(
-    student: Path,
+    student: str,
     drawn: Draws,
     reference: np.ndarray,
     num_steps: int,
@@ -61,7 +61,7 @@ def static_curve(
     precision: str = "fp32",
 ) -> list[dict[str, Any]]:
     """The student's own slices, the same everywhere: {label, gflops, distance}."""
-    pipeline, rows = Pipeline.load(student).to(check_device(device)), []
+    pipeline, rows = Pipeline.load(local_copy(student)).to(check_device(device)), []
     for quarters in (1, 2, 3, 4):
         with autocast(device, precision):
             made = pipeline.generate(

@@ -13,6 +13,7 @@ from nitrogen.model.pipeline import Pipeline
 from nitrogen.pipelines.metrics.psnr import same_seed
 from nitrogen.pipelines.precision import autocast
 from nitrogen.pipelines.sampling import Draws, OperatingPoint, mean, student_images
+from nitrogen.platform.storage import local_copy, workspace
 
 POINTS, STUDENT = "points.json", "student"
 
@@ -35,8 +36,13 @@ def run_trial(params: dict[str, Any], report: Report, settings: dict[str, Any]) 
     reference (.npz with images, labels and seeds), described (the teacher's config.json).
     Returns distance (mean same-seed RMSE to the reference) and gflops at params["threshold"].
     """
-    directory = Path(report.folder)
-    directory.mkdir(parents=True, exist_ok=True)
+    with workspace(report.folder) as directory:
+        return _score_all(params, report, settings, directory)
+
+
+def _score_all(
+    params: dict[str, Any], report: Report, settings: dict[str, Any], directory: Path
+) -> dict[str, float]:
     pipeline = tuned_student(params, settings, directory)
     own = score(pipeline, operating_point(params["threshold"], settings), settings)
     report({"distance": own["distance"], "gflops": own["gflops"]})
@@ -79,7 +85,7 @@ def operating_point(threshold: float, settings: dict[str, Any]) -> OperatingPoin
 
 def score(pipeline: Pipeline, point: OperatingPoint, settings: dict[str, Any]) -> dict[str, Any]:
     """{gflops, distance, label, settings}: means over the reference's seeds."""
-    drawn, reference = read_reference(Path(settings["reference"]))
+    drawn, reference = read_reference(local_copy(settings["reference"]))
     with autocast(settings["device"], settings["sampling_precision"]):
         images, stats = student_images(pipeline, point, drawn)
     return {

@@ -42,10 +42,10 @@ def run(config: DistillConfig, context: StepContext) -> dict[str, Any]:
             "arch": described["arch"],
             "student": config.student.model_dump(mode="json"),
             "optim": config.optim.model_dump(mode="json"),
-            "data_uri": prepared["data_uri"],
+            "data_uri": context.for_workers(prepared["data_uri"]),
             "seed": context.seed,
             "precision": context.settings.precision,
-            "teacher": str(directory / WEIGHTS),
+            "teacher": context.for_workers(directory / WEIGHTS),
         },
         context,
     )

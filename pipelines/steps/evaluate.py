@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from nitrogen.pipelines.context import SilentProgress
 from nitrogen.pipelines.placement import beside_gpu, here
+from nitrogen.platform import storage
 
 if TYPE_CHECKING:
     from nitrogen.pipelines.context import StepContext
@@ -40,19 +41,26 @@ def run(config: EvaluateConfig, context: StepContext) -> dict[str, Any]:
     from nitrogen.pipelines.evaluation.measure import measure_models
 
     inputs, settings = context.inputs, context.settings
+    remote = not here(settings)
+    workers = context.for_workers if remote else str
     models = {
-        "data_uri": inputs["prepare"]["data_uri"],
+        "data_uri": workers(inputs["prepare"]["data_uri"]),
         "digest": inputs["prepare"]["digest"],
-        "teacher": Path(inputs["pretrain"].dir) / inputs["pretrain"]["teacher"],
-        "student": Path(inputs["sweep"].dir) / inputs["sweep"]["student"],
+        "teacher": workers(Path(inputs["pretrain"].dir) / inputs["pretrain"]["teacher"]),
+        "student": workers(Path(inputs["sweep"].dir) / inputs["sweep"]["student"]),
         "chosen": inputs["sweep"]["chosen"]["settings"],
         "seed": context.seed,
         "device": settings.device,
         "precision": settings.sampling_precision,
     }
-    progress = context.progress if here(settings) else SilentProgress()
-    work = partial(measure_models, config, models, Path(context.dir).absolute(), progress)
-    result = beside_gpu(settings, work) | {"command": command(context)}
+    folder = context.of_workers("measured") if remote else str(context.dir)
+    progress = SilentProgress() if remote else context.progress
+    result = beside_gpu(settings, partial(measure_models, config, models, folder, progress))
+    if remote:
+        for name in storage.list_files(folder):
+            storage.download(storage.join(folder, name), Path(context.dir) / name)
+    result["images"] = [str(Path(context.dir) / name) for name in result["images"]]
+    result["command"] = command(context)
     if context.tracker is not None and context.run_id is not None:
         numbers = {
             f"{who}_{name}": value

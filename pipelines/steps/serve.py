@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +88,8 @@ def _start(config: ServeConfig, context: StepContext) -> Endpoint:
 
     name, uri = _model(context)
     model = champion_ref(Registry(uri), name, local_folder(uri) / "bundles")
+    if context.mirror is not None:  # replicas may start on any node
+        model = replace(model, source=context.for_workers(model.source))
     context.progress.message(f"serving version {model.version} of {name}")
     settings = config.settings(context.settings)
     return start(settings, model, host=config.host, port=config.port)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from nitrogen.pipelines.placement import beside_gpu
 from nitrogen.pipelines.training.config import OptimConfig, StudentConfig
+from nitrogen.platform import storage
 
 if TYPE_CHECKING:
     from nitrogen.pipelines.context import StepContext
@@ -83,7 +84,8 @@ def run(config: SweepConfig, context: StepContext) -> dict[str, Any]:
     curve = beside_gpu(
         executor,
         partial(
-            full_curve, teacher, drawn, reference, config.full_steps, config.solver, **where
+            full_curve, context.for_workers(teacher), drawn, reference, config.full_steps,
+            config.solver, **where,
         ),
     )  # fmt: skip
     at_own_steps = [r for r in curve if r["num_inference_steps"] == config.num_inference_steps]
@@ -95,8 +97,8 @@ def run(config: SweepConfig, context: StepContext) -> dict[str, Any]:
     static = beside_gpu(
         executor,
         partial(
-            static_curve, student.absolute(), drawn, reference, config.num_inference_steps,
-            config.solver, **where,
+            static_curve, context.for_workers(student), drawn, reference,
+            config.num_inference_steps, config.solver, **where,
         ),
     )  # fmt: skip
     return {
@@ -131,8 +133,8 @@ def prepare_reference(
     reference = beside_gpu(
         executor,
         partial(
-            teacher_images, directory, drawn, config.reference_steps, config.solver,
-            executor.device, executor.sampling_precision,
+            teacher_images, context.for_workers(directory), drawn, config.reference_steps,
+            config.solver, executor.device, executor.sampling_precision,
         ),
     )  # fmt: skip
     path = Path(context.dir).absolute() / "reference.npz"
@@ -142,17 +144,17 @@ def prepare_reference(
         "arch": described["arch"],
         "student": config.student.model_dump(mode="json"),
         "optim": config.optim.model_dump(mode="json"),
-        "data_uri": data_uri,
+        "data_uri": context.for_workers(data_uri),
         "seed": context.seed,
         "device": executor.device,
         "precision": executor.precision,
         "sampling_precision": executor.sampling_precision,
-        "teacher": str((directory / WEIGHTS).absolute()),
-        "start": str((model_of(context, "distill", "student") / WEIGHTS).absolute()),
+        "teacher": context.for_workers(directory / WEIGHTS),
+        "start": context.for_workers(model_of(context, "distill", "student") / WEIGHTS),
         "thresholds": config.thresholds,
         "num_inference_steps": config.num_inference_steps,
         "solver": config.solver,
-        "reference": str(path),
+        "reference": context.for_workers(path),
         "described": described,
     }
     return settings, drawn, reference
@@ -173,12 +175,16 @@ def run_trials(config: SweepConfig, settings: dict[str, Any], context: StepConte
             seed=context.seed, on_trial=show,
         )  # fmt: skip
     found = run_sweep(
-        objective, config.space, name="trials", storage_path=folder,
+        objective, config.space, name="trials", storage_path=context.of_workers(""),
         num_trials=config.num_trials, max_concurrent=config.max_concurrent, seed=context.seed,
         resources_per_trial={"CPU": 1, "GPU": 1} if context.settings.use_gpu else {"CPU": 1},
         check_resources=context.settings.kind == "embedded",  # a cluster may grow
         prune=config.prune, grace_reports=0, on_trial=show,
     )  # fmt: skip
+    if context.mirror is not None:
+        for name in storage.list_files(context.of_workers("trials")):
+            source = storage.join(context.of_workers("trials"), name)
+            storage.download(source, folder / "trials" / name)
     return found.trials
 
 

@@ -23,6 +23,7 @@ from nitrogen.pipelines.training.loop import Task, train
 from nitrogen.pipelines.training.preview import save_preview
 from nitrogen.pipelines.training.rollouts import Explorer, RollOut
 from nitrogen.pipelines.training.stride import stride_target
+from nitrogen.platform.storage import local_copy
 from nitrogen.platform.training import TrainSession
 
 ON_POLICY_FROM = 0.25  # of the training: a young predictor's plans are noise
@@ -153,10 +154,10 @@ def train_student(config: dict[str, Any], session: TrainSession) -> None:
     arch = ArchConfig(**config["arch"])
     teacher = Denoiser(arch)
     with torch.no_grad():
-        load_into(teacher, load_tensors(Path(config["teacher"])), "denoiser.")
+        load_into(teacher, load_tensors(local_copy(config["teacher"])), "denoiser.")
     task = StudentTask(arch, StudentConfig(**config["student"]), teacher)
     if config.get("start"):
         with torch.no_grad():
-            load_into(task.trained, load_tensors(Path(config["start"])))
+            load_into(task.trained, load_tensors(local_copy(config["start"])))
     optim = OptimConfig(**config["optim"])
     train(task, optim, config["data_uri"], config["seed"], config["precision"], session)

@@ -28,6 +28,7 @@ from nitrogen.platform.serving.protocol import (
     Generator,
     check_against_model,
 )
+from nitrogen.platform.storage import local_copy
 
 logger = logging.getLogger("ray.serve")
 
@@ -36,8 +37,8 @@ logger = logging.getLogger("ray.serve")
 class ModelRef:
     """Which bundle to serve.
 
-    `source` is its directory. Where that is empty or not there, the bundle is fetched from the
-    registry at `tracking_uri` into `cache` (default: the registry's local folder).
+    `source` is its directory, or an s3:// prefix. Where it is empty or not there, the bundle is
+    fetched from the registry at `tracking_uri` into `cache` (default: the registry's folder).
     """
 
     name: str
@@ -161,6 +162,10 @@ def load_model(
 
 def fetch_bundle(reference: ModelRef) -> Path:
     """The verified local directory of a bundle."""
+    if reference.source.startswith("s3://"):
+        directory = local_copy(reference.source)
+        verify_bundle(directory, reference.digest)
+        return directory
     # On another node than the one that fetched it, the directory is not there.
     if reference.source and (Path(reference.source).is_dir() or not reference.tracking_uri):
         verify_bundle(reference.source, reference.digest)

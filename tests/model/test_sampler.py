@@ -74,6 +74,41 @@ def test_joining_late_changes_nothing(denoiser, predictor, policy):
         assert torch.equal(sampler.run([request])[0].x_0, result.x_0)
 
 
+@pytest.mark.parametrize(
+    ("policy", "solver"),
+    [*((name, "dpmpp_2m") for name in POLICIES), ("budget", "heun"), ("random", "unipc")],
+)
+def test_guided_and_unguided_join_at_any_step(denoiser, predictor, policy, solver):
+    """Two batches that differ in guidance, joined at every step of the longer one."""
+    policy = POLICIES[policy]
+    sampler = make(denoiser, predictor, policy, solver)
+    for requests in (
+        (Request(1, 10, 3), Request(2, 20, 2, 2.0)),
+        (Request(1, 10, 3, 3.0, 0.7), Request(2, 20, 2)),
+    ):
+        alone = [sampler.run([request])[0] for request in requests]
+        for steps_before in range(3):
+            state = sampler.start(requests[:1])
+            for _ in range(steps_before):
+                state = sampler.step(state)
+            state = state.join(sampler.start(requests[1:], first_id=1))
+            while state.live.num_samples:
+                state = sampler.step(state)
+            for one, joined in zip(alone, sorted(state.finished, key=lambda f: f.id), strict=True):
+                assert torch.equal(one.x_0, joined.x_0)
+                assert one.flops == joined.flops
+                assert torch.equal(one.widths, joined.widths)
+
+
+def test_the_unlabelled_branch_leaves_with_the_last_guided_sample(denoiser, predictor):
+    sampler = make(denoiser, predictor, Full())
+    state = sampler.start([Request(0, 1, 2, 2.0), Request(0, 2, 4)])
+    assert state.live.cache_unlabelled is not None
+    while state.live.num_samples == 2:
+        state = sampler.step(state)
+    assert state.live.cache_unlabelled is None
+
+
 @every_policy
 @settings(max_examples=12, deadline=None)
 @given(
