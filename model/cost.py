@@ -60,9 +60,7 @@ class CostModel:
     def fixed_flops(self) -> int:
         """What one forward costs whatever the plan: conditioning, stem, head, resampling,
         depthwise convolutions, and the attention itself over the whole map."""
-        arch = self.arch
-        cond, fourier = arch.cond_channels, 2 * NUM_FREQUENCIES * (2 if arch.strided else 1)
-        total = 2 * (fourier * cond + cond * cond + cond * sum(modulation_sizes(arch)))
+        arch, total = self.arch, self.conditioning_flops
         patch_channels = arch.image_channels * arch.patch_size**2
         total += 2 * 2 * self.rows(0) * patch_channels * arch.channels[0]
         for level, (fine, coarse) in enumerate(pairwise(arch.channels)):
@@ -71,6 +69,13 @@ class CostModel:
             total += 18 * self.rows(level) * arch.channels[level]
             total += self.attention_flops(level) if attends else 0
         return total
+
+    @property
+    def conditioning_flops(self) -> int:
+        """Embedding of (sigma, class), of the stride if there is one, and all modulations."""
+        cond, sizes = self.arch.cond_channels, modulation_sizes(self.arch)
+        fourier = 2 * NUM_FREQUENCIES * (2 if self.arch.strided else 1)
+        return 2 * (fourier * cond + cond * cond + cond * sum(sizes))
 
     @property
     def full_flops(self) -> int:
