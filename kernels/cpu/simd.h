@@ -1,6 +1,8 @@
 // Eight floats at a time, and the functions of them that libm does not give.
 #pragma once
 
+#include <immintrin.h>
+
 #include <cstring>
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
@@ -14,8 +16,8 @@ typedef float vec_unaligned __attribute__((vector_size(LANES * 4), aligned(4), m
 INLINE vec load(const float* p) { return *(const vec_unaligned*)p; }
 INLINE void store(float* p, vec v) { *(vec_unaligned*)p = v; }
 INLINE vec splat(float s) { return vec{s, s, s, s, s, s, s, s}; }
-INLINE vec least(vec a, vec b) { return a < b ? a : b; }
-INLINE vec most(vec a, vec b) { return a > b ? a : b; }
+INLINE vec least(vec a, vec b) { return _mm256_min_ps(a, b); }
+INLINE vec most(vec a, vec b) { return _mm256_max_ps(a, b); }
 
 INLINE float total(vec v) {
   return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]));
