@@ -165,6 +165,7 @@ def jobs(families: Iterable[str], everything: bool) -> list[Job]:
 
 def build(job: Job) -> list[Build]:
     """Compiles what the case launches."""
+    triton.knobs.compilation.disable_line_info = True  # half of the time, most of the binary
     case, record = CASES[job.case], []  # type: ignore[var-annotated]
     configs = {}
     if job.index:
