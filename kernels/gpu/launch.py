@@ -29,6 +29,13 @@ class Config:
     num_warps: int = 4
     num_stages: int = 1  # copies of a loop's tiles in flight
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the compiler is told. Contraction is said aloud: Triton 3.10 changes the default,
+        and a row's bits with it."""
+        stages = {"num_warps": self.num_warps, "num_stages": self.num_stages}
+        return {**stages, "enable_fp_fusion": True}
+
 
 @dataclass(frozen=True)
 class Launch:
@@ -101,12 +108,11 @@ def launch(kernel: Any, grid: tuple[int, ...], config: Config, **arguments: Any)
     """Starts `kernel` over `grid` programs, or records it. Nothing is started for an empty grid."""
     if 0 in grid:
         return
+    blocks = {n: v for n, v in config.blocks.items() if n in kernel.arg_names}
     if (record := _SCOPE.get().record) is not None:
-        blocks = {n: v for n, v in config.blocks.items() if n in kernel.arg_names}
         record.append(Launch(kernel, grid, {**arguments, **blocks}, config))
         return
-    blocks = {n: v for n, v in config.blocks.items() if n in kernel.arg_names}
-    kernel[grid](**arguments, **blocks, num_warps=config.num_warps, num_stages=config.num_stages)
+    kernel[grid](**arguments, **blocks, **config.options)
 
 
 def flat_rows(x: Tensor) -> Tensor:
