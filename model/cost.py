@@ -11,7 +11,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from nitrogen.model.blocks import MAX_KEY_SIDE
+from nitrogen.kernels.attention import MAX_KEY_SIDE
 from nitrogen.model.conditioning import NUM_FREQUENCIES
 from nitrogen.model.config import NUM_WIDTHS, PRESETS, ArchConfig, preset
 from nitrogen.model.regions import region_grid
@@ -72,9 +72,10 @@ class CostModel:
 
     @property
     def conditioning_flops(self) -> int:
-        """Embedding of (sigma, class) and the modulations of all blocks."""
+        """Embedding of (sigma, class), of the stride if there is one, and all modulations."""
         cond, sizes = self.arch.cond_channels, modulation_sizes(self.arch)
-        return 2 * (2 * NUM_FREQUENCIES * cond + cond * cond + cond * sum(sizes))
+        fourier = 2 * NUM_FREQUENCIES * (2 if self.arch.strided else 1)
+        return 2 * (fourier * cond + cond * cond + cond * sum(sizes))
 
     @property
     def full_flops(self) -> int:

@@ -64,7 +64,7 @@ def test_missing_name(pipeline, tmp_path):
         ("name: a\nname: b\n", r"name must be given once, got it again at .*bad\.yaml:2:1"),
         ("name: a\ntrain: 3\n", r"train must be .*mapping.*got 3"),
         ("name: a\nexecutor: {kind: address}\n", r"executor\.address must be set"),
-        ("name: a\nexecutor: {use_gpu: true}\n", r"executor\.device must be cuda"),
+        ("name: a\nexecutor: {use_gpu: true, device: cpu}\n", r"executor\.device must be cuda"),
         ("name: a\nexecutor: {kind: cloud}\n", r"executor\.kind must be one of 'local'"),
         ("name: !!python/object/apply:os.system [true]\n", "must be valid YAML"),
     ],
