@@ -57,7 +57,8 @@ class RowStore:
         handle, name = tempfile.mkstemp(dir=self.folder, prefix=".row-")
         try:
             with os.fdopen(handle, "wb") as stream:
-                np.savez_compressed(stream, **row.arrays)
+                arrays: dict[str, Any] = dict(row.arrays)
+                np.savez_compressed(stream, **arrays)
                 stream.flush()
                 os.fsync(stream.fileno())
             os.replace(name, self.folder / f"{row.key}.npz")

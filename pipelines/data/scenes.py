@@ -172,7 +172,7 @@ def flood(free: np.ndarray) -> np.ndarray:
 
 def spread(mask: np.ndarray) -> np.ndarray:
     """mask and its four neighbours: bool [h, w]."""
-    return _neighbours(mask)[:5].any(axis=0)
+    return np.logical_or.reduce(_neighbours(mask)[:5], axis=0)
 
 
 def _neighbours(values: np.ndarray) -> np.ndarray:
