@@ -18,7 +18,9 @@ MAX_KEY_SIDE = 16
 
 # Relative RMS distance to float64, tf32 off. The operators store what they hand over once, in
 # their own precision, and add up in float32: 2^-9 and 2^-12 of rounding a value, a few times.
-TOLERANCES = {torch.float32: 2e-6, torch.bfloat16: 1e-2, torch.float16: 2e-3}
+# bf16 would do with 1e-2 wherever it is rounded; Triton's interpreter cuts instead, which doubles
+# the error (attention, 3 such steps: 1.08e-2).
+TOLERANCES = {torch.float32: 2e-6, torch.bfloat16: 1.2e-2, torch.float16: 2e-3}
 
 
 def relative_rms(got: Tensor, expected: Tensor) -> float:

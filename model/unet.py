@@ -49,6 +49,7 @@ class RowUNet(nn.Module):
         c_noise: Tensor,  # [b]
         labels: Tensor,  # [b] int64
         *,
+        stride: Tensor | None = None,  # [b] sigma_next / sigma, of a strided network
         quarters: int = NUM_WIDTHS,  # dense path: one width for all
         plan: Plan | None = None,  # given: the path over rows
         cache: Cache | None = None,  # needed with a plan; written in place without gradients
@@ -58,7 +59,7 @@ class RowUNet(nn.Module):
         Raises ShapeError for a picture whose sides the network cannot halve often enough.
         """
         self._check(x)
-        modulations = self.conditioning(c_noise, labels, blocked=plan is not None)
+        modulations = self.conditioning(c_noise, labels, stride, blocked=plan is not None)
         parts = list(modulations.split(self._sizes, dim=1))
         head_shift, head_scale = parts.pop().chunk(2, dim=1)
         patch = self.arch.patch_size

@@ -30,6 +30,14 @@ def test_dense_path_within_one_percent(name, side):
     assert CostModel(arch, side, side).full_flops == pytest.approx(got, rel=0.01)
 
 
+def test_a_stride_is_counted():
+    arch, one = preset("tiny", num_classes=5, strided=True), torch.ones(1)
+    labels = torch.zeros(1, dtype=torch.long)
+    net, x_t = Denoiser(arch), torch.zeros(1, 32, 32, 3)
+    got = counted(lambda: net(x_t, one, labels, sigma_next=one / 2))
+    assert CostModel(arch, 32, 32).full_flops == got
+
+
 def test_adaptive_run_counts_what_was_executed(arch, monkeypatch):
     monkeypatch.setattr(conditioning, "SAMPLE_BLOCK", 1)  # no samples that belong to nobody
     executed, counted_flops = adaptive_run(arch)
