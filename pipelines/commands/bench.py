@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from nitrogen.pipelines.commands import bench_kernels
 from nitrogen.pipelines.commands.models import RunOption
 from nitrogen.pipelines.commands.output import note, say, say_table
 
@@ -25,6 +26,7 @@ def register(app: typer.Typer) -> None:
         "frontier",
         epilog="Example: nitrogen bench frontier --run runs/emoji --out bench/emoji.json",
     )(frontier)
+    bench_kernels.register(BENCH)
     app.add_typer(BENCH, name="bench")
 
 
