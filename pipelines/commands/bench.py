@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from nitrogen.pipelines.commands import bench_kernels
 from nitrogen.pipelines.commands.models import RunOption
 from nitrogen.pipelines.commands.output import note, say, say_table
 
@@ -29,6 +30,7 @@ def register(app: typer.Typer) -> None:
     BENCH.command("scaling", epilog="Example: nitrogen bench scaling --out bench/scaling.json")(
         scaling
     )
+    bench_kernels.register(BENCH)
     app.add_typer(BENCH, name="bench")
 
 
