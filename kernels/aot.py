@@ -157,7 +157,7 @@ def jobs(families: Iterable[str], everything: bool) -> list[Job]:
     found = []
     for family in families:
         for number, case in enumerate(CASES):
-            for dtype in case.dtypes:
+            for dtype in SHORT if everything else case.dtypes:
                 last = len(candidates(case.op, family, dtype, case.channels)) if everything else 1
                 found += [Job(number, dtype, family, index) for index in range(last)]
     return found
