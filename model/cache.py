@@ -44,6 +44,10 @@ class Cache:
         pairs = iter([torch.cat(pair) for pair in zip(self.maps(), other.maps(), strict=True)])
         return self._each(lambda _: next(pairs))
 
+    def blank(self) -> "Cache":
+        """Zero maps of the same shapes: what a run starts with."""
+        return self._each(torch.zeros_like)
+
     def _each(self, function: Callable[[Tensor], Tensor]) -> "Cache":
         return Cache(
             tuple(function(m) for m in self.residuals),

@@ -92,12 +92,13 @@ class Live:
         return move(self, device)
 
     def append(self, other: "Live") -> "Live":
-        """The samples of this batch, then those of `other`, wherever each stands.
+        """The samples of this batch, then those of `other`, wherever each stands, guided or not.
 
-        Raises ShapeError if only one of the two carries a guided branch.
+        A sample without guidance never reads its cache of the unlabelled branch: where only one
+        of the two batches has that branch, the other's samples get zeros.
         """
         if (self.cache_unlabelled is None) != (other.cache_unlabelled is None):
-            raise ShapeError("guidance_scale must be 1 for all samples of a batch, or for none.")
+            return self._with_unlabelled().append(other._with_unlabelled())
         longest = max(self.sigmas.shape[1], other.sigmas.shape[1])
         changes: dict[str, Any] = {}
         for field in fields(self):
@@ -109,6 +110,17 @@ class Live:
             elif mine is not None:
                 changes[field.name] = mine.append(theirs)
         return replace(self, **changes)
+
+    def _with_unlabelled(self) -> "Live":
+        if self.cache_unlabelled is not None:
+            return self
+        return replace(self, cache_unlabelled=self.cache.blank())
+
+    def without_idle_branch(self) -> "Live":
+        """The same batch; the cache of the unlabelled branch is dropped when nobody is guided."""
+        if self.cache_unlabelled is None or bool((self.guidance != 1).any()):
+            return self
+        return replace(self, cache_unlabelled=None)
 
 
 @dataclass(frozen=True)

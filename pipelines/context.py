@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from nitrogen.pipelines.executor import ExecutorConfig
+
+if TYPE_CHECKING:
+    from nitrogen.platform.mirror import Mirror
 
 
 class Progress(Protocol):
@@ -71,6 +74,7 @@ class StepContext:
     name      the recipe's name
     tracking_uri  MLflow tracking and registry URI of this run
     shared    values that live as long as the process (for example a loaded model)
+    mirror    of a run folder in a bucket that a cluster's workers read; None: they share the disk
     """
 
     dir: Path
@@ -86,3 +90,16 @@ class StepContext:
     name: str = ""
     tracking_uri: str | None = None
     shared: dict[str, Any] = field(default_factory=dict)
+    mirror: Mirror | None = None
+
+    def for_workers(self, path: Path | str) -> str:
+        """Where the workers of a cluster find a file or folder of this run (or a URI)."""
+        if self.mirror is not None:
+            return self.mirror.share(path)
+        return str(path) if "://" in str(path) else str(Path(path).absolute())
+
+    def of_workers(self, name: str) -> str:
+        """A folder or URI of this step's own that workers may write to, the same after a resume."""
+        if self.mirror is not None:
+            return self.mirror.apart(f"{self.dir.name}/{name}")
+        return str(Path(self.dir).absolute() / name)

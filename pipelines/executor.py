@@ -13,6 +13,8 @@ class ExecutorConfig(BaseModel):
 
     kind `local` runs everything in this process (one worker, no Ray), `embedded` starts a Ray for
     this run and stops it afterwards, `address` connects to a running cluster.
+    `device` and `use_gpu` follow each other: name one of them. With a GPU, every training worker,
+    trial and replica gets one, and the pictures of sweep and evaluation are made on one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -23,10 +25,30 @@ class ExecutorConfig(BaseModel):
     num_cpus: int | None = Field(None, ge=1, description="CPUs given to the embedded Ray; all")
     object_store_mb: int = Field(256, ge=80, description="object store of the embedded Ray")
     device: Literal["cpu", "cuda"] = "cpu"
-    precision: Literal["fp32", "bf16"] = Field(
+    precision: Literal["auto", "fp32", "bf16"] = Field(
         "fp32", description="of training; auto: bf16 where the processor multiplies in it"
     )
-    use_gpu: bool = Field(False, description="one GPU for each training worker and replica")
+    sampling_precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto",
+        validate_default=True,
+        description="of the pictures of sweep, evaluation and endpoint; auto: fp32 on the CPU, "
+        "whose bits are promised, and `precision` on a GPU",
+    )
+    use_gpu: bool = Field(
+        False, description="one GPU for each training worker, trial and replica; device: cuda"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _device_and_gpu_together(cls, values: Any) -> Any:
+        """`device: cuda` alone asks for GPUs, `use_gpu: true` alone for that device."""
+        if not isinstance(values, dict):
+            return values
+        if values.get("device") == "cuda" and "use_gpu" not in values:
+            return {**values, "use_gpu": True}
+        if values.get("use_gpu") is True and "device" not in values:
+            return {**values, "device": "cuda"}
+        return values
 
     @field_validator("precision", mode="before")
     @classmethod
@@ -35,6 +57,13 @@ class ExecutorConfig(BaseModel):
         if value != "auto":
             return value
         return "bf16" if info.data.get("device") == "cuda" or has_bf16_units() else "fp32"
+
+    @field_validator("sampling_precision", mode="before")
+    @classmethod
+    def _sampling_resolved(cls, value: Any, info: ValidationInfo) -> Any:
+        if value != "auto":
+            return value
+        return info.data.get("precision") if info.data.get("device") == "cuda" else "fp32"
 
     @model_validator(mode="after")
     def _consistent(self) -> ExecutorConfig:
@@ -46,6 +75,11 @@ class ExecutorConfig(BaseModel):
             )
         if self.use_gpu and self.device == "cpu":
             raise ValueError("device must be cuda when use_gpu is true, got cpu. Set device: cuda.")
+        if self.device == "cuda" and not self.use_gpu and self.kind != "local":
+            raise ValueError(
+                "use_gpu must be true when device is cuda, got false: Ray would give no worker a "
+                "GPU. Leave use_gpu out, or set device: cpu."
+            )
         return self
 
     @property
@@ -58,12 +92,16 @@ class ExecutorConfig(BaseModel):
         """Training workers that really run: one in process."""
         return 1 if self.kind == "local" else self.num_workers
 
-    def facts(self) -> dict[str, Any]:
-        """The settings that change the numbers a step computes, and so belong to its key."""
+    def facts(self, samples: bool = False) -> dict[str, Any]:
+        """The settings that change the numbers a step computes, and so belong to its key.
+
+        samples: the step makes pictures, so that their precision matters too.
+        """
         return {
             "num_workers": self.world_size,
             "device": self.device,
             "precision": self.precision,
+            **({"sampling_precision": self.sampling_precision} if samples else {}),
         }
 
 

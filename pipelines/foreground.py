@@ -55,8 +55,7 @@ def _settings(source: ModelSource | None, max_replicas: int) -> Any:
     from nitrogen.pipelines.steps.serve import ServeConfig
 
     config = source.recipe.section("serve") if source is not None else ServeConfig()
-    use_gpu = source.recipe.executor.use_gpu if source is not None else False
-    settings = config.settings(use_gpu)
+    settings = config.settings(source.recipe.executor if source is not None else None)
     upper = max(max_replicas, settings.min_replicas)
     return settings.model_copy(update={"max_replicas": upper})
 

@@ -14,27 +14,41 @@ import torch
 from PIL import Image
 
 from nitrogen.model.pipeline import Pipeline
-from nitrogen.platform.errors import BundleError
+from nitrogen.pipelines.precision import autocast, check_device
+from nitrogen.platform.errors import BundleError, ConfigError
 from nitrogen.platform.serving.protocol import GeneratedImage
 
 GOLDEN = "golden.json"
 GOLDEN_TOLERANCE = 2.0  # mean absolute difference, of 255: other processors round differently
 GOLDEN_REQUESTS = ({"policy": "full"}, {"policy": "budget", "budget": 0.5})
 GOLDEN_SEED, GOLDEN_STEPS = 1234, 6
+PRECISIONS = ("fp32", "bf16")
 
 
-def load_generator(directory: Path) -> PipelineGenerator:
-    """The generator of a verified bundle. Raises WeightsError or BundleError."""
-    return PipelineGenerator(Path(directory))
+def load_generator(
+    directory: Path, device: str | None = None, precision: str = "fp32"
+) -> PipelineGenerator:
+    """The generator of a verified bundle.
+
+    device: cpu or cuda; None takes the GPU that Ray shows to the replica, if it does.
+    precision: fp32, or bf16 for the GEMMs. Raises WeightsError, BundleError, or ConfigError for a
+    device that the replica does not have or a precision that does not exist.
+    """
+    if precision not in PRECISIONS:
+        raise ConfigError(
+            f"serve.generator_options.precision must be {' or '.join(PRECISIONS)}, got "
+            f"{precision}. Correct it."
+        )
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return PipelineGenerator(Path(directory), check_device(device), precision)
 
 
 class PipelineGenerator:
-    """A Pipeline behind the serving protocol."""
+    """A Pipeline behind the serving protocol, on one device and in one precision."""
 
-    def __init__(self, directory: Path):
-        self._directory = directory
-        # Ray shows a replica only the GPUs that it was given; without one this is the CPU.
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    def __init__(self, directory: Path, device: str = "cpu", precision: str = "fp32"):
+        self._directory, self._device, self._precision = directory, device, precision
         self._pipeline = Pipeline.load(directory).to(device)
 
     def generate(
@@ -42,16 +56,17 @@ class PipelineGenerator:
     ) -> list[GeneratedImage]:
         """n pictures of one class, seeds seed, seed + 1, ... Raises ModelError or Cancelled."""
         pipeline, num = self._pipeline, request["n"]
-        made = pipeline.generate(
-            [pipeline.label(request["class"])] * num,
-            [(request["seed"] + i) % 2**63 for i in range(num)],
-            num_inference_steps=request["num_inference_steps"],
-            policy=request["policy"],
-            budget=request.get("budget"),
-            threshold=request.get("threshold"),
-            guidance_scale=request["guidance_scale"],
-            should_stop=should_stop,
-        )
+        with autocast(self._device, self._precision):
+            made = pipeline.generate(
+                [pipeline.label(request["class"])] * num,
+                [(request["seed"] + i) % 2**63 for i in range(num)],
+                num_inference_steps=request["num_inference_steps"],
+                policy=request["policy"],
+                budget=request.get("budget"),
+                threshold=request.get("threshold"),
+                guidance_scale=request["guidance_scale"],
+                should_stop=should_stop,
+            )
         return [
             GeneratedImage(
                 png_bytes(image.numpy()),
@@ -73,10 +88,13 @@ class PipelineGenerator:
             "classes": list(self._pipeline.classes),
             "image_size": arch.image_size,
             "policies": ["full", "static", "random", *adaptive],
+            "device": self._device,
+            "precision": self._precision,
         }
 
     def self_test(self) -> None:
-        """Reproduces the golden pictures of the bundle. Raises BundleError."""
+        """Reproduces the golden pictures of the bundle, in fp32 whatever pictures are served in:
+        it is the weights and the build that are tested. Raises BundleError."""
         for entry in read_golden(self._directory):
             made = golden_picture(self._pipeline, entry["request"])
             difference = np.abs(made.astype(np.float64) - entry["pixels"]).mean()

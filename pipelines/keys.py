@@ -57,7 +57,7 @@ def key_parts(
         "outside": fingerprint(config) if fingerprint else {},
         "code": code_digests(spec.module),
         "lock": locked_versions(),
-        "executor": executor.facts() if spec.computes else {},
+        "executor": executor.facts(spec.samples) if spec.computes else {},
         "registry": _short_digest(registry) if registry and spec.uses_registry else None,
     }
 

@@ -71,8 +71,8 @@ class RunFolder:
     def __init__(self, root: Path) -> None:
         if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(root)):
             raise StorageError(
-                f"a run folder must be a local or shared path, got {root}. "
-                "Only data sets may lie in a bucket: set prepare.source to s3://..."
+                f"a run folder must be a local path or s3://bucket/run, got {root}. "
+                "Give one of these."
             )
         self.root = Path(root).expanduser().absolute()
         self.steps = self.root / "steps"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nitrogen.pipelines.adoption import Adoption
 from nitrogen.pipelines.atomic_json import write_json
@@ -16,11 +17,15 @@ from nitrogen.pipelines.journal import Journal
 from nitrogen.pipelines.plan import Planned, Selection, done_inputs, resolve
 from nitrogen.pipelines.progress import RecordedProgress, RunProgress, make_progress
 from nitrogen.pipelines.recipe import Recipe, named_tracking_uri
+from nitrogen.pipelines.remote_folder import open_out
 from nitrogen.pipelines.run_folder import RunFolder, StepRecord
 from nitrogen.pipelines.run_lock import run_lock
 from nitrogen.pipelines.services import RunServices, Services
 from nitrogen.pipelines.step_table import STEPS, StepSpec, step_module
 from nitrogen.pipelines.summary import StepOutcome, commit, write_summary
+
+if TYPE_CHECKING:
+    from nitrogen.platform.mirror import Mirror
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class RunResult:
 
 def run_recipe(
     recipe: Recipe,
-    out: Path,
+    out: Path | str,
     *,
     selection: Selection | None = None,
     adoption: Adoption | None = None,
@@ -41,18 +46,21 @@ def run_recipe(
     services: Services | None = None,
     steps: Mapping[str, StepSpec] = STEPS,
 ) -> RunResult:
-    """Run a recipe into the folder `out`.
+    """Run a recipe into the folder `out`, or into one that mirrors `out` where that is s3://...
 
     Raises what a step raises (NitrogenError, ModelError), Interrupted on SIGINT or SIGTERM. In
     every case summary.json says how far the run came; running again goes on from there.
     """
     selection = selection or Selection()
     selection.names(steps)  # a wrong step name is an error before anything is written
-    folder = RunFolder(out)
+    root, mirror = open_out(out)
+    folder = RunFolder(root)
     folder.create()
     with run_lock(folder.lock_path), interrupts():
         progress, services = progress or make_progress(), services or Services()
-        return _Run(recipe, folder, selection, adoption, progress, services, steps).execute()
+        with mirror.held(progress.message) if mirror else contextlib.nullcontext():
+            run = _Run(recipe, folder, selection, adoption, progress, services, steps, mirror)
+            return run.execute()
 
 
 def tracking_uri(recipe: Recipe, folder: Path) -> str:
@@ -72,7 +80,9 @@ class _Run:
         progress: RunProgress,
         services: Services,
         steps: Mapping[str, StepSpec],
+        mirror: Mirror | None = None,
     ) -> None:
+        self.mirror = mirror
         self.recipe, self.folder, self.steps = recipe, folder, steps
         self.selection, self.adoption = selection, adoption
         self.progress = RecordedProgress(progress, folder.progress_path, folder.log_path)
@@ -150,6 +160,8 @@ class _Run:
         self.outcomes[name] = StepOutcome(
             record.key, state, seconds, record.result, record.dir, record.marker.get("lineage", {})
         )
+        if self.mirror is not None and state == "done":
+            self.mirror.push(record.dir)
         self.journal.write(f"step {state}", step=name, key=record.key[:12], seconds=seconds)
         self.progress.end_step(name, state, seconds)
 
@@ -216,6 +228,7 @@ class _Run:
             name=self.recipe.name,
             tracking_uri=self.services.tracking_uri,
             shared=self.shared,
+            mirror=self.mirror if self.recipe.executor.kind == "address" else None,
         )
 
     def _adopt(self, spec: StepSpec, planned: Planned) -> StepRecord | None:

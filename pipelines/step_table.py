@@ -20,6 +20,7 @@ class StepSpec:
     uses_ray      with the Ray executor, a cluster must be connected before it runs
     seeded        its result depends on the recipe's seed
     computes      its result depends on the executor's facts (workers, device, precision)
+    samples       it makes pictures: their precision matters too
     uses_registry  it writes to or reads from the MLflow registry, so another one is another result
     typical_s     seconds that it takes where its module has no estimate, for `--plan`
     digest_field  field of the result that names its content; None: the step's key stands for it
@@ -32,6 +33,7 @@ class StepSpec:
     uses_ray: bool = False
     seeded: bool = True
     computes: bool = True
+    samples: bool = False
     uses_registry: bool = False
     typical_s: float | None = None
     digest_field: str | None = None
@@ -61,12 +63,14 @@ STEPS: Mapping[str, StepSpec] = {
             "SweepConfig",
             ("prepare", "pretrain", "distill"),
             uses_ray=True,
+            samples=True,
         ),
         StepSpec(
             "evaluate",
             _STEPS + "evaluate",
             "EvaluateConfig",
             ("prepare", "pretrain", "distill", "sweep"),
+            samples=True,
         ),
         StepSpec(
             "promote",
@@ -82,6 +86,7 @@ STEPS: Mapping[str, StepSpec] = {
             "ServeConfig",
             ("promote",),
             uses_ray=True,
+            samples=True,
             uses_registry=True,
             typical_s=30,
         ),

@@ -11,6 +11,7 @@ from typing import Any
 
 from nitrogen.pipelines.recipe import load_recipe
 from nitrogen.platform.errors import ConfigError
+from nitrogen.platform.storage import is_s3
 
 REMOTE_RUNS = "~/nitrogen-runs"
 
@@ -34,10 +35,10 @@ def submit_recipe(
     recipe = load_recipe(name, overrides).recipe
     text = json.dumps(recipe.canonical(), indent=2, sort_keys=True) + "\n"  # JSON is YAML
     folder = out or f"{REMOTE_RUNS}/{recipe.name}"
-    if "://" in folder:
+    if "://" in folder and not is_s3(folder):
         raise ConfigError(
-            f"--out must be a folder on storage that the nodes share, got {folder}. "
-            "Mount the bucket, or give a path on a shared disk."
+            f"--out must be s3://bucket/run, or a folder on storage that the nodes share, got "
+            f"{folder}. Give one of these."
         )
     with tempfile.TemporaryDirectory(prefix="nitrogen-wheel-") as scratch:
         job = jobs.submit(

@@ -9,6 +9,7 @@ reader sees the old content or the new one, never half of it.
 import contextlib
 import functools
 import hashlib
+import json
 import os
 import re
 import tempfile
@@ -116,6 +117,75 @@ def write_bytes(uri: str, data: bytes) -> None:
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
+
+
+def upload(path: Path, uri: str) -> str:
+    """Sends a local file of any size to `uri`, atomically; returns the new version (see
+    `entry_of`). Raises FileNotFoundError when the file has gone, StorageError otherwise."""
+    with open(path, "rb") as file:
+        if not is_s3(uri):
+            write_bytes(uri, file.read())
+            return entry_of(uri).version
+        bucket, key = _bucket_and_key(uri)
+        with _s3_errors("write", uri):
+            _s3_client().upload_fileobj(file, bucket, key)
+    return entry_of(uri).version
+
+
+def download(uri: str, path: Path) -> None:
+    """Fetches a file or object of any size into `path`, whole or not at all."""
+    with _local_errors("write", str(path)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            if is_s3(uri):
+                bucket, key = _bucket_and_key(uri)
+                with _s3_errors("read", uri), _disk_errors(path):
+                    _s3_client().download_fileobj(bucket, key, file)
+            else:
+                file.write(read_bytes(uri))
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def local_copy(uri: str) -> Path:
+    """A local path of a file or folder: a local one itself, else a copy that lives as long as this
+    process. Raises StorageError when nothing is there."""
+    if not is_s3(uri):
+        return _local_path(uri)
+    entries = list_entries(uri)
+    named = {entry.path: join(uri, entry.path) for entry in entries} or {"": uri}
+    versions = [list(entry) for entry in entries] or [list(entry_of(uri))]
+    digest = sha256_bytes(json.dumps([uri, versions]).encode())[:16]
+    target = Path(_copies().name) / digest / (uri.rstrip("/").rpartition("/")[2] or "files")
+    if not target.exists():
+        for name, source in named.items():
+            download(source, target / name if name else target)
+    return target
+
+
+@contextlib.contextmanager
+def workspace(uri: str) -> Iterator[Path]:
+    """A local folder to write into: `uri` itself, or one whose files go to `uri` at the end."""
+    if not is_s3(uri):
+        path = _local_path(uri)
+        with _local_errors("write", uri):
+            path.mkdir(parents=True, exist_ok=True)
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="nitrogen-work-") as scratch:
+        yield Path(scratch)
+        for name in list_files(scratch):
+            upload(Path(scratch) / name, join(uri, name))
+
+
+@functools.lru_cache(maxsize=1)
+def _copies() -> "tempfile.TemporaryDirectory[str]":
+    return tempfile.TemporaryDirectory(prefix="nitrogen-copies-")
 
 
 def exists(uri: str) -> bool:
@@ -280,6 +350,19 @@ def _local_errors(action: str, uri: str) -> Iterator[None]:
         raise StorageError(
             f"cannot {action} {uri}: {error.strerror or error}. "
             "Check that the path exists, is writable and that the disk is not full."
+        ) from error
+
+
+@contextlib.contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    """Disk full while an object is fetched is the disk's fault, not the server's."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise StorageError(
+            f"cannot write {path}: {error.strerror}. Check that the disk is not full."
         ) from error
 
 

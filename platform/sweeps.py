@@ -69,6 +69,7 @@ def run_sweep(
     grace_reports: int = 1,
     min_dominating: int = 2,
     on_trial: Callable[[Trial], None] | None = None,
+    check_resources: bool = True,
 ) -> SweepResult:
     """Run a sweep until `num_trials` trials have finished, counting those of earlier attempts.
 
@@ -84,6 +85,7 @@ def run_sweep(
         prune: stop a trial that `min_dominating` others dominated at the same report, after its
             first `grace_reports` reports.
         on_trial: called here with each trial that finishes.
+        check_resources: refuse a trial that no node can hold now; False where a cluster can grow.
 
     Raises ConfigError for a bad argument, ClusterError for a trial that the cluster cannot hold,
     TrainingError when every trial failed.
@@ -102,7 +104,7 @@ def run_sweep(
         from nitrogen.platform.optuna_search import DominancePruner, SweepSearch
 
         resources = dict(resources_per_trial or {"CPU": 1})
-        _check_cluster(resources)
+        _check_cluster(resources if check_resources else {})
         _run_trials(
             _trainable(objective),
             SweepSearch(ranges, metrics, directions, journal, seed, _sampler(search), on_trial),
@@ -187,7 +189,7 @@ def _check_cluster(resources: Mapping[str, float]) -> None:
             return
     raise ClusterError(
         f"a trial must fit a node of the cluster, got {dict(resources)} a trial. "
-        "Lower resources_per_trial."
+        "Lower it, or set executor.device: cpu if it asks for a GPU."
     )
 
 

@@ -153,7 +153,8 @@ def _check_cluster(num_workers: int, resources: Mapping[str, float]) -> None:
         if num_workers * amount > total.get(kind, 0):
             raise ClusterError(
                 f"num_workers must fit the cluster, got {num_workers} workers with {amount:g} "
-                f"{kind} each and {total.get(kind, 0):g} {kind} in all. Lower executor.num_workers."
+                f"{kind} each and {total.get(kind, 0):g} {kind} in all. Lower executor.num_workers"
+                + (", or set executor.device: cpu." if kind == "GPU" else ".")
             )
 
 

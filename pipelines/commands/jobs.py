@@ -38,7 +38,8 @@ def submit(
         str, typer.Option("--address", envvar="NITROGEN_ADDRESS", help="Dashboard of the cluster.")
     ],
     out: Annotated[
-        str, typer.Option("--out", "-o", help="Run folder on the cluster, on shared storage.")
+        str,
+        typer.Option("--out", "-o", help="s3://bucket/run, or a folder that all nodes share."),
     ] = "",
     overrides: SetOption = None,
     wheel: Annotated[
@@ -161,14 +162,17 @@ def stop(
 
 
 def _is_job(target: str | None, address: str | None) -> bool:
-    return address is not None and target is not None and not Path(target).is_dir()
+    if address is None or target is None:
+        return False
+    return not (target.startswith("s3://") or Path(target).is_dir())
 
 
 def _folder(target: str | None) -> Path:
+    from nitrogen.pipelines.remote_folder import fetched
     from nitrogen.platform.errors import ConfigError
 
     if target is not None:
-        return Path(target)
+        return fetched(target)
     found = [path.parent for path in Path("runs").glob("*/journal.jsonl")]
     if not found:
         raise ConfigError(

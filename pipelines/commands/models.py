@@ -17,7 +17,8 @@ from nitrogen.platform.errors import ConfigError, StorageError
 _MODEL = typer.Typer(no_args_is_help=True, help="Look at models.", rich_markup_mode=None)
 
 RunOption = Annotated[
-    Path | None, typer.Option("--run", help="Run folder; the shipped weights by default.")
+    str | None,
+    typer.Option("--run", help="Run folder, or s3://bucket/run; the shipped weights by default."),
 ]
 
 
@@ -50,7 +51,9 @@ def generate(
     threshold: Annotated[
         float | None, typer.Option(help="Residual under which a region stops.")
     ] = None,
-    solver: Annotated[str, typer.Option(help="euler, heun, dpmpp_2m or unipc.")] = "dpmpp_2m",
+    solver: Annotated[
+        str, typer.Option(help="euler, heun, dpmpp_2m or unipc; a strided student is Euler's.")
+    ] = "dpmpp_2m",
     guidance_scale: Annotated[float, typer.Option(help="Classifier-free guidance.")] = 1.0,
     size: Annotated[int | None, typer.Option(help="Side of the picture in pixels.")] = None,
     teacher: Annotated[bool, typer.Option("--teacher", help="Use the teacher.")] = False,
@@ -60,9 +63,11 @@ def generate(
     as_json: JsonOption = False,
 ) -> None:
     """Make one picture and say what it cost."""
+    from nitrogen.pipelines.remote_folder import fetched
     from nitrogen.pipelines.trained_models import model_directory
 
-    directory = model_directory(run, "teacher" if teacher else "student")
+    folder = fetched(run) if run is not None else None
+    directory = model_directory(folder, "teacher" if teacher else "student")
     from nitrogen.model.pipeline import Pipeline
 
     pipeline = Pipeline.load(directory)

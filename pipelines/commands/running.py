@@ -26,7 +26,8 @@ RecipeArgument = Annotated[
     typer.Argument(help="Recipe file, or the name of a shipped one.", autocompletion=_recipes),
 ]
 OutOption = Annotated[
-    Path | None, typer.Option("--out", "-o", help="Run folder; runs/RECIPE by default.")
+    str | None,
+    typer.Option("--out", "-o", help="Run folder, or s3://bucket/run; runs/RECIPE by default."),
 ]
 SetOption = Annotated[
     list[str] | None,
@@ -112,7 +113,7 @@ def _single(step: str) -> Any:
 
 def _execute(
     name: str,
-    out: Path | None,
+    out: str | None,
     overrides: list[str],
     selection: Any,
     adopt: str | None,
@@ -122,18 +123,20 @@ def _execute(
 ) -> None:
     from nitrogen.pipelines.adoption import parse_adoption
     from nitrogen.pipelines.recipe import load_recipe
+    from nitrogen.pipelines.remote_folder import fetched, open_out
 
     recipe = load_recipe(name, overrides).recipe
-    folder = out or Path("runs") / recipe.name
+    out = out or f"runs/{recipe.name}"
     if plan:
-        _print_plan(recipe, folder, selection, as_json=as_json)
+        _print_plan(recipe, fetched(out), selection, as_json=as_json)
         return
+    folder, mirror = open_out(out)
     adoption = parse_adoption(adopt, folder) if adopt else None
     from nitrogen.pipelines.interrupts import Interrupted
     from nitrogen.pipelines.runner import run_recipe
 
     try:
-        result = run_recipe(recipe, folder, selection=selection, adoption=adoption)
+        result = run_recipe(recipe, out, selection=selection, adoption=adoption)
     except Interrupted as stop:
         note(f"{stop}. Run the same command again to go on.")
         raise typer.Exit(stop.exit_code) from None
@@ -145,7 +148,7 @@ def _execute(
         return
     for line in closing_lines(summary, folder):
         say(line)
-    say(str(result.summary))
+    say(mirror.uri_of(result.summary) if mirror else str(result.summary))
 
 
 def _print_plan(recipe: Any, folder: Path, selection: Any, *, as_json: bool) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from nitrogen.pipelines.commands.output import JsonOption, say, say_json
+from nitrogen.pipelines.commands.output import JsonOption, note, say, say_json
 
 ChampionRunOption = Annotated[
-    Path | None,
-    typer.Option("--run", help="Run folder; the newest in runs/ that has a champion by default."),
+    str | None,
+    typer.Option(
+        "--run",
+        help="Run folder, or s3://bucket/run; the newest in runs/ that has a champion by default.",
+    ),
 ]
 
 
@@ -32,8 +37,10 @@ def serve(
     Promoting or rolling back another version moves the running endpoint.
     """
     from nitrogen.pipelines.foreground import serve_foreground
+    from nitrogen.pipelines.remote_folder import fetched
 
-    serve_foreground(run, host=host, port=port, max_replicas=replicas, say=say)
+    folder = fetched(run) if run is not None else None
+    serve_foreground(folder, host=host, port=port, max_replicas=replicas, say=say)
 
 
 def promote(
@@ -46,14 +53,31 @@ def promote(
     """Make a version the champion if it passes the gates of the run's recipe."""
     from nitrogen.pipelines.champions import promote_version
 
-    _tell(promote_version(run, version), as_json)
+    with _changed(run) as folder:
+        done = promote_version(folder, version)
+    _tell(done, as_json)
 
 
 def rollback(run: ChampionRunOption = None, as_json: JsonOption = False) -> None:
     """Make the previous champion the champion again; a second rollback undoes the first."""
     from nitrogen.pipelines.champions import roll_back
 
-    _tell(roll_back(run), as_json)
+    with _changed(run) as folder:
+        done = roll_back(folder)
+    _tell(done, as_json)
+
+
+@contextlib.contextmanager
+def _changed(run: str | None) -> Iterator[Path | None]:
+    """A run folder to change on this machine; what changed goes to its bucket, if it has one."""
+    from nitrogen.pipelines.remote_folder import open_out
+
+    if run is None:
+        yield None
+        return
+    folder, mirror = open_out(run)
+    with mirror.held(note) if mirror else contextlib.nullcontext():
+        yield folder
 
 
 def _tell(done: Any, as_json: bool) -> None:

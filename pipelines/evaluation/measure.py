@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +14,15 @@ from nitrogen.model.pipeline import Pipeline, SampleStats
 from nitrogen.pipelines.data.loader import ShardDataset
 from nitrogen.pipelines.evaluation.claims import claims_of
 from nitrogen.pipelines.evaluation.pictures import save_pictures
+from nitrogen.pipelines.metrics.bootstrap import Estimate
 from nitrogen.pipelines.metrics.features import FeatureNet
 from nitrogen.pipelines.metrics.frechet import Gaussian, fit_gaussian, frechet_estimate
 from nitrogen.pipelines.metrics.kernel import kernel_distance
 from nitrogen.pipelines.metrics.neighbours import nearest_training_images
 from nitrogen.pipelines.metrics.psnr import same_seed
 from nitrogen.pipelines.metrics.timing import Timing, paired_speedup, time_callables
+from nitrogen.pipelines.precision import autocast, check_device
+from nitrogen.pipelines.report.provenance import commit, machine
 from nitrogen.pipelines.sampling import (
     Draws,
     OperatingPoint,
@@ -29,6 +32,7 @@ from nitrogen.pipelines.sampling import (
     mean,
     student_images,
 )
+from nitrogen.platform.storage import local_copy, workspace
 
 if TYPE_CHECKING:
     from nitrogen.pipelines.context import Progress
@@ -50,26 +54,31 @@ class Bench:
     test: ShardDataset
     digest: str
     seed: int
+    device: str = "cpu"
+    precision: str = "fp32"  # of sampling
 
     @classmethod
     def load(
         cls, *, data_uri: str, digest: str, teacher: Path, student: Path,
-        chosen: dict[str, Any], seed: int,
+        chosen: dict[str, Any], seed: int, device: str = "cpu", precision: str = "fp32",
     ) -> Bench:  # fmt: skip
-        """Raises WeightsError or DataError for what cannot be read."""
+        """Raises WeightsError or DataError for what cannot be read, ConfigError for a device that
+        is not there."""
         import torch
 
-        teacher_pipeline = Pipeline.load(teacher)
+        teacher_pipeline = Pipeline.load(teacher).to(check_device(device))
         torch.manual_seed(seed)
         return cls(
             teacher_pipeline,
-            Pipeline.load(student),
-            Denoiser(teacher_pipeline.arch).eval().requires_grad_(False),
+            Pipeline.load(student).to(device),
+            Denoiser(teacher_pipeline.arch).eval().requires_grad_(False).to(device),
             OperatingPoint(**chosen),
             ShardDataset(data_uri, "train"),
             ShardDataset(data_uri, "test"),
             digest,
             seed,
+            device,
+            precision,
         )
 
 
@@ -87,6 +96,16 @@ class Sampled:
     stats: Sequence[SampleStats] = ()  # of each picture, for adaptive methods
 
 
+def measure_models(
+    config: EvaluateConfig, models: dict[str, Any], folder: str, progress: Progress
+) -> dict[str, Any]:
+    """`measure` of models that are loaded where this runs; `models`: arguments of `Bench.load`,
+    teacher, student and folder as paths or URIs."""
+    found = {name: local_copy(models[name]) for name in ("teacher", "student")}
+    with workspace(folder) as directory:
+        return measure(config, Bench.load(**{**models, **found}), directory, progress)
+
+
 def measure(
     config: EvaluateConfig, bench: Bench, directory: Path, progress: Progress
 ) -> dict[str, Any]:
@@ -99,9 +118,10 @@ def measure(
     # Fitted once: the factor of a 1,280-dimensional covariance takes seconds.
     enough = min(config.num_images, len(train_features)) >= train_features.shape[1]
     fitted = fit_gaussian(train_features) if enough else None
-    rows = [distances(s, features, train_features, fitted, test_features) for s in sampled]
+    found = [distances(s, features, train_features, fitted, test_features) for s in sampled]
     if config.fid:
-        add_fid(rows, sampled, bench.train.images)
+        add_fid(found, sampled, bench.train.images)
+    rows = [row_of(s, estimates) for s, estimates in zip(sampled, found, strict=True)]
     timings = measure_time(config, bench)
     add_times(rows, timings)
     teacher, student = sampled[0], sampled[1]
@@ -119,8 +139,14 @@ def measure(
         "rows": rows,
         **{who: flat(by_role[who]) for who in ("teacher", "student", "untrained")},
         "claims": claims_of(
-            rows, student.gflops, paired_speedup(timings["student"], timings["teacher"])
+            rows,
+            {s.role: estimates for s, estimates in zip(sampled, found, strict=True)},
+            student.gflops,
+            paired_speedup(timings["student"], timings["teacher"]),
+            split_sizes={"train": len(bench.train), "test": len(bench.test)},
+            where=f"{machine()}; {bench.device}, {bench.precision}",
         ),
+        "commit": commit(),
         "neighbours": neighbours.to_dict(),
         "operating_point": bench.point.model_dump(mode="json"),
         **saved,
@@ -139,16 +165,19 @@ def sample_all(
     steps, num = config.num_inference_steps, len(drawn)
     point = bench.point
     full = dense_gflops(bench.teacher.denoiser, steps, config.solver)
-    teacher = dense_images(
-        bench.teacher.denoiser, drawn, steps, config.solver, shown("teacher", num)
-    )
-    student, stats = student_images(bench.student, point, drawn, shown("student", num))
-    untrained = dense_images(bench.untrained, drawn, steps, config.solver, shown("untrained", num))
     few = Draws(drawn.labels[: config.num_reference], drawn.seeds[: config.num_reference])
-    reference = dense_images(
-        bench.teacher.denoiser, few, REFERENCE_STEPS, REFERENCE_SOLVER,
-        shown("DDIM, 50 steps", len(few)),
-    )  # fmt: skip
+    with autocast(bench.device, bench.precision):
+        teacher = dense_images(
+            bench.teacher.denoiser, drawn, steps, config.solver, shown("teacher", num)
+        )
+        student, stats = student_images(bench.student, point, drawn, shown("student", num))
+        untrained = dense_images(
+            bench.untrained, drawn, steps, config.solver, shown("untrained", num)
+        )
+        reference = dense_images(
+            bench.teacher.denoiser, few, REFERENCE_STEPS, REFERENCE_SOLVER,
+            shown("DDIM, 50 steps", len(few)),
+        )  # fmt: skip
     ddim = dense_gflops(bench.teacher.denoiser, REFERENCE_STEPS, REFERENCE_SOLVER)
     return [
         Sampled("teacher", "teacher", teacher, [full] * num, full, steps),
@@ -170,48 +199,55 @@ def distances(
     train: np.ndarray,
     fitted: Gaussian | None,
     test: np.ndarray,
-) -> dict[str, Any]:
-    """One row: KID against the test split, fd_lite0 against the training split where n allows."""
+) -> dict[str, Estimate]:
+    """KID against the test split, and fd_lite0 against the training split where n allows."""
     features = extract(sampled.images)
-    enough = fitted is not None and len(features) >= features.shape[1]
+    found = {"kid": kernel_distance(features, test)}
+    if fitted is not None and len(features) >= features.shape[1]:
+        found["fd_lite0"] = frechet_estimate(features, train, fitted)
+    return found
+
+
+def row_of(sampled: Sampled, estimates: Mapping[str, Estimate]) -> dict[str, Any]:
+    """One row of the quality table, as JSON values."""
+    enough = "fd_lite0" in estimates
     return {
         "name": sampled.name,
         "role": sampled.role,
         "num_inference_steps": sampled.num_steps,
-        "n": len(features),
-        "kid": kernel_distance(features, test).to_dict(),
-        "fd_lite0": frechet_estimate(features, train, fitted).to_dict() if enough else None,
+        "n": len(sampled.images),
+        "fd_lite0": None,
+        **{metric: found.to_dict() for metric, found in estimates.items()},
         "gflops": mean(sampled.gflops),
         "gflops_full": sampled.gflops_full,
         "note": sampled.note if enough else f"{sampled.note}; n too small for fd_lite0".strip("; "),
     }
 
 
-def add_fid(rows: list[dict[str, Any]], sampled: list[Sampled], train: np.ndarray) -> None:
-    """True FID of every row with enough pictures. Raises DataError without the weights."""
+def add_fid(found: list[dict[str, Estimate]], sampled: list[Sampled], train: np.ndarray) -> None:
+    """True FID of every method with enough pictures. Raises DataError without the weights."""
     from nitrogen.pipelines.metrics.fid import InceptionNet
 
     extract = InceptionNet()
     if len(train) < extract.dims:
         return
     reference = extract(train)
-    for row, one in zip(rows, sampled, strict=True):
+    for estimates, one in zip(found, sampled, strict=True):
         if len(one.images) >= extract.dims:
-            row["fid"] = frechet_estimate(extract(one.images), reference).to_dict()
+            estimates["fid"] = frechet_estimate(extract(one.images), reference)
 
 
 def measure_time(config: EvaluateConfig, bench: Bench) -> dict[str, Timing]:
     """Milliseconds a picture at batch 1, paired in one run: teacher, student, DDIM reference."""
     one = draws("show", 1, bench.test.labels, bench.seed)
     teacher, steps = bench.teacher.denoiser, config.num_inference_steps
-    return time_callables(
-        {
-            "teacher": lambda: dense_images(teacher, one, steps, config.solver),
-            "student": lambda: student_images(bench.student, bench.point, one),
-            "reference": lambda: dense_images(teacher, one, REFERENCE_STEPS, REFERENCE_SOLVER),
-        },
-        repeats=config.num_timings,
-    )
+    methods = {
+        "teacher": lambda: dense_images(teacher, one, steps, config.solver),
+        "student": lambda: student_images(bench.student, bench.point, one),
+        "reference": lambda: dense_images(teacher, one, REFERENCE_STEPS, REFERENCE_SOLVER),
+    }
+    with autocast(bench.device, bench.precision):
+        return time_callables(methods, repeats=config.num_timings)
 
 
 def add_times(rows: list[dict[str, Any]], timings: dict[str, Timing]) -> None:

@@ -9,20 +9,41 @@ import numpy as np
 from nitrogen.model.pipeline import Pipeline
 from nitrogen.model.policies import Static
 from nitrogen.pipelines.metrics.psnr import same_seed
+from nitrogen.pipelines.precision import autocast, check_device
 from nitrogen.pipelines.sampling import Draws, dense_gflops, dense_images, mean
+from nitrogen.platform.storage import local_copy
+
+
+def teacher_images(
+    teacher: str, drawn: Draws, num_steps: int, solver: str, device: str, precision: str
+) -> np.ndarray:
+    """uint8 [n, h, w, 3] of a teacher's model directory: what the sweep's distances are taken to.
+
+    Raises ConfigError for a device that is not there.
+    """
+    pipeline = Pipeline.load(local_copy(teacher)).to(check_device(device))
+    with autocast(device, precision):
+        return dense_images(pipeline.denoiser, drawn, num_steps, solver)
 
 
 def full_curve(
-    teacher: Pipeline, drawn: Draws, reference: np.ndarray, steps: tuple[int, ...], solver: str
+    teacher: str,
+    drawn: Draws,
+    reference: np.ndarray,
+    steps: tuple[int, ...],
+    solver: str,
+    device: str = "cpu",
+    precision: str = "fp32",
 ) -> list[dict[str, Any]]:
     """The full model with fewer steps: {num_inference_steps, gflops, distance, label}."""
-    rows = []
+    pipeline, rows = Pipeline.load(local_copy(teacher)).to(check_device(device)), []
     for num_steps in steps:
-        images = dense_images(teacher.denoiser, drawn, num_steps, solver)
+        with autocast(device, precision):
+            images = dense_images(pipeline.denoiser, drawn, num_steps, solver)
         rows.append(
             {
                 "num_inference_steps": num_steps,
-                "gflops": dense_gflops(teacher.denoiser, num_steps, solver),
+                "gflops": dense_gflops(pipeline.denoiser, num_steps, solver),
                 "distance": mean(same_seed(images, reference).rmse),
                 "label": f"{num_steps} steps",
             }
@@ -31,18 +52,25 @@ def full_curve(
 
 
 def static_curve(
-    student: Pipeline, drawn: Draws, reference: np.ndarray, num_steps: int, solver: str
+    student: str,
+    drawn: Draws,
+    reference: np.ndarray,
+    num_steps: int,
+    solver: str,
+    device: str = "cpu",
+    precision: str = "fp32",
 ) -> list[dict[str, Any]]:
     """The student's own slices, the same everywhere: {label, gflops, distance}."""
-    rows = []
+    pipeline, rows = Pipeline.load(local_copy(student)).to(check_device(device)), []
     for quarters in (1, 2, 3, 4):
-        made = student.generate(
-            drawn.labels,
-            drawn.seeds,
-            num_inference_steps=num_steps,
-            solver=solver,
-            policy=Static(((0.0, quarters),)),
-        )
+        with autocast(device, precision):
+            made = pipeline.generate(
+                drawn.labels,
+                drawn.seeds,
+                num_inference_steps=num_steps,
+                solver=solver,
+                policy=Static(((0.0, quarters),)),
+            )
         rows.append(
             {
                 "label": f"width {quarters}/4",

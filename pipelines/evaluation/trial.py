@@ -11,7 +11,9 @@ import numpy as np
 
 from nitrogen.model.pipeline import Pipeline
 from nitrogen.pipelines.metrics.psnr import same_seed
+from nitrogen.pipelines.precision import autocast
 from nitrogen.pipelines.sampling import Draws, OperatingPoint, mean, student_images
+from nitrogen.platform.storage import local_copy, workspace
 
 POINTS, STUDENT = "points.json", "student"
 
@@ -29,13 +31,18 @@ def run_trial(params: dict[str, Any], report: Report, settings: dict[str, Any]) 
 
     params: gating_penalty, threshold (the one whose score the search is told).
     report: called once the trial has a first score; `report.folder` is its own directory.
-    settings: arch, student (its config), optim, data_uri, seed, precision, teacher, start (weights
-    files), classes, thresholds, num_inference_steps, solver, reference (.npz with images, labels
-    and seeds), described (the teacher's config.json).
+    settings: arch, student (its config), optim, data_uri, seed, device, precision (of the tuning),
+    sampling_precision, teacher, start (weights files), thresholds, num_inference_steps, solver,
+    reference (.npz with images, labels and seeds), described (the teacher's config.json).
     Returns distance (mean same-seed RMSE to the reference) and gflops at params["threshold"].
     """
-    directory = Path(report.folder)
-    directory.mkdir(parents=True, exist_ok=True)
+    with workspace(report.folder) as directory:
+        return _score_all(params, report, settings, directory)
+
+
+def _score_all(
+    params: dict[str, Any], report: Report, settings: dict[str, Any], directory: Path
+) -> dict[str, float]:
     pipeline = tuned_student(params, settings, directory)
     own = score(pipeline, operating_point(params["threshold"], settings), settings)
     report({"distance": own["distance"], "gflops": own["gflops"]})
@@ -51,6 +58,7 @@ def run_trial(params: dict[str, Any], report: Report, settings: dict[str, Any]) 
 def tuned_student(params: dict[str, Any], settings: dict[str, Any], directory: Path) -> Pipeline:
     """The distilled student with a predictor trained on under this trial's gating penalty."""
     from nitrogen.pipelines.steps.distill import TRAIN_FN, save_student
+    from nitrogen.pipelines.training.config import StudentConfig
     from nitrogen.platform.training import run_local
 
     student = {
@@ -60,9 +68,10 @@ def tuned_student(params: dict[str, Any], settings: dict[str, Any], directory: P
     }
     names = ("arch", "optim", "data_uri", "seed", "precision", "teacher", "start")
     config = {name: settings[name] for name in names} | {"student": student}
-    result = run_local(TRAIN_FN, config, directory / "training")
-    save_student(settings["described"], result.checkpoint, directory / STUDENT)
-    return Pipeline.load(directory / STUDENT)
+    device, trained = settings["device"], StudentConfig(**student)
+    result = run_local(TRAIN_FN, config, directory / "training", device=device)
+    save_student(settings["described"], trained, result.checkpoint, directory / STUDENT)
+    return Pipeline.load(directory / STUDENT).to(device)
 
 
 def operating_point(threshold: float, settings: dict[str, Any]) -> OperatingPoint:
@@ -76,8 +85,9 @@ def operating_point(threshold: float, settings: dict[str, Any]) -> OperatingPoin
 
 def score(pipeline: Pipeline, point: OperatingPoint, settings: dict[str, Any]) -> dict[str, Any]:
     """{gflops, distance, label, settings}: means over the reference's seeds."""
-    drawn, reference = read_reference(Path(settings["reference"]))
-    images, stats = student_images(pipeline, point, drawn)
+    drawn, reference = read_reference(local_copy(settings["reference"]))
+    with autocast(settings["device"], settings["sampling_precision"]):
+        images, stats = student_images(pipeline, point, drawn)
     return {
         "gflops": mean([s.gflops for s in stats]),
         "distance": mean(same_seed(images, reference).rmse),

@@ -6,7 +6,7 @@ Everything is deterministic: the resampling is seeded, so the same values give t
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -91,6 +91,24 @@ def paired_difference(candidate: Estimate, baseline: Estimate) -> Interval:
     value = candidate.value - baseline.value
     margin = Z95 * float(np.sqrt(variance))
     return Interval(value, value - margin, value + margin, min(candidate.n, baseline.n))
+
+
+def paired_ratio(candidate: Estimate, baseline: Estimate) -> Interval:
+    """candidate / baseline with its 95 % interval, by the delta method on both sets' influences.
+
+    Pairing as in `paired_difference`. The baseline should be away from 0 by its own interval.
+    """
+    ratio = candidate.value / baseline.value
+    # d(a / b) = (da - (a / b) db) / b: the difference of the candidate and a scaled baseline.
+    scaled = replace(
+        baseline,
+        value=ratio * baseline.value,
+        influence=ratio * baseline.influence,
+        influence_reference=ratio * baseline.influence_reference,
+    )
+    difference = paired_difference(candidate, scaled)
+    margin = (difference.high - difference.low) / 2 / abs(baseline.value)
+    return Interval(ratio, ratio - margin, ratio + margin, difference.n)
 
 
 def bootstrap(

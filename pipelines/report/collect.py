@@ -16,7 +16,7 @@ sweep     metric (what distance means), split, num_trials, points [{gflops, dist
 evaluate  rows [{name, role?, num_inference_steps?, fd_lite0?, kid?, fid?, psnr_db?, gflops?,
           gflops_full?, ms_p50?, ms_p95?, num_timings?, note?}], role one of teacher, student,
           untrained, reference (or the same dicts as evaluate[role]);
-          claims [{text, value, unit?, low?, high?, n?, command?, commit?}];
+          claims [{text, value, unit?, low?, high?, no_interval?, n?, split?, command?, commit?}];
           command, commit: those of claims that have none of their own;
           neighbours: metrics.neighbours.Neighbours.to_dict();
           samples_file: a .npz written by samples_file.save_samples; notes [sentences]

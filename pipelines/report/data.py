@@ -138,7 +138,10 @@ class EvaluationRow:
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence that a reader may check: value, 95 % interval, n, command, commit."""
+    """A sentence that a reader may check: value, 95 % interval, n, split, command, commit.
+
+    no_interval: why there is no interval, where there is none.
+    """
 
     text: str
     value: float | str | None = None
@@ -148,6 +151,8 @@ class Claim:
     n: int | None = None
     command: str = ""
     commit: str = ""
+    split: str = ""
+    no_interval: str = ""
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,8 @@ def measured(row: Result, name: str) -> Measured | None:
 
 
 def claims(evaluate: Result, commit: str) -> list[Claim]:
-    """The claims; one without a command or commit of its own gets the step's."""
+    """The claims; one without a command or commit of its own gets the step's, one without an
+    interval says so."""
     return [
         Claim(
             text=str(row["text"]),
@@ -56,9 +57,15 @@ def claims(evaluate: Result, commit: str) -> list[Claim]:
             n=row.get("n"),
             command=str(row.get("command") or evaluate.get("command") or ""),
             commit=str(row.get("commit") or evaluate.get("commit") or commit),
+            split=str(row.get("split") or "not named"),
+            no_interval="" if row.get("low") is not None else _why_none(row),
         )
         for row in evaluate.get("claims") or ()
     ]
+
+
+def _why_none(row: Result) -> str:
+    return str(row.get("no_interval") or "none: a single measurement")
 
 
 def tiles(evaluate: Result) -> list[Tile]:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from nitrogen.pipelines.context import SilentProgress
+from nitrogen.pipelines.placement import beside_gpu, here
+from nitrogen.platform import storage
 
 if TYPE_CHECKING:
     from nitrogen.pipelines.context import StepContext
@@ -30,19 +36,31 @@ class EvaluateConfig(BaseModel):
 
 
 def run(config: EvaluateConfig, context: StepContext) -> dict[str, Any]:
-    """Returns rows, claims, teacher, student, untrained, neighbours, samples_file, images."""
-    from nitrogen.pipelines.evaluation.measure import Bench, measure
+    """Returns rows, claims, command, commit, teacher, student, untrained, neighbours,
+    samples_file, images."""
+    from nitrogen.pipelines.evaluation.measure import measure_models
 
-    inputs = context.inputs
-    bench = Bench.load(
-        data_uri=inputs["prepare"]["data_uri"],
-        digest=inputs["prepare"]["digest"],
-        teacher=Path(inputs["pretrain"].dir) / inputs["pretrain"]["teacher"],
-        student=Path(inputs["sweep"].dir) / inputs["sweep"]["student"],
-        chosen=inputs["sweep"]["chosen"]["settings"],
-        seed=context.seed,
-    )
-    result = measure(config, bench, Path(context.dir), context.progress)
+    inputs, settings = context.inputs, context.settings
+    remote = not here(settings)
+    workers = context.for_workers if remote else str
+    models = {
+        "data_uri": workers(inputs["prepare"]["data_uri"]),
+        "digest": inputs["prepare"]["digest"],
+        "teacher": workers(Path(inputs["pretrain"].dir) / inputs["pretrain"]["teacher"]),
+        "student": workers(Path(inputs["sweep"].dir) / inputs["sweep"]["student"]),
+        "chosen": inputs["sweep"]["chosen"]["settings"],
+        "seed": context.seed,
+        "device": settings.device,
+        "precision": settings.sampling_precision,
+    }
+    folder = context.of_workers("measured") if remote else str(context.dir)
+    progress = SilentProgress() if remote else context.progress
+    result = beside_gpu(settings, partial(measure_models, config, models, folder, progress))
+    if remote:
+        for name in storage.list_files(folder):
+            storage.download(storage.join(folder, name), Path(context.dir) / name)
+    result["images"] = [str(Path(context.dir) / name) for name in result["images"]]
+    result["command"] = command(context)
     if context.tracker is not None and context.run_id is not None:
         numbers = {
             f"{who}_{name}": value
@@ -54,6 +72,13 @@ def run(config: EvaluateConfig, context: StepContext) -> dict[str, Any]:
         for image in result["images"]:
             context.tracker.log_artifact(context.run_id, image, "samples")
     return result
+
+
+def command(context: StepContext) -> str:
+    """What makes the claims again: the run folder keeps its recipe with every override."""
+    folder = shlex.quote(f"{context.run_dir}/")  # so that it follows a folder that is moved
+    recipe = shlex.quote(str(Path(context.run_dir) / "recipe.json"))
+    return f"nitrogen evaluate {recipe} --out {folder} --force"
 
 
 def estimate_seconds(config: EvaluateConfig) -> float:

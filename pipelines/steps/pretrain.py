@@ -71,10 +71,10 @@ def run(config: PretrainConfig, context: StepContext) -> dict[str, Any]:
             "arch": arch.model_dump(mode="json"),
             "noise": config.noise.model_dump(mode="json"),
             "optim": config.optim.model_dump(mode="json"),
-            "data_uri": prepared["data_uri"],
+            "data_uri": context.for_workers(prepared["data_uri"]),
             "seed": context.seed,
             "precision": context.settings.precision,
-            "start": str(start) if start else None,
+            "start": context.for_workers(start) if start else None,
         },
         context,
     )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from nitrogen.pipelines.executor import ExecutorConfig
 from nitrogen.pipelines.steps.promote import registry_uri
 from nitrogen.platform.errors import ServingError
-from nitrogen.platform.serving.settings import ServingSettings
+from nitrogen.platform.serving.settings import DEFAULT_GENERATOR, ServingSettings
 
 if TYPE_CHECKING:
     from nitrogen.pipelines.context import StepContext
@@ -29,11 +31,21 @@ class ServeConfig(ServingSettings):
     port: int = Field(0, ge=0, le=65535)
     request: dict[str, Any] = Field(default_factory=lambda: {"seed": 0})
 
-    def settings(self, use_gpu: bool = False) -> ServingSettings:
-        """The endpoint's part; with `use_gpu` a replica asks for one GPU unless told otherwise."""
+    def settings(self, executor: ExecutorConfig | None = None) -> ServingSettings:
+        """The endpoint's part; what it leaves open of GPUs, device and precision of a replica is
+        the executor's. A generator of somebody else's gets no options that nobody named."""
         fields = self.model_dump(include=set(ServingSettings.model_fields))
-        if use_gpu and not fields["num_gpus"]:
+        executor = executor or ExecutorConfig(kind="local")
+        if executor.use_gpu and not fields["num_gpus"]:
             fields["num_gpus"] = 1.0
+        if self.generator == DEFAULT_GENERATOR:
+            device = "cuda" if fields["num_gpus"] else "cpu"
+            precision = executor.sampling_precision if executor.device == device else "fp32"
+            fields["generator_options"] = {
+                "device": device,
+                "precision": precision,
+                **self.generator_options,
+            }
         return ServingSettings(**fields)
 
 
@@ -76,8 +88,10 @@ def _start(config: ServeConfig, context: StepContext) -> Endpoint:
 
     name, uri = _model(context)
     model = champion_ref(Registry(uri), name, local_folder(uri) / "bundles")
+    if context.mirror is not None:  # replicas may start on any node
+        model = replace(model, source=context.for_workers(model.source))
     context.progress.message(f"serving version {model.version} of {name}")
-    settings = config.settings(context.settings.use_gpu)
+    settings = config.settings(context.settings)
     return start(settings, model, host=config.host, port=config.port)
 
 

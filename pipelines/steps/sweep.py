@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from nitrogen.pipelines.placement import beside_gpu
 from nitrogen.pipelines.training.config import OptimConfig, StudentConfig
+from nitrogen.platform import storage
 
 if TYPE_CHECKING:
-    from nitrogen.model.pipeline import Pipeline
     from nitrogen.pipelines.context import StepContext
     from nitrogen.pipelines.sampling import Draws
     from nitrogen.platform.sweep_journal import Trial
@@ -66,7 +68,6 @@ class SweepConfig(BaseModel):
 
 def run(config: SweepConfig, context: StepContext) -> dict[str, Any]:
     """Returns points, pareto, full_curve, static_curve, chosen {settings, ...}, student, trials."""
-    from nitrogen.model.pipeline import Pipeline
     from nitrogen.pipelines.evaluation.sweep_curves import (
         choose,
         full_curve,
@@ -77,18 +78,29 @@ def run(config: SweepConfig, context: StepContext) -> dict[str, Any]:
     settings, drawn, reference = prepare_reference(config, context)
     trials = run_trials(config, settings, context)
     points = collect_points(trials, Path(context.dir))
-    teacher = Pipeline.load(model_of(context, "pretrain", "teacher"))
+    teacher, executor = model_of(context, "pretrain", "teacher"), context.settings
+    where = {"device": executor.device, "precision": executor.sampling_precision}
     context.progress.message("the full model with fewer steps, and the student's static widths")
-    curve = full_curve(teacher, drawn, reference, config.full_steps, config.solver)
+    curve = beside_gpu(
+        executor,
+        partial(
+            full_curve, context.for_workers(teacher), drawn, reference, config.full_steps,
+            config.solver, **where,
+        ),
+    )  # fmt: skip
     at_own_steps = [r for r in curve if r["num_inference_steps"] == config.num_inference_steps]
     base = (at_own_steps or curve)[-1]
     chosen = choose(points, base["distance"] * config.max_distance_ratio)
     student = Path(context.dir) / "student"
     shutil.rmtree(student, ignore_errors=True)
     shutil.copytree(Path(context.dir) / chosen["student"], student)
-    static = static_curve(
-        Pipeline.load(student), drawn, reference, config.num_inference_steps, config.solver
-    )
+    static = beside_gpu(
+        executor,
+        partial(
+            static_curve, context.for_workers(student), drawn, reference,
+            config.num_inference_steps, config.solver, **where,
+        ),
+    )  # fmt: skip
     return {
         "metric": METRIC,
         "split": f"validation, n = {len(drawn)}",
@@ -107,17 +119,24 @@ def prepare_reference(
     config: SweepConfig, context: StepContext
 ) -> tuple[dict[str, Any], Draws, Any]:
     """What every trial is given, the seeds of the sweep, and the teacher's pictures of them."""
-    from nitrogen.model.pipeline import CONFIG, WEIGHTS, Pipeline
+    from nitrogen.model.pipeline import CONFIG, WEIGHTS
     from nitrogen.pipelines.data.loader import ShardDataset
+    from nitrogen.pipelines.evaluation.sweep_curves import teacher_images
     from nitrogen.pipelines.evaluation.trial import write_reference
-    from nitrogen.pipelines.sampling import dense_images, draws
+    from nitrogen.pipelines.sampling import draws
 
     data_uri = context.inputs["prepare"]["data_uri"]
     directory = model_of(context, "pretrain", "teacher")
-    teacher: Pipeline = Pipeline.load(directory)
+    executor = context.settings
     labels = ShardDataset(data_uri, "validation").labels
     drawn = draws("sweep", config.num_images, labels, context.seed)
-    reference = dense_images(teacher.denoiser, drawn, config.reference_steps, config.solver)
+    reference = beside_gpu(
+        executor,
+        partial(
+            teacher_images, context.for_workers(directory), drawn, config.reference_steps,
+            config.solver, executor.device, executor.sampling_precision,
+        ),
+    )  # fmt: skip
     path = Path(context.dir).absolute() / "reference.npz"
     write_reference(path, drawn, reference)
     described = json.loads((directory / CONFIG).read_text())
@@ -125,15 +144,17 @@ def prepare_reference(
         "arch": described["arch"],
         "student": config.student.model_dump(mode="json"),
         "optim": config.optim.model_dump(mode="json"),
-        "data_uri": data_uri,
+        "data_uri": context.for_workers(data_uri),
         "seed": context.seed,
-        "precision": context.settings.precision,
-        "teacher": str((directory / WEIGHTS).absolute()),
-        "start": str((model_of(context, "distill", "student") / WEIGHTS).absolute()),
+        "device": executor.device,
+        "precision": executor.precision,
+        "sampling_precision": executor.sampling_precision,
+        "teacher": context.for_workers(directory / WEIGHTS),
+        "start": context.for_workers(model_of(context, "distill", "student") / WEIGHTS),
         "thresholds": config.thresholds,
         "num_inference_steps": config.num_inference_steps,
         "solver": config.solver,
-        "reference": str(path),
+        "reference": context.for_workers(path),
         "described": described,
     }
     return settings, drawn, reference
@@ -141,8 +162,6 @@ def prepare_reference(
 
 def run_trials(config: SweepConfig, settings: dict[str, Any], context: StepContext) -> list[Trial]:
     """The trials, through Ray Tune or in this process."""
-    from functools import partial
-
     from nitrogen.pipelines.evaluation.local_sweep import run_local_sweep
     from nitrogen.pipelines.evaluation.trial import run_trial
     from nitrogen.platform.sweeps import run_sweep
@@ -156,10 +175,16 @@ def run_trials(config: SweepConfig, settings: dict[str, Any], context: StepConte
             seed=context.seed, on_trial=show,
         )  # fmt: skip
     found = run_sweep(
-        objective, config.space, name="trials", storage_path=folder,
+        objective, config.space, name="trials", storage_path=context.of_workers(""),
         num_trials=config.num_trials, max_concurrent=config.max_concurrent, seed=context.seed,
+        resources_per_trial={"CPU": 1, "GPU": 1} if context.settings.use_gpu else {"CPU": 1},
+        check_resources=context.settings.kind == "embedded",  # a cluster may grow
         prune=config.prune, grace_reports=0, on_trial=show,
     )  # fmt: skip
+    if context.mirror is not None:
+        for name in storage.list_files(context.of_workers("trials")):
+            source = storage.join(context.of_workers("trials"), name)
+            storage.download(source, folder / "trials" / name)
     return found.trials
 
 
@@ -216,7 +241,7 @@ def trial_row(trial: Trial) -> dict[str, Any]:
 def model_of(context: StepContext, step: str, name: str) -> Path:
     """The model directory that an earlier step left."""
     output = context.inputs[step]
-    return Path(output.dir) / output[name]
+    return (Path(output.dir) / output[name]).absolute()
 
 
 def estimate_seconds(config: SweepConfig) -> float:

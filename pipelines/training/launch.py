@@ -41,7 +41,8 @@ def launch(train_fn: str, config: dict[str, Any], context: StepContext) -> Train
         train_fn,
         config,
         name=f"train-{context.key[:16]}",
-        storage_path=run_dir,
+        storage_path=context.of_workers("training"),
+        local_dir=run_dir,
         num_workers=settings.num_workers,
         use_gpu=settings.use_gpu,
         check_resources=settings.kind == "embedded",  # a cluster may grow

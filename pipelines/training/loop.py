@@ -11,6 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from nitrogen.model.ema import EMA, ema_decay
 from nitrogen.pipelines.data.loader import ShardDataset
+from nitrogen.pipelines.precision import autocast, check_device
 from nitrogen.pipelines.training.config import OptimConfig
 from nitrogen.pipelines.training.optimizer import build_optimizers, set_learning_rate
 from nitrogen.pipelines.training.state import TrainState, load_state, save_state
@@ -47,6 +48,7 @@ def train(
     Batches and noise are keyed by (seed, step, rank): a resumed run sees what it would have seen.
     Raises TrainingError when the loss is no longer finite.
     """
+    check_device(session.device)
     data = ShardDataset(data_uri, "train")
     task.to(session.device)
     optimizers = build_optimizers(task.trained, config)
@@ -105,11 +107,6 @@ def wrap(task: Task, session: TrainSession) -> nn.Module:
     if session.world_size == 1:
         return task
     return DistributedDataParallel(task, broadcast_buffers=False)
-
-
-def autocast(device: str, precision: str) -> torch.autocast:
-    """precision: fp32 or bf16."""
-    return torch.autocast(device.split(":")[0], dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
 def agree(flag: bool, session: TrainSession) -> bool:

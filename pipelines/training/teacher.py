@@ -13,6 +13,7 @@ from nitrogen.model.weights import load_into, load_tensors
 from nitrogen.pipelines.training.config import NoiseConfig, OptimConfig
 from nitrogen.pipelines.training.loop import Task, train
 from nitrogen.pipelines.training.preview import save_preview
+from nitrogen.platform.storage import local_copy
 from nitrogen.platform.training import TrainSession
 
 
@@ -62,6 +63,6 @@ def train_teacher(config: dict[str, Any], session: TrainSession) -> None:
     task = TeacherTask(ArchConfig(**config["arch"]), NoiseConfig(**config["noise"]))
     if config.get("start"):
         with torch.no_grad():
-            load_into(task.trained, load_tensors(Path(config["start"])), "denoiser.")
+            load_into(task.trained, load_tensors(local_copy(config["start"])), "denoiser.")
     optim = OptimConfig(**config["optim"])
     train(task, optim, config["data_uri"], config["seed"], config["precision"], session)

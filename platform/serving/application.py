@@ -79,7 +79,7 @@ def build_application(
     # Serve draws a random code version at every serve.run and would restart every replica. With
     # the version pinned to what needs a restart, a new user_config is applied in place.
     version = _code_version(settings, edge)
-    bound = _pinned(sampler, version).bind(settings.generator)
+    bound = _pinned(sampler, version).bind(settings.generator, settings.generator_options)
     return _pinned(ingress, version).bind(bound, settings.model_dump(), dict(edge))
 
 

@@ -26,7 +26,7 @@ class GeneratedImage:
 
 
 class Generator(Protocol):
-    """Where a model plugs in; made by `load(bundle_directory: Path) -> Generator`."""
+    """Where a model plugs in; made by `load(bundle_directory: Path, **generator_options)`."""
 
     def generate(
         self, request: dict[str, Any], should_stop: Callable[[], bool]

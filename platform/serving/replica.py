@@ -7,6 +7,7 @@ golden pictures is reported and the old one stays.
 
 import asyncio
 import importlib
+import inspect
 import logging
 import os
 import threading
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from nitrogen.platform.serving.protocol import (
     Generator,
     check_against_model,
 )
+from nitrogen.platform.storage import local_copy
 
 logger = logging.getLogger("ray.serve")
 
@@ -34,8 +37,8 @@ logger = logging.getLogger("ray.serve")
 class ModelRef:
     """Which bundle to serve.
 
-    `source` is its directory. Where that is empty or not there, the bundle is fetched from the
-    registry at `tracking_uri` into `cache` (default: the registry's local folder).
+    `source` is its directory, or an s3:// prefix. Where it is empty or not there, the bundle is
+    fetched from the registry at `tracking_uri` into `cache` (default: the registry's folder).
     """
 
     name: str
@@ -55,10 +58,11 @@ class _Loaded:
 
 
 class Replica:
-    """The Serve deployment; `load_path` is "package.module:function" (see Generator)."""
+    """The Serve deployment; `load_path` is "package.module:function" (see Generator), `options`
+    are its keyword arguments."""
 
-    def __init__(self, load_path: str) -> None:
-        self._load_path = load_path
+    def __init__(self, load_path: str, options: Mapping[str, Any] | None = None) -> None:
+        self._load = partial(load_model, load_path=load_path, options=dict(options or {}))
         self._loaded: _Loaded | None = None
         self._rejected: dict[str, Any] | None = None
         # One sampler at a time: a second one on the same cores would only slow both down.
@@ -74,7 +78,7 @@ class Replica:
             self._rejected = None
             return
         try:
-            self._loaded = await asyncio.to_thread(load_model, reference, self._load_path)
+            self._loaded = await asyncio.to_thread(self._load, reference)
             self._rejected = None
         except Exception as error:
             reason = _sentence(error)
@@ -86,7 +90,7 @@ class Replica:
     async def _load_fallback(self, fallback: Mapping[str, Any] | None, error: Exception) -> _Loaded:
         if fallback is None:
             raise ServingError(_sentence(error)) from error
-        return await asyncio.to_thread(load_model, ModelRef(**fallback), self._load_path)
+        return await asyncio.to_thread(self._load, ModelRef(**fallback))
 
     async def generate(self, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
         """Answer a validated request: pictures, or a problem (never an exception for a user)."""
@@ -141,20 +145,27 @@ class Replica:
             raise ServingError("A replica must have a model to be healthy.")
 
 
-def load_model(reference: ModelRef, load_path: str) -> _Loaded:
+def load_model(
+    reference: ModelRef, load_path: str, options: Mapping[str, Any] | None = None
+) -> _Loaded:
     """Verify the bundle, load its generator, run its self-test.
 
     Raises: BundleError, ServingError, or what the generator raises.
     """
     directory = fetch_bundle(reference)
     load = import_load_generator(load_path)
-    generator = load(directory)
+    check_options(load, options or {}, load_path)
+    generator = load(directory, **(options or {}))
     generator.self_test()
     return _Loaded(reference, generator, dict(generator.info()), time.time())
 
 
 def fetch_bundle(reference: ModelRef) -> Path:
     """The verified local directory of a bundle."""
+    if reference.source.startswith("s3://"):
+        directory = local_copy(reference.source)
+        verify_bundle(directory, reference.digest)
+        return directory
     # On another node than the one that fetched it, the directory is not there.
     if reference.source and (Path(reference.source).is_dir() or not reference.tracking_uri):
         verify_bundle(reference.source, reference.digest)
@@ -173,7 +184,20 @@ def fetch_bundle(reference: ModelRef) -> Path:
     return directory
 
 
-def import_load_generator(load_path: str) -> Callable[[Path], Generator]:
+def check_options(
+    load: Callable[..., Generator], options: Mapping[str, Any], load_path: str
+) -> None:
+    """Raises ServingError for an option that the generator's function does not take."""
+    try:
+        inspect.signature(load).bind(Path(), **options)
+    except TypeError as error:
+        raise ServingError(
+            f"serve.generator_options must be arguments of {load_path}, got "
+            f"{', '.join(options) or 'none'} ({error}). Correct the names."
+        ) from None
+
+
+def import_load_generator(load_path: str) -> Callable[..., Generator]:
     module, _, function = load_path.partition(":")
     try:
         return getattr(importlib.import_module(module), function)

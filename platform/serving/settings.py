@@ -1,5 +1,7 @@
 """What the operator chooses about an endpoint; every limit is bounded by default."""
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from nitrogen.platform.autoscaling import Bounds
@@ -11,6 +13,7 @@ class ServingSettings(BaseModel):
     """Settings of one Serve application.
 
     generator               import path of the function that loads a bundle directory
+    generator_options       its keyword arguments; of ours: device, precision (fp32, bf16)
     num_cpus, num_gpus      of one replica; a CUDA replica needs num_gpus > 0
     target_ongoing_requests wished number of requests per replica, running and waiting
     max_ongoing_requests    how many a replica takes at once (one is sampled, the others wait)
@@ -23,6 +26,7 @@ class ServingSettings(BaseModel):
 
     app_name: str = Field("nitrogen", pattern=r"^[A-Za-z0-9_-]{1,64}$")
     generator: str = DEFAULT_GENERATOR
+    generator_options: dict[str, Any] = Field(default_factory=dict)
     num_cpus: float = Field(1.0, gt=0, le=256)
     num_gpus: float = Field(0.0, ge=0, le=16)
     min_replicas: int = Field(1, ge=1, le=1000)

@@ -5,8 +5,8 @@ import torch
 from torch.nn import functional as F
 
 from nitrogen.kernels import reference
-from nitrogen.model.blocks import pool_keys
-from nitrogen.model.regions import Plan, row_groups
+from nitrogen.kernels.attention import pool_keys
+from nitrogen.model.regions import Plan
 from nitrogen.model.solvers import dpmpp_2m, new_history
 
 B, H, W, C = 2, 4, 6, 8
@@ -26,9 +26,9 @@ def mixed_rows():
 def test_plan_rows_sorts_as_the_model_groups_them():
     widths, caps = torch.randint(0, 5, (3, 2, 3)), torch.tensor([4, 2, 0])
     rows, counts = reference.plan_rows_reference(widths, caps, H, W)
-    groups = row_groups(Plan(widths, caps[:, None]).at_level(0, H, W))
-    active = torch.cat([group.rows for group in groups])
-    assert torch.equal(reference.active_rows(rows, counts), active)
+    planned = Plan(widths, caps[:, None]).at_level(0, H, W)
+    assert torch.equal(rows, planned.rows)
+    assert torch.equal(counts, planned.counts)
     assert counts.sum() == 3 * H * W
     assert torch.equal(rows.sort().values, torch.arange(3 * H * W))
 

@@ -11,7 +11,7 @@ from nitrogen.model.errors import BudgetError, ModelError
 from nitrogen.model.policies import Budget, Full, Oracle, Random, Static, Threshold
 from nitrogen.model.request import Request
 from nitrogen.model.sampler import Sampler, noise
-from nitrogen.model.schedules import karras_sigmas
+from nitrogen.model.schedules import karras_sigmas, sampling_sigmas
 from nitrogen.model.solvers import SOLVERS, sample_dense
 
 
@@ -50,6 +50,17 @@ def test_alone_equals_in_a_mixed_batch(denoiser, predictor, policy, solver):
         assert alone.flops == result.flops
 
 
+def test_a_strided_denoiser_alone_equals_in_a_mixed_batch(strided, predictor):
+    sampler = make(strided, predictor, Budget(), "unipc")  # Euler, whatever is asked
+    requests = [Request(0, 1, 4), Request(1, 2, 6, 2.0), Request(2, 3, 5, 1.0, 0.5)]
+    for request, result in zip(requests, sampler.run(requests), strict=True):
+        assert torch.equal(sampler.run([request])[0].x_0, result.x_0)
+    full = make(strided, None, Full()).run([Request(1, 5, 6)])[0].x_0
+    eps, labels = noise(5, full.shape)[None], torch.tensor([1])
+    dense = sample_dense(strided, eps, labels, sampling_sigmas(6, strided=True), "dpmpp_2m")[0]
+    assert torch.allclose(full, dense, atol=1e-5)
+
+
 @every_policy
 def test_joining_late_changes_nothing(denoiser, predictor, policy):
     sampler = make(denoiser, predictor, policy)
@@ -61,6 +72,41 @@ def test_joining_late_changes_nothing(denoiser, predictor, policy):
     joined = sorted(state.finished, key=lambda f: f.id)
     for request, result in zip((first, second), joined, strict=True):
         assert torch.equal(sampler.run([request])[0].x_0, result.x_0)
+
+
+@pytest.mark.parametrize(
+    ("policy", "solver"),
+    [*((name, "dpmpp_2m") for name in POLICIES), ("budget", "heun"), ("random", "unipc")],
+)
+def test_guided_and_unguided_join_at_any_step(denoiser, predictor, policy, solver):
+    """Two batches that differ in guidance, joined at every step of the longer one."""
+    policy = POLICIES[policy]
+    sampler = make(denoiser, predictor, policy, solver)
+    for requests in (
+        (Request(1, 10, 3), Request(2, 20, 2, 2.0)),
+        (Request(1, 10, 3, 3.0, 0.7), Request(2, 20, 2)),
+    ):
+        alone = [sampler.run([request])[0] for request in requests]
+        for steps_before in range(3):
+            state = sampler.start(requests[:1])
+            for _ in range(steps_before):
+                state = sampler.step(state)
+            state = state.join(sampler.start(requests[1:], first_id=1))
+            while state.live.num_samples:
+                state = sampler.step(state)
+            for one, joined in zip(alone, sorted(state.finished, key=lambda f: f.id), strict=True):
+                assert torch.equal(one.x_0, joined.x_0)
+                assert one.flops == joined.flops
+                assert torch.equal(one.widths, joined.widths)
+
+
+def test_the_unlabelled_branch_leaves_with_the_last_guided_sample(denoiser, predictor):
+    sampler = make(denoiser, predictor, Full())
+    state = sampler.start([Request(0, 1, 2, 2.0), Request(0, 2, 4)])
+    assert state.live.cache_unlabelled is not None
+    while state.live.num_samples == 2:
+        state = sampler.step(state)
+    assert state.live.cache_unlabelled is None
 
 
 @every_policy

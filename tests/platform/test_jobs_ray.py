@@ -1,22 +1,12 @@
 """Submit, status, logs and stop on a real cluster of two nodes, with a token."""
 
-import contextlib
-import os
 import shlex
-import shutil
-import sys
-import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
 from nitrogen.platform import cluster, jobs
-from nitrogen.platform.cluster_auth import (
-    clean_ray_environment,
-    token_authentication,
-    write_new_token,
-)
 from nitrogen.platform.errors import ClusterError
 from nitrogen.platform.wheel import build_wheel
 
@@ -40,39 +30,6 @@ print("recipe:", Path("recipe.yaml").read_text().strip())
 print("nodes:", len({node for node, _ in found}))
 print("code:", all("py_modules_files" in file for _, file in found))
 """
-
-
-@pytest.fixture(scope="module")
-def two_nodes():
-    """(dashboard address, head address, token) of a head and a worker of one CPU each."""
-    from ray.cluster_utils import Cluster
-
-    with contextlib.ExitStack() as stack:
-        folder = Path(tempfile.mkdtemp(prefix="ng2-", dir="/tmp"))
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        token = write_new_token(folder / "token")
-        patch = stack.enter_context(pytest.MonkeyPatch.context())
-        patch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
-        stack.enter_context(clean_ray_environment(cluster.QUIET))
-        stack.enter_context(token_authentication(folder / "token"))
-        nodes = Cluster()
-        stack.callback(nodes.shutdown)
-        sizes = {"num_cpus": 1, "object_store_memory": 100 * 1024**2}
-        agent = {"dashboard_agent_listen_port": 0, "metrics_export_port": 0}
-        head = nodes.add_node(
-            **sizes,
-            **agent,
-            include_dashboard=True,
-            dashboard_host="127.0.0.1",
-            dashboard_port=cluster._free_port(),
-            temp_dir=str(folder),
-        )
-        # A folder of its own, as on another machine: in a shared one the nodes unpack a job's files
-        # over each other.
-        nodes.add_node(**sizes, **agent, temp_dir=str(folder / "w"))
-        # `ray start` writes this; without it a job takes any Ray of the machine for its own.
-        (folder / "ray_current_cluster").write_text(nodes.address)
-        yield f"http://{head.address_info['webui_url']}", nodes.address, token
 
 
 @pytest.fixture(scope="module")

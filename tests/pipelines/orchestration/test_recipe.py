@@ -64,7 +64,7 @@ def test_missing_name(pipeline, tmp_path):
         ("name: a\nname: b\n", r"name must be given once, got it again at .*bad\.yaml:2:1"),
         ("name: a\ntrain: 3\n", r"train must be .*mapping.*got 3"),
         ("name: a\nexecutor: {kind: address}\n", r"executor\.address must be set"),
-        ("name: a\nexecutor: {use_gpu: true}\n", r"executor\.device must be cuda"),
+        ("name: a\nexecutor: {use_gpu: true, device: cpu}\n", r"executor\.device must be cuda"),
         ("name: a\nexecutor: {kind: cloud}\n", r"executor\.kind must be one of 'local'"),
         ("name: !!python/object/apply:os.system [true]\n", "must be valid YAML"),
     ],
@@ -124,7 +124,7 @@ def test_a_folder_is_not_a_recipe(pipeline, tmp_path: Path):
         load_recipe(str(tmp_path), [], pipeline.steps)
 
 
-SHIPPED = ("demo", "emoji32")
+SHIPPED = ("demo", "emoji32", "scenes64", "thin32")
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -51,8 +51,8 @@ def test_the_resolved_recipe_travels(sent, recipe_file, capsys):
 def test_a_wrong_recipe_never_reaches_the_cluster(sent, capsys):
     assert cli.invoke(["submit", "tiny.yaml", "--address", "x:1", "--set", "train.lr=3"]) == 2
     assert sent == []
-    with pytest.raises(ConfigError, match="--out must be a folder"):
-        submission.submit_recipe("tiny.yaml", "x:1", "s3://bucket/run", [])
+    with pytest.raises(ConfigError, match="--out must be s3://bucket/run, or a folder"):
+        submission.submit_recipe("tiny.yaml", "x:1", "gs://bucket/run", [])
 
 
 def test_a_dead_cluster_is_one_sentence(capsys):
@@ -63,9 +63,10 @@ def test_a_dead_cluster_is_one_sentence(capsys):
     assert "Traceback" not in err
 
 
-def test_a_bucket_is_no_run_folder(sent, capsys):
-    assert cli.invoke(["run", "tiny.yaml", "--out", "s3://bucket/run"]) == 4
-    assert "a run folder must be a local or shared path" in capsys.readouterr().err
+def test_another_store_is_no_run_folder(sent, capsys):
+    assert cli.invoke(["run", "tiny.yaml", "--out", "gs://bucket/run"]) == 4
+    told = capsys.readouterr().err
+    assert "a run folder must be a local path or s3://bucket/run, got gs:/bucket/run" in told
 
 
 def test_looking_at_jobs(monkeypatch, capsys):

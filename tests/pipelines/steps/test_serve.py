@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from nitrogen.pipelines.context import StepContext, StepOutput
+from nitrogen.pipelines.executor import ExecutorConfig
 from nitrogen.pipelines.steps.serve import ServeConfig, run
 from nitrogen.platform.audit import AuditLog
 from nitrogen.platform.gates import Gate
@@ -18,8 +19,29 @@ FAKE = Path(__file__).parents[2] / "platform" / "serving" / "fake_generator.py"
 
 def test_gpu_recipes_ask_for_one_gpu_a_replica():
     assert ServeConfig().settings().num_gpus == 0
-    assert ServeConfig().settings(use_gpu=True).num_gpus == 1
-    assert ServeConfig(num_gpus=0.5).settings(use_gpu=True).num_gpus == 0.5
+    gpu = ExecutorConfig(use_gpu=True)
+    assert ServeConfig().settings(gpu).num_gpus == 1
+    assert ServeConfig(num_gpus=0.5).settings(gpu).num_gpus == 0.5
+
+
+@pytest.mark.parametrize(
+    ("executor", "serve", "expected"),
+    [
+        ({"precision": "bf16"}, {}, ("cpu", "fp32")),  # bits are promised on the CPU
+        ({"sampling_precision": "bf16"}, {}, ("cpu", "bf16")),
+        ({"use_gpu": True, "precision": "bf16"}, {}, ("cuda", "bf16")),
+        ({"use_gpu": True}, {"generator_options": {"precision": "bf16"}}, ("cuda", "bf16")),
+        ({}, {"num_gpus": 0.5}, ("cuda", "fp32")),
+    ],
+)
+def test_device_and_precision_of_a_replica_are_the_recipes(executor, serve, expected):
+    options = ServeConfig(**serve).settings(ExecutorConfig(**executor)).generator_options
+    assert (options["device"], options["precision"]) == expected
+
+
+def test_another_generator_gets_only_what_was_named():
+    config = ServeConfig(generator="mine:load", generator_options={"size": 3})
+    assert config.settings(ExecutorConfig(use_gpu=True)).generator_options == {"size": 3}
 
 
 @pytest.mark.parametrize(

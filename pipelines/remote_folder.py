@@ -1,0 +1,41 @@
+"""Run folders in a bucket: the folder on this machine that mirrors one, and who may read it."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nitrogen.platform.storage import is_s3
+
+if TYPE_CHECKING:
+    from nitrogen.platform.mirror import Mirror
+
+
+def open_out(out: Path | str) -> tuple[Path, Mirror | None]:
+    """The local folder that a run works in, and its mirror where `out` is s3://bucket/prefix.
+
+    The folder is the same for the same URI, so a run that was killed goes on from what lies there.
+    """
+    if not is_s3(str(out)):
+        return Path(out), None
+    from nitrogen.platform.mirror import Mirror
+    from nitrogen.platform.tracking import default_home
+
+    uri = str(out).rstrip("/")
+    name = uri.rpartition("/")[2]
+    digest = hashlib.sha256(uri.encode()).hexdigest()[:12]
+    folder = default_home() / "runs" / f"{name}-{digest}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder, Mirror(folder, uri)
+
+
+def fetched(run: Path | str) -> Path:
+    """A run folder to read on this machine; one in a bucket is fetched first.
+
+    Raises StorageError when the bucket is out of reach.
+    """
+    folder, mirror = open_out(run)
+    if mirror is not None:
+        mirror.pull()
+    return folder

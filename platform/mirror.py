@@ -1,0 +1,208 @@
+"""A local folder kept the same as a prefix of a bucket: what is done there survives the machine.
+
+Work happens in the folder; `push` sends what changed, `pull` fetches what another machine left. A
+file that only one side has changed since they last met is taken from that side; one that both have
+changed comes from the bucket. Markers travel last, so a step is done in the bucket or it is not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import socket
+import sqlite3
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from nitrogen.platform import storage
+from nitrogen.platform.errors import NitrogenError, StorageError
+
+logger = logging.getLogger(__name__)
+
+STATE, LOCK, OURS = ".mirror.json", ".mirror-lock.json", ".shared/"
+LAST = ("_SUCCESS.json", "summary.json")
+IGNORED_ENDINGS = (".partial", "-wal", "-shm", "-journal", "/.lock")
+STALE_S = 240.0  # of a lock that is renewed at every push, each minute
+
+
+class Mirror:
+    """`folder` and what lies below `uri`; under `uri`/.shared/ lies what never came from here."""
+
+    def __init__(self, folder: Path, uri: str) -> None:
+        self.folder, self.uri = Path(folder).absolute(), uri.rstrip("/")
+        self._state_path = self.folder / STATE
+        self._guard = threading.RLock()
+        self._owner = {"host": socket.gethostname(), "pid": os.getpid()}
+
+    def uri_of(self, path: Path) -> str:
+        """The URI of a path inside the folder."""
+        return storage.join(self.uri, Path(path).absolute().relative_to(self.folder).as_posix())
+
+    def apart(self, name: str) -> str:
+        """A URI beside the mirrored files, for what workers write there themselves."""
+        return storage.join(self.uri, OURS, name)
+
+    def share(self, path: Path | str) -> str:
+        """Push a file or folder now and return its URI; what is elsewhere stays as it is."""
+        if "://" in str(path) or not Path(path).absolute().is_relative_to(self.folder):
+            return str(path)
+        self.push(Path(path))
+        return self.uri_of(Path(path))
+
+    def pull(self) -> int:
+        """Fetch what the bucket has newer; returns how many files. Raises StorageError."""
+        with self._guard:
+            known, fetched = self._known(), 0
+            for entry in storage.list_entries(self.uri):
+                if entry.path.startswith(OURS) or entry.path in (LOCK, STATE):
+                    continue
+                met = known.get(entry.path, {}).get("remote") == entry.version
+                if met and (self.folder / entry.path).exists():
+                    continue  # the same, or changed here since
+                storage.download(storage.join(self.uri, entry.path), self.folder / entry.path)
+                self._translate(entry.path, self.uri, str(self.folder))
+                known[entry.path] = self._met(entry.path, entry.version)
+                fetched += 1
+            self._remember(known)
+            return fetched
+
+    def push(self, below: Path | None = None) -> int:
+        """Send what changed here, all of it or what lies `below`; returns how many files."""
+        with self._guard:
+            known, sent = self._known(), 0
+            names = list(self._local(below))
+            for name in sorted(names, key=lambda n: (Path(n).name in LAST, Path(n).name)):
+                if known.get(name, {}).get("local") == self._stamp(name):
+                    continue
+                try:
+                    stamp = self._stamp(name)
+                    with self._snapshot(name) as source:
+                        version = storage.upload(source, storage.join(self.uri, name))
+                except FileNotFoundError:
+                    continue  # temporary, or dropped meanwhile
+                known[name] = {"local": stamp, "remote": version}
+                sent += 1
+            if below is None:
+                for name in set(known) - set(names):
+                    storage.delete(storage.join(self.uri, name))
+                    del known[name]
+            self._remember(known)
+            return sent
+
+    @contextlib.contextmanager
+    def held(self, say: Callable[[str], None], interval_s: float = 60.0) -> Iterator[None]:
+        """Pull; push every `interval_s` and at the end. One process at a time, on any machine.
+
+        A bucket that is away meanwhile is said once; at the end it raises StorageError.
+        """
+        self._lock()
+        self.pull()
+        ended = threading.Event()
+        thread = threading.Thread(target=self._follow, args=(ended, say, interval_s), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+            self.push()
+            storage.delete(storage.join(self.uri, LOCK))
+
+    def _follow(self, ended: threading.Event, say: Callable[[str], None], every_s: float) -> None:
+        away = False
+        while not ended.wait(every_s):
+            try:
+                self._renew()
+                self.push()
+                away = False
+            except NitrogenError as error:
+                if not away:
+                    say(f"warning: {error} The run goes on and is sent there later.")
+                away = True
+
+    def _lock(self) -> None:
+        uri = storage.join(self.uri, LOCK)
+        if storage.exists(uri):
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                held = json.loads(storage.read_bytes(uri))
+                other = {"host": held["host"], "pid": held["pid"]} != self._owner
+                here = held["host"] == self._owner["host"] and not _alive(int(held["pid"]))
+                if other and not here and time.time() - held["time"] < STALE_S:
+                    raise StorageError(
+                        f"{self.uri} must be free, got a run by process {held['pid']} on "
+                        f"{held['host']} in it. Wait for it, stop it, or choose another --out."
+                    )
+        self._renew()
+
+    def _renew(self) -> None:
+        record = {**self._owner, "time": time.time()}
+        storage.write_bytes(storage.join(self.uri, LOCK), json.dumps(record).encode())
+
+    def _local(self, below: Path | None) -> Iterator[str]:
+        root = self.folder if below is None else Path(below).absolute()
+        paths = [root] if root.is_file() else root.rglob("*")
+        for path in paths:
+            name = path.relative_to(self.folder).as_posix()
+            hidden = Path(name).name.startswith(".") or name.startswith(("logs/", OURS))
+            if not hidden and not f"/{name}".endswith(IGNORED_ENDINGS) and path.is_file():
+                yield name
+
+    def _stamp(self, name: str) -> list[int] | None:
+        with contextlib.suppress(OSError):
+            found = (self.folder / name).stat()
+            return [found.st_size, found.st_mtime_ns]
+        return None
+
+    def _met(self, name: str, version: str) -> dict[str, Any]:
+        return {"local": self._stamp(name), "remote": version}
+
+    @contextlib.contextmanager
+    def _snapshot(self, name: str) -> Iterator[Path]:
+        """The file as it is sent: a database whole, a summary with the bucket's paths."""
+        path = self.folder / name
+        if path.suffix != ".db" and path.name != "summary.json":
+            yield path
+            return
+        with tempfile.TemporaryDirectory(prefix="nitrogen-") as scratch:
+            copy = Path(scratch) / path.name
+            if path.suffix == ".db":
+                with (
+                    contextlib.closing(sqlite3.connect(path)) as source,
+                    contextlib.closing(sqlite3.connect(copy)) as target,
+                ):
+                    source.backup(target)
+            else:
+                copy.write_text(path.read_text().replace(f"{self.folder}", self.uri))
+            yield copy
+
+    def _translate(self, name: str, old: str, new: str) -> None:
+        if Path(name).name == "summary.json":
+            path = self.folder / name
+            path.write_text(path.read_text().replace(old, new))
+
+    def _known(self) -> dict[str, dict[str, Any]]:
+        try:
+            found = json.loads(self._state_path.read_text())
+        except (OSError, ValueError):
+            return {}
+        return found["files"] if found.get("uri") == self.uri else {}
+
+    def _remember(self, known: dict[str, dict[str, Any]]) -> None:
+        text = json.dumps({"uri": self.uri, "files": known})
+        storage.write_bytes(str(self._state_path), text.encode())
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,142 @@
+"""Device and precision of the recipe, where pictures are made."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from nitrogen.model.config import ArchConfig
+from nitrogen.model.denoiser import Denoiser
+from nitrogen.model.pipeline import Pipeline
+from nitrogen.model.predictor import Predictor
+from nitrogen.pipelines.evaluation.measure import Bench, sample_all
+from nitrogen.pipelines.evaluation.sweep_curves import full_curve, static_curve, teacher_images
+from nitrogen.pipelines.evaluation.trial import score, write_reference
+from nitrogen.pipelines.generator import load_generator
+from nitrogen.pipelines.precision import autocast, check_device
+from nitrogen.pipelines.sampling import Draws
+from nitrogen.pipelines.steps.evaluate import EvaluateConfig
+from nitrogen.platform.errors import ConfigError
+
+DRAWN = Draws([0, 1, 2], [11, 12, 13])
+POLICIES = {
+    "full": {}, "static": {}, "random": {}, "threshold": {"threshold": 0.01},
+    "budget": {"budget": 0.5},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    torch.manual_seed(0)
+    arch = ArchConfig(
+        image_size=32, patch_size=2, channels=(16, 32), num_blocks=(1, 1), num_attention_blocks=1,
+        head_channels=16, cond_channels=16, num_classes=3,
+    )  # fmt: skip
+    denoiser, predictor = Denoiser(arch), Predictor(arch)
+    with torch.no_grad():
+        for parameter in (*denoiser.parameters(), *predictor.parameters()):
+            parameter += torch.randn_like(parameter) * 0.05  # gates start at zero
+    return Pipeline(denoiser, ["a", "b", "c"], predictor)
+
+
+@pytest.fixture(scope="module")
+def saved(pipeline, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("model")
+    pipeline.save(directory, torch.float32)
+    return directory
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """The dtypes that the network answered in."""
+    found = set()
+    forward = Denoiser.forward
+
+    def watched(self, *args, **kwargs):
+        found.add(torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu"))
+        return forward(self, *args, **kwargs)
+
+    monkeypatch.setattr(Denoiser, "forward", watched)
+    return found
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_bf16_samples_every_policy_and_alone_equals_in_a_batch(pipeline, policy):
+    options = {"num_inference_steps": 4, "policy": policy, **POLICIES[policy]}
+    exact = pipeline.generate([0, 1, 2], [5, 6, 7], **options)
+    with autocast("cpu", "bf16"):
+        together = pipeline.generate([0, 1, 2], [5, 6, 7], **options)
+        alone = pipeline.generate([1], [6], **options)
+    assert not torch.equal(exact.images, together.images)  # it was another arithmetic
+    if policy == "full":  # others may decide otherwise at a tie
+        difference = (exact.images.float() - together.images.float()).abs()
+        assert difference.mean() < 3
+    assert torch.equal(together.images[1], alone.images[0])
+
+
+@pytest.mark.parametrize(("precision", "expected"), [("fp32", False), ("bf16", torch.bfloat16)])
+def test_sweep_and_evaluation_sample_in_the_recipes_precision(
+    pipeline, saved, tmp_path, seen, precision, expected
+):
+    images = teacher_images(saved, DRAWN, 4, "dpmpp_2m", "cpu", precision)
+    full_curve(saved, DRAWN, images, (2,), "dpmpp_2m", "cpu", precision)
+    static_curve(saved, DRAWN, images, 2, "dpmpp_2m", "cpu", precision)
+    write_reference(tmp_path / "reference.npz", DRAWN, images)
+    settings = {"device": "cpu", "sampling_precision": precision}
+    point = {"policy": "threshold", "threshold": 0.01, "num_inference_steps": 2}
+    bench = Bench(
+        pipeline, pipeline, pipeline.denoiser, _point(point), None, None, "", 0, "cpu", precision,
+    )  # fmt: skip
+    score(pipeline, _point(point), settings | {"reference": str(tmp_path / "reference.npz")})
+    config = EvaluateConfig(num_images=16, num_reference=16, num_inference_steps=2)
+    sampled = sample_all(config, bench, DRAWN, _Silent())
+    assert seen == {expected}
+    assert len(sampled[0].images) == 3
+
+
+def test_the_replicas_generator_serves_in_its_precision_and_tests_itself_in_fp32(saved, seen):
+    (saved / "golden.json").write_text(json.dumps({"entries": []}))
+    request = {
+        "class": "a", "n": 1, "seed": 3, "num_inference_steps": 2, "policy": "full",
+        "guidance_scale": 1.0,
+    }  # fmt: skip
+    generator = load_generator(saved, device="cpu", precision="bf16")
+    assert generator.info()["precision"] == "bf16"
+    generator.generate(request, lambda: False)
+    assert seen == {torch.bfloat16}
+    seen.clear()
+    load_generator(saved).generate(request, lambda: False)
+    assert seen == {False}
+    with pytest.raises(ConfigError, match="fp32 or bf16, got fp8"):
+        load_generator(saved, precision="fp8")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_gpu_that_is_not_there_is_one_sentence(saved):
+    for attempt in (
+        lambda: check_device("cuda"),
+        lambda: load_generator(saved, device="cuda"),
+        lambda: teacher_images(saved, DRAWN, 2, "euler", "cuda", "fp32"),
+    ):
+        with pytest.raises(ConfigError, match=r"executor\.device must .* got cuda .*Set executor"):
+            attempt()
+
+
+def test_dense_images_are_bytes(saved):
+    images = teacher_images(saved, DRAWN, 2, "euler", "cpu", "fp32")
+    assert (images.dtype, images.shape) == (np.uint8, (3, 32, 32, 3))
+
+
+def _point(fields):
+    from nitrogen.pipelines.sampling import OperatingPoint
+
+    return OperatingPoint(**fields)
+
+
+class _Silent:
+    def message(self, text):
+        pass
+
+    def update(self, **_):
+        pass

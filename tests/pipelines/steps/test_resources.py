@@ -1,0 +1,88 @@
+"""What trainings, trials and single computations ask of Ray for a recipe's executor."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from nitrogen.pipelines import placement
+from nitrogen.pipelines.context import StepContext, StepOutput
+from nitrogen.pipelines.executor import ExecutorConfig
+from nitrogen.pipelines.steps import sweep
+from nitrogen.pipelines.training.launch import launch
+from nitrogen.platform import gpu_task, sweeps, training
+
+ON_GPU = {"use_gpu": True, "precision": "bf16"}
+
+
+def context_of(tmp_path, **executor):
+    settings = ExecutorConfig(**executor)
+    prepared = StepOutput(tmp_path, {"data_uri": "x"})
+    return StepContext(
+        dir=tmp_path, executor=settings.mode, settings=settings, key="k" * 64,
+        inputs={"prepare": prepared},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("executor", "use_gpu", "checked"),
+    [({}, False, True), (ON_GPU, True, True),
+     ({**ON_GPU, "kind": "address", "address": "auto"}, True, False)],
+)  # fmt: skip
+def test_training_workers(tmp_path, monkeypatch, executor, use_gpu, checked):
+    asked = {}
+    monkeypatch.setattr(training, "run_ray", lambda fn, config, **options: asked.update(options))
+    launch("a:b", {"optim": {"batch_size": 8}}, context_of(tmp_path, **executor))
+    assert (asked["use_gpu"], asked["check_resources"]) == (use_gpu, checked)
+
+
+def test_training_in_this_process(tmp_path, monkeypatch):
+    asked = {}
+    monkeypatch.setattr(
+        training, "run_local", lambda fn, config, run_dir, watch, **options: asked.update(options)
+    )
+    context = context_of(tmp_path, kind="local", device="cuda")
+    launch("a:b", {"optim": {"batch_size": 8}}, context)
+    assert asked["device"] == "cuda"
+
+
+@pytest.mark.parametrize(
+    ("executor", "expected"), [({}, {"CPU": 1}), (ON_GPU, {"CPU": 1, "GPU": 1})]
+)
+def test_trials(tmp_path, monkeypatch, executor, expected):
+    asked = {}
+
+    def run_sweep(objective, space, **options):
+        asked.update(options)
+        return SimpleNamespace(trials=[])
+
+    monkeypatch.setattr(sweeps, "run_sweep", run_sweep)
+    sweep.run_trials(sweep.SweepConfig(), {}, context_of(tmp_path, **executor))
+    assert asked["resources_per_trial"] == expected
+
+
+def test_what_is_no_trial_goes_beside_the_gpu_of_a_cluster(monkeypatch):
+    monkeypatch.setattr(gpu_task, "call_with_gpu", lambda address, work: (address, work()))
+    on_cluster = {"kind": "address", "address": "head:6379"}
+    for executor, expected in (
+        ({}, 7), (ON_GPU, 7), (on_cluster, 7), ({**ON_GPU, **on_cluster}, ("head:6379", 7)),
+    ):  # fmt: skip
+        assert placement.beside_gpu(ExecutorConfig(**executor), lambda: 7) == expected
+
+
+@pytest.mark.ray
+def test_a_task_holds_a_gpu_and_its_error_comes_back():
+    from nitrogen.platform.cluster import start_embedded
+    from nitrogen.platform.errors import DataError
+
+    def held():
+        import ray
+
+        return ray.get_gpu_ids()
+
+    def fails():
+        raise DataError("no pictures. Add some.")
+
+    with start_embedded(1, 100 * 2**20, num_gpus=1):  # Ray takes our word for it
+        assert gpu_task.call_with_gpu("auto", held) == [0]
+        with pytest.raises(DataError, match=r"no pictures\. Add some"):
+            gpu_task.call_with_gpu("auto", fails)

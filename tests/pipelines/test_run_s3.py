@@ -1,0 +1,66 @@
+"""A run folder in a bucket of a real S3 server: another machine goes on, and reads from it."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nitrogen.platform import storage
+
+pytestmark = [pytest.mark.s3, pytest.mark.slow, pytest.mark.timeout(500)]
+
+_path = Path(__file__).parents[1] / "platform" / "test_storage_s3.py"
+_spec = importlib.util.spec_from_file_location("s3_fixtures", _path)
+_fixtures = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_fixtures)
+server = _fixtures.server
+endpoint = _fixtures.endpoint
+
+OUT = "s3://runs/a/tiny"
+RECIPE = [
+    "run", "demo", "--out", OUT, "--until", "pretrain", "--set=executor.kind=local",
+    "--set=prepare.image_size=16", "--set=executor.precision=fp32",
+    "--set=pretrain.arch={channels: [16, 32], num_blocks: [1, 1], head_channels: 16}",
+    "--set=pretrain.optim.num_images=640",
+]  # fmt: skip
+
+
+def on_machine(home, *arguments, code=0):
+    """A command with its own home, as on another machine."""
+    done = subprocess.run(
+        [sys.executable, "-m", "nitrogen.pipelines.cli", *map(str, arguments)],
+        env={**os.environ, "NITROGEN_HOME": str(home)},
+        capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode == code, done.stdout[-2000:] + done.stderr[-2000:]
+    return done.stdout if code == 0 else done.stderr
+
+
+def test_run_in_a_bucket(endpoint, tmp_path, monkeypatch):
+    import boto3
+
+    boto3.client("s3").create_bucket(Bucket="runs")
+    printed = on_machine(tmp_path / "a", *RECIPE)
+    assert printed.strip().splitlines()[-1] == f"{OUT}/summary.json"
+    summary = json.loads(storage.read_bytes(f"{OUT}/summary.json"))
+    assert {row["state"] for row in summary["steps"].values()} == {"done"}
+    assert summary["steps"]["pretrain"]["dir"].startswith(f"{OUT}/steps/pretrain-")
+
+    on_machine(tmp_path / "b", *RECIPE)
+    again = json.loads(storage.read_bytes(f"{OUT}/summary.json"))
+    assert {row["state"] for row in again["steps"].values()} == {"cached"}
+    picture = tmp_path / "x.png"
+    on_machine(
+        tmp_path / "c", "generate", "--run", OUT, "--teacher", "--steps", "2", "--out", picture
+    )
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert "finished" in on_machine(tmp_path / "d", "status", OUT)
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    told = on_machine(tmp_path / "b", *RECIPE, code=4)
+    assert "does not answer" in told
+    assert "Traceback" not in told
