@@ -66,7 +66,7 @@ def test_nothing_active_writes_nothing(draw, row_set):
 
 
 def test_bits_of_a_sample_do_not_depend_on_the_batch(draw, row_set, placeless):
-    b, side, c = 3, 4, 32
+    b, side, c = 2, 3, 32
     x, qkv, weight = draw(b, side, side, c), draw(b, side, side, 3 * c), draw(c, 1, 3, 3)
     shift, scale = draw(b, c), draw(b, c)
     quarters = torch.randint(0, 5, (b, side * side))
