@@ -30,6 +30,12 @@ class Config:
     num_stages: int = 1  # copies of a loop's tiles in flight
 
     @property
+    def name(self) -> str:
+        """Blocks, warps and stages in short: m64 n128 k32 w4 s2."""
+        blocks = [f"{n.removeprefix('BLOCK_').lower()}{v}" for n, v in self.blocks.items()]
+        return " ".join([*blocks, f"w{self.num_warps}", f"s{self.num_stages}"])
+
+    @property
     def options(self) -> dict[str, Any]:
         """What the compiler is told. Contraction is said aloud: Triton 3.10 changes the default,
         and a row's bits with it."""
