@@ -3,6 +3,8 @@
 from torch import Tensor
 from torch.nn import functional as F
 
+from nitrogen.kernels.norm import modulate, rms_norm
+
 
 def depthwise3x3(x: Tensor, weight: Tensor) -> Tensor:
     """x: [b, h, w, c], weight: [c, 1, 3, 3] -> [b, h, w, c], zero padding.
@@ -12,3 +14,12 @@ def depthwise3x3(x: Tensor, weight: Tensor) -> Tensor:
     """
     out = F.conv2d(x.permute(0, 3, 1, 2), weight, padding=1, groups=weight.shape[0])
     return out.permute(0, 2, 3, 1)
+
+
+def depthwise(
+    x: Tensor, weight: Tensor, shift: Tensor, scale: Tensor, rows: Tensor, counts: Tensor
+) -> Tensor:
+    """modulate(depthwise3x3(rms_norm(x))). x: [b, h, w, c], shift and scale: [b, c] -> [m, c],
+    here at every row."""
+    mixed = depthwise3x3(rms_norm(x), weight)
+    return modulate(mixed, shift[:, None, None], scale[:, None, None]).reshape(-1, x.shape[-1])

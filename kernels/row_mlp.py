@@ -6,7 +6,8 @@ Width is a number at run time: the first `num_hidden` units of one weight, never
 from torch import Tensor
 from torch.nn import functional as F
 
-from nitrogen.kernels.linear import FEW_ROWS, blocked_linear, pad_rows
+from nitrogen.kernels.linear import BLOCK, blocked_linear, pad_rows, store
+from nitrogen.kernels.plan import width_groups
 
 
 def dense_mlp(
@@ -22,22 +23,18 @@ def dense_mlp(
 
 
 def row_mlp(
-    rows: Tensor,
-    w_in: Tensor,
-    b_in: Tensor,
-    w_out: Tensor,
-    b_out: Tensor,
-    num_hidden: int,
-    block: int = FEW_ROWS,
-) -> Tensor:
-    """The same for gathered rows, in padded blocks (see `kernels.linear`).
+    x: Tensor, w_in: Tensor, b_in: Tensor, w_out: Tensor, b_out: Tensor, rows: Tensor,
+    counts: Tensor, hidden_per_quarter: int, residual: Tensor,
+) -> Tensor:  # fmt: skip
+    """residual [m, c] with the MLP of each active row of x [m, c] at that row's width.
 
-    rows: [n, c]; n may be 0. Returns [n, c]. The activation runs on whole blocks too: its
-    vectorised body and scalar tail differ in the last bit.
+    The activation runs on whole blocks too: its vectorised body and scalar tail differ in the last
+    bit.
     """
-    num_rows = rows.shape[0]
-    if num_rows == 0:
-        return rows
-    padded = pad_rows(rows, block)
-    hidden = F.gelu(blocked_linear(padded, w_in[:num_hidden], b_in[:num_hidden], block))
-    return blocked_linear(hidden, w_out[:, :num_hidden], b_out, block)[:num_rows]
+    for quarters, group in width_groups(rows, counts):
+        num_hidden = hidden_per_quarter * quarters
+        padded = pad_rows(x[group], BLOCK)
+        hidden = F.gelu(blocked_linear(padded, w_in[:num_hidden], b_in[:num_hidden], BLOCK))
+        out = blocked_linear(hidden, w_out[:, :num_hidden], b_out, BLOCK)
+        residual = store(residual, group, out[: group.shape[0]])
+    return residual

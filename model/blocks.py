@@ -1,7 +1,7 @@
 """Blocks of the U-Net: each has a dense path and a path over rows that are active.
 
-Dense: every position, plain layers, the path of training. Rows: gathered rows in padded blocks,
-results stored into the cache, held rows contribute what the cache holds.
+Dense: every position, plain layers, the path of training. Rows: operators of `kernels` over a row
+set, results stored into the cache; held rows contribute what the cache holds.
 """
 
 import math
@@ -10,27 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nitrogen.kernels import dispatch
+from nitrogen.kernels.attention import attend
 from nitrogen.kernels.depthwise import depthwise3x3
-from nitrogen.kernels.linear import block_of, row_linear
 from nitrogen.kernels.norm import modulate, rms_norm
-from nitrogen.kernels.row_mlp import dense_mlp, row_mlp
-from nitrogen.model.regions import RowGroup
-
-MAX_KEY_SIDE = 16  # keys and values are pooled to at most 16 x 16 tokens
-
-
-def gather(flat: Tensor, rows: Tensor) -> Tensor:
-    """flat: [m, c], rows: [n] sorted. All rows in order need no copy."""
-    return flat if rows.numel() == flat.shape[0] else flat[rows]
-
-
-def store(target: Tensor, rows: Tensor, values: Tensor) -> Tensor:
-    """target: [b, h, w, c] with `values` at `rows`; in place unless a gradient is wanted."""
-    flat, values = target.view(-1, target.shape[-1]), values.to(target.dtype)  # under autocast
-    if torch.is_grad_enabled():
-        return flat.index_copy(0, rows, values).view(target.shape)
-    flat.index_copy_(0, rows, values)
-    return target
+from nitrogen.kernels.plan import RowSet
+from nitrogen.kernels.row_mlp import dense_mlp
 
 
 class Modulation:
@@ -43,13 +28,19 @@ class Modulation:
         """x: [b, h, w, c]."""
         return modulate(x, self.shift[:, None, None], self.scale[:, None, None])
 
-    def rows(self, values: Tensor, samples: Tensor) -> Tensor:
-        """values: [n, c]; samples: [n] int64, the sample of each row."""
-        return modulate(values, self.shift[samples], self.scale[samples])
-
     def add(self, x: Tensor, residual: Tensor) -> Tensor:
         """x + gate * residual, both [b, h, w, c]."""
         return x + self.gate[:, None, None] * residual
+
+    def add_rows(self, x: Tensor, residual: Tensor) -> Tensor:
+        """The same; residual: [m, c]."""
+        out = dispatch.gated_add(flat(x), self.gate, residual, x.shape[1] * x.shape[2])
+        return out.view(x.shape)
+
+
+def flat(x: Tensor) -> Tensor:
+    """[b, h, w, c] -> [m, c], one row a position."""
+    return x.reshape(-1, x.shape[-1])
 
 
 class MLPBlock(nn.Module):
@@ -76,20 +67,15 @@ class MLPBlock(nn.Module):
         self,
         x: Tensor,  # [b, h, w, c]
         modulation: Modulation,
-        groups: list[RowGroup],
+        rows: RowSet,
         residual: Tensor,  # [b, h, w, c], from the cache
         hidden_per_quarter: int,
     ) -> tuple[Tensor, Tensor]:
         """Path over rows. Returns x of the next block and the updated residual."""
-        mixed = depthwise3x3(rms_norm(x), self.depthwise)
-        flat, rows_per_sample = mixed.reshape(-1, x.shape[-1]), x.shape[1] * x.shape[2]
-        for group in groups:
-            values = modulation.rows(gather(flat, group.rows), group.rows // rows_per_sample)
-            num_hidden = hidden_per_quarter * group.quarters
-            weights = (self.w_in, self.b_in, self.w_out, self.b_out)
-            out = row_mlp(values, *weights, num_hidden, block_of(rows_per_sample))
-            residual = store(residual, group.rows, out)
-        return modulation.add(x, residual), residual
+        mixed = dispatch.depthwise(x, self.depthwise, modulation.shift, modulation.scale, rows)
+        weights = (self.w_in, self.b_in, self.w_out, self.b_out)
+        out = dispatch.row_mlp(mixed, weights, rows, hidden_per_quarter, flat(residual))
+        return modulation.add_rows(x, out), out.view(x.shape)
 
 
 class AttentionBlock(nn.Module):
@@ -104,45 +90,20 @@ class AttentionBlock(nn.Module):
     def forward(self, x: Tensor, modulation: Modulation) -> Tensor:
         """Dense path. x: [b, h, w, c] -> [b, h, w, c]."""
         qkv = F.linear(modulation.dense(rms_norm(x)), self.w_qkv)
-        return modulation.add(x, F.linear(self._attend(qkv), self.w_proj))
+        return modulation.add(x, F.linear(attend(qkv, self.num_heads), self.w_proj))
 
     def forward_rows(
         self,
         x: Tensor,  # [b, h, w, c]
         modulation: Modulation,
-        rows: Tensor,  # [n] int64, active at any width
+        rows: RowSet,
         attended: Tensor,  # [b, h, w, c], from the cache
         qkv: Tensor,  # [b, h, w, 3 c], from the cache
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Path over rows. Returns x of the next block, and the updated attended and qkv."""
-        channels, rows_per_sample = x.shape[-1], x.shape[1] * x.shape[2]
-        block = block_of(rows_per_sample)
-        values = gather(rms_norm(x).reshape(-1, channels), rows)
-        values = modulation.rows(values, rows // rows_per_sample)
-        qkv = store(qkv, rows, row_linear(values, self.w_qkv, None, block))
-        mixed = gather(self._attend(qkv).reshape(-1, channels), rows)
-        attended = store(attended, rows, row_linear(mixed, self.w_proj, None, block))
-        return modulation.add(x, attended), attended, qkv
-
-    def _attend(self, qkv: Tensor) -> Tensor:
-        """qkv: [b, h, w, 3 c] -> [b, h, w, c]; queries and keys normalised per head."""
-        b, h, w, c3 = qkv.shape
-        q, k, v = qkv.chunk(3, dim=-1)
-        k, v = pool_keys(k), pool_keys(v)
-        q, k, v = (self._heads(part) for part in (q, k, v))
-        out = F.scaled_dot_product_attention(rms_norm(q), rms_norm(k), v)
-        return out.transpose(1, 2).reshape(b, h, w, c3 // 3)
-
-    def _heads(self, x: Tensor) -> Tensor:
-        """[b, h, w, c] -> [b, heads, h * w, c / heads]."""
-        b, h, w, c = x.shape
-        return x.reshape(b, h * w, self.num_heads, c // self.num_heads).transpose(1, 2)
-
-
-def pool_keys(x: Tensor) -> Tensor:
-    """Mean-pools [b, h, w, c] to at most 16 x 16 positions, so cost per pixel stays constant."""
-    height, width = min(x.shape[1], MAX_KEY_SIDE), min(x.shape[2], MAX_KEY_SIDE)
-    if (height, width) == tuple(x.shape[1:3]):
-        return x
-    pooled = F.adaptive_avg_pool2d(x.permute(0, 3, 1, 2), (height, width))
-    return pooled.permute(0, 2, 3, 1)
+        shift, scale, rows_per_sample = modulation.shift, modulation.scale, x.shape[1] * x.shape[2]
+        new = dispatch.row_qkv(flat(x), shift, scale, self.w_qkv, rows, rows_per_sample, flat(qkv))
+        qkv = new.view(qkv.shape)
+        mixed = dispatch.row_attention(qkv, rows, self.num_heads)
+        out = dispatch.row_linear(mixed, self.w_proj, None, rows, flat(attended))
+        return modulation.add_rows(x, out), out.view(x.shape), qkv

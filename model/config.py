@@ -25,6 +25,7 @@ class ArchConfig(BaseModel):
     hidden_ratio: int = Field(4, ge=1)  # E = hidden_ratio * C
     cond_channels: int = Field(128, ge=16)
     num_classes: int = Field(1, ge=1, le=100_000)
+    strided: bool = False  # D answers for the whole step to sigma_next; see Denoiser
     sigma_data: float = Field(0.5, gt=0)  # EDM (Karras et al. 2022), table 1
 
     @model_validator(mode="after")

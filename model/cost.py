@@ -11,7 +11,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from nitrogen.model.blocks import MAX_KEY_SIDE
+from nitrogen.kernels.attention import MAX_KEY_SIDE
 from nitrogen.model.conditioning import NUM_FREQUENCIES
 from nitrogen.model.config import NUM_WIDTHS, PRESETS, ArchConfig, preset
 from nitrogen.model.regions import region_grid
@@ -60,24 +60,30 @@ class CostModel:
     def fixed_flops(self) -> int:
         """What one forward costs whatever the plan: conditioning, stem, head, resampling,
         depthwise convolutions, and the attention itself over the whole map."""
-        arch = self.arch
-        cond = arch.cond_channels
-        total = 2 * (2 * NUM_FREQUENCIES * cond + cond * cond + cond * sum(modulation_sizes(arch)))
+        arch, total = self.arch, self.conditioning_flops
         patch_channels = arch.image_channels * arch.patch_size**2
         total += 2 * 2 * self.rows(0) * patch_channels * arch.channels[0]
         for level, (fine, coarse) in enumerate(pairwise(arch.channels)):
             total += 2 * 2 * self.rows(level + 1) * fine * coarse
         for level, attends in arch.blocks():
             total += 18 * self.rows(level) * arch.channels[level]
-            total += self._attention(level) if attends else 0
+            total += self.attention_flops(level) if attends else 0
         return total
+
+    @property
+    def conditioning_flops(self) -> int:
+        """Embedding of (sigma, class), of the stride if there is one, and all modulations."""
+        cond, sizes = self.arch.cond_channels, modulation_sizes(self.arch)
+        fourier = 2 * NUM_FREQUENCIES * (2 if self.arch.strided else 1)
+        return 2 * (fourier * cond + cond * cond + cond * sum(sizes))
 
     @property
     def full_flops(self) -> int:
         """One forward of the full model, every region at full width."""
         return self.fixed_flops + self.num_regions * self.block_rows(NUM_WIDTHS)
 
-    def _attention(self, level: int) -> int:
+    def attention_flops(self, level: int) -> int:
+        """FLOPs of the attention of one block itself, over the whole map."""
         side = self.arch.patch_size * 2**level
         keys = min(self.height // side, MAX_KEY_SIDE) * min(self.width // side, MAX_KEY_SIDE)
         return 4 * self.rows(level) * keys * self.arch.channels[level]

@@ -10,7 +10,12 @@ from nitrogen.model.unet import RowUNet
 
 
 class Denoiser(nn.Module):
-    """D(x_t; sigma) = c_skip x_t + c_out F(c_in x_t; c_noise)."""
+    """D(x_t; sigma) = c_skip x_t + c_out F(c_in x_t; c_noise).
+
+    A strided denoiser answers for a whole step: the D with which Euler's step from sigma lands
+    where the teacher's ODE lands at sigma_next, D = (x(sigma_next) - r x_t) / (1 - r), r the
+    stride sigma_next / sigma. It is a flow map in data prediction (compare Kim et al. 2024, eq. 5).
+    """
 
     def __init__(self, arch: ArchConfig):
         super().__init__()
@@ -23,14 +28,16 @@ class Denoiser(nn.Module):
         sigma: Tensor,  # [b]
         labels: Tensor,  # [b] int64; num_classes = no label
         *,
+        sigma_next: Tensor | None = None,  # [b], for a strided denoiser; others do not read it
         quarters: int = NUM_WIDTHS,
         plan: Plan | None = None,
         cache: Cache | None = None,
     ) -> tuple[Tensor, Cache | None]:
         """Returns `denoised` [b, h, w, c] and the cache. See RowUNet.forward."""
         c_skip, c_out, c_in, c_noise = preconditioning(sigma, self.arch.sigma_data)
+        stride = None if sigma_next is None else sigma_next / sigma
         raw, cache = self.unet(
-            c_in * x_t, c_noise, labels, quarters=quarters, plan=plan, cache=cache
+            c_in * x_t, c_noise, labels, stride=stride, quarters=quarters, plan=plan, cache=cache
         )
         return c_skip * x_t + c_out * raw, cache
 

@@ -99,7 +99,7 @@ class Pipeline:
         seeds: Sequence[int],
         *,
         num_inference_steps: int = 12,
-        solver: str = "dpmpp_2m",
+        solver: str = "dpmpp_2m",  # a strided student is sampled by Euler
         policy: str | Policy = "full",
         budget: float | None = None,  # share of the full model's FLOPs for these steps
         threshold: float | None = None,  # of policy `threshold`; exits of policy `budget`

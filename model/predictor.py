@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nitrogen.kernels.linear import FEW_ROWS, blocked_linear, pad_rows
+from nitrogen.kernels import dispatch
 from nitrogen.model.config import NUM_WIDTHS, ArchConfig
 from nitrogen.model.observation import NUM_SCALARS
 
@@ -42,13 +42,13 @@ class Predictor(nn.Module):
             overall[:, None, None].expand(b, rh, rw, f),
             self.classes[labels][:, None, None].expand(b, rh, rw, CLASS_CHANNELS),
         ]
-        rows = pad_rows(torch.cat(inputs, dim=-1).reshape(b * rh * rw, -1), FEW_ROWS)
-        hidden = F.gelu(blocked_linear(rows, self.enter.weight, self.enter.bias, FEW_ROWS))
-        hidden = F.gelu(blocked_linear(hidden, self.middle.weight, self.middle.bias, FEW_ROWS))
-        weight = torch.cat([self.residual.weight, self.widths.weight])
-        bias = torch.cat([self.residual.bias, self.widths.bias])
-        out = blocked_linear(hidden, weight, bias, FEW_ROWS)[: b * rh * rw]
-        return out.view(b, rh, rw, NUM_WIDTHS + 1).clamp(*LOG_RANGE)
+        hidden = F.gelu(self._map(torch.cat(inputs, dim=-1), self.enter))
+        hidden = F.gelu(self._map(hidden, self.middle))
+        out = torch.cat([self._map(hidden, self.residual), self._map(hidden, self.widths)], dim=-1)
+        return out.clamp(*LOG_RANGE)
+
+    def _map(self, x: Tensor, layer: nn.Linear) -> Tensor:
+        return dispatch.linear(x, layer.weight, layer.bias)
 
 
 def predictor_flops(arch: ArchConfig, num_regions: int) -> int:

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from nitrogen.kernels.dispatch import plan_rows
+from nitrogen.kernels.plan import RowSet
 from nitrogen.model.config import NUM_WIDTHS, ArchConfig
 from nitrogen.model.errors import ShapeError
 
@@ -23,26 +25,18 @@ class Plan:
     widths: Tensor
     level_caps: Tensor | None = None
 
-    def at_level(self, level: int, height: int, width: int) -> Tensor:
-        """[b, height, width] int64: the quarters each row of `level` runs at (0 = held)."""
-        scale_y, scale_x = height // self.widths.shape[1], width // self.widths.shape[2]
-        quarters = self.widths.repeat_interleave(scale_y, 1).repeat_interleave(scale_x, 2)
+    def at_level(self, level: int, height: int, width: int) -> RowSet:
+        """The rows of `level`, a map of height x width, by the width each of them runs at."""
         if self.level_caps is None:
-            return quarters
-        return torch.minimum(quarters, self.level_caps[:, level, None, None])
+            caps = self.widths.new_full((self.widths.shape[0],), NUM_WIDTHS)
+        else:
+            caps = self.level_caps[:, level]
+        return plan_rows(self.widths, caps, height, width)
 
     def select(self, samples: Tensor) -> "Plan":
         """The plan of some samples of the batch; samples: [k] int64."""
         caps = None if self.level_caps is None else self.level_caps[samples]
         return Plan(self.widths[samples], caps)
-
-
-@dataclass(frozen=True)
-class RowGroup:
-    """Rows of one level, over the whole batch, that run at the same width."""
-
-    quarters: int
-    rows: Tensor  # [n] int64, indices into the flattened [b * h * w]
 
 
 def full_plan(num_samples: int, grid: tuple[int, int]) -> Plan:
@@ -61,17 +55,6 @@ def region_grid(arch: ArchConfig, height: int, width: int) -> tuple[int, int]:
             f"image_size must be a multiple of {side} px for this model, got {height}x{width}."
         )
     return height // side, width // side
-
-
-def row_groups(quarters: Tensor) -> list[RowGroup]:
-    """quarters: [b, h, w] int64 -> one group a width in use, narrow first; held rows in none."""
-    flat = quarters.flatten()
-    groups = []
-    for width in range(1, NUM_WIDTHS + 1):
-        rows = (flat == width).nonzero().squeeze(1)
-        if rows.numel():
-            groups.append(RowGroup(width, rows))
-    return groups
 
 
 def pool_to_regions(x: Tensor, grid: tuple[int, int]) -> Tensor:

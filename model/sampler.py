@@ -22,8 +22,8 @@ from nitrogen.model.policies import Decision, Policy, require_first, step_share
 from nitrogen.model.predictor import Predictor, gains, predictor_flops
 from nitrogen.model.regions import HELD, Plan, pool_to_regions, spread_to_pixels
 from nitrogen.model.request import Finished, Live, Request, SamplerState, check_request
-from nitrogen.model.schedules import karras_sigmas
-from nitrogen.model.solvers import heun_correct, new_history, settle, solver
+from nitrogen.model.schedules import sampling_sigmas
+from nitrogen.model.solvers import heun_correct, new_history, settle, solver, solver_for
 
 
 class Sampler:
@@ -35,12 +35,13 @@ class Sampler:
         policy: Policy,
         *,
         predictor: Predictor | None = None,  # for policies with needs_predictor
-        solver_name: str = "dpmpp_2m",
+        solver_name: str = "dpmpp_2m",  # of a denoiser that is not strided; see solver_for
         image_size: tuple[int, int] | None = None,  # height, width in px; the arch's by default
     ):
         arch = denoiser.arch
         height, width = image_size or (arch.image_size, arch.image_size)
         self.denoiser, self.policy, self.predictor = denoiser, policy, predictor
+        solver_name = solver_for(arch.strided, solver_name)
         self.advance, self.heun = solver(solver_name), solver_name == "heun"
         self.cost = CostModel(arch, height, width)
         self.grid = self.cost.grid
@@ -60,7 +61,7 @@ class Sampler:
             check_request(request, arch)
         ceilings = [self.ledger(r).ceiling(r.budget) for r in requests]
         shape = (self.cost.height, self.cost.width, arch.image_channels)
-        sigmas = [karras_sigmas(r.num_inference_steps).float() for r in requests]
+        sigmas = [sampling_sigmas(r.num_inference_steps, arch.strided).float() for r in requests]
         x = torch.stack(
             [noise(r.seed, shape) * s[0] for r, s in zip(requests, sigmas, strict=True)]
         )
@@ -102,7 +103,7 @@ class Sampler:
         observation = self._observe(live, sigma, sigma_next, forwards)
         decision = self._within_budget(self.policy.decide(observation), observation)
         plan = decision.plan
-        denoised, cache, other = self._denoise(live, live.x, sigma, plan, live.denoised)
+        denoised, cache, other = self._denoise(live, live.x, sigma, sigma_next, plan, live.denoised)
         held = spread_to_pixels(plan.widths == HELD, self.cost.height, self.cost.width)
         history = settle(live.history, live.x, denoised, sigma, held)
         x_next, history = self.advance(live.x, denoised, sigma, sigma_next, history)
@@ -183,7 +184,7 @@ class Sampler:
         )
 
     def _denoise(
-        self, live: Live, x: Tensor, sigma: Tensor, plan: Plan, last: Tensor
+        self, live: Live, x: Tensor, sigma: Tensor, sigma_next: Tensor, plan: Plan, last: Tensor
     ) -> tuple[Tensor, Cache, Cache | None]:
         """D of every sample (held regions keep `last`) and both caches."""
         busy = (plan.widths > HELD).flatten(1).any(dim=1)
@@ -191,30 +192,35 @@ class Sampler:
         picked = busy.nonzero().squeeze(1)
         denoised, cache, other = last, live.cache, live.cache_unlabelled
         if picked.numel():
-            fresh, cache = self._network(x, sigma, live.labels, plan, cache, picked, everyone)
+            levels = (sigma, sigma_next)
+            fresh, cache = self._network(x, levels, live.labels, plan, cache, picked, everyone)
             if other is not None:
-                fresh, other = self._guide(live, fresh, x, sigma, plan, other, picked)
+                fresh, other = self._guide(live, fresh, x, levels, plan, other, picked)
             mask = spread_to_pixels(plan.widths > HELD, self.cost.height, self.cost.width)
             full = fresh if everyone else last.index_copy(0, picked, fresh)
             denoised = torch.where(mask, full, last)
         return denoised, cache, other
 
     def _network(
-        self, x: Tensor, sigma: Tensor, labels: Tensor, plan: Plan, cache: Cache,
+        self, x: Tensor, levels: tuple[Tensor, Tensor], labels: Tensor, plan: Plan, cache: Cache,
         picked: Tensor, everyone: bool,
     ) -> tuple[Tensor, Cache]:  # fmt: skip
+        """levels: sigma and sigma_next, each [b]."""
+        sigma, sigma_next = levels
         if everyone:
-            denoised, updated = self.denoiser(x, sigma, labels, plan=plan, cache=cache)
+            denoised, updated = self.denoiser(
+                x, sigma, labels, sigma_next=sigma_next, plan=plan, cache=cache
+            )
             return denoised, updated
         denoised, updated = self.denoiser(
-            x[picked], sigma[picked], labels[picked], plan=plan.select(picked),
-            cache=cache.select(picked),
+            x[picked], sigma[picked], labels[picked], sigma_next=sigma_next[picked],
+            plan=plan.select(picked), cache=cache.select(picked),
         )  # fmt: skip
         return denoised, cache.put(picked, updated)
 
     def _guide(
-        self, live: Live, fresh: Tensor, x: Tensor, sigma: Tensor, plan: Plan, cache: Cache,
-        picked: Tensor,
+        self, live: Live, fresh: Tensor, x: Tensor, levels: tuple[Tensor, Tensor], plan: Plan,
+        cache: Cache, picked: Tensor,
     ) -> tuple[Tensor, Cache]:  # fmt: skip
         """D_u + w (D_c - D_u) (Ho and Salimans 2022) for the samples with w != 1."""
         guided = (live.guidance[picked] != 1).nonzero().squeeze(1)
@@ -222,7 +228,7 @@ class Sampler:
             return fresh, cache
         samples = picked[guided]
         dropped = torch.full_like(live.labels, self.denoiser.arch.num_classes)
-        bare, cache = self._network(x, sigma, dropped, plan, cache, samples, False)
+        bare, cache = self._network(x, levels, dropped, plan, cache, samples, False)
         weight = live.guidance[samples][:, None, None, None]
         mixed = bare + weight * (fresh[guided] - bare)
         return fresh.index_copy(0, guided, mixed), cache
@@ -235,7 +241,8 @@ class Sampler:
         going = sigma_next > 0
         widths = torch.where(going[:, None, None], plan.widths, HELD)
         safe = torch.where(going, sigma_next, torch.ones_like(sigma_next))
-        second, _, _ = self._denoise(live, x_next, safe, replace(plan, widths=widths), denoised)
+        plan = replace(plan, widths=widths)
+        second, _, _ = self._denoise(live, x_next, safe, sigma_next, plan, denoised)
         return heun_correct(live.x, denoised, second, sigma, sigma_next, x_next)
 
     def _retire(self, state: SamplerState) -> SamplerState:

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.errors import ModelError
 
 
@@ -137,6 +138,11 @@ SOLVERS: dict[str, Solver] = {
 }
 
 
+def solver_for(strided: bool, name: str) -> str:
+    """The solver of a denoiser: a strided one's D is that of the whole step, so Euler is exact."""
+    return "euler" if strided else name
+
+
 def solver(name: str) -> Solver:
     if name not in SOLVERS:
         raise ModelError(f"solver must be one of {', '.join(SOLVERS)}, got {name!r}.")
@@ -169,18 +175,20 @@ def log_ratio(a: Tensor, b: Tensor) -> Tensor:
 
 @torch.no_grad()
 def sample_dense(
-    denoiser: nn.Module, eps: Tensor, labels: Tensor, sigmas: Tensor, name: str
+    denoiser: Denoiser, eps: Tensor, labels: Tensor, sigmas: Tensor, name: str
 ) -> Tensor:
     """x_0 by the dense network at full width: the teacher's own sampler, without regions.
 
-    eps: [b, h, w, c] unit noise, labels: [b], sigmas: [n + 1]. Returns [b, h, w, c].
+    eps: [b, h, w, c] unit noise, labels: [b], sigmas: [n + 1]. Returns [b, h, w, c]. A strided
+    denoiser is sampled by Euler, whatever `name`.
     """
+    name = solver_for(denoiser.arch.strided, name)
     advance, num = solver(name), eps.shape[0]
     x = eps * sigmas[0].to(eps)
     history = new_history(x)
     for sigma, sigma_next in zip(sigmas[:-1].to(eps), sigmas[1:].to(eps), strict=True):
         here, there = sigma.expand(num), sigma_next.expand(num)
-        denoised, _ = denoiser(x, here, labels)
+        denoised, _ = denoiser(x, here, labels, sigma_next=there)
         x_next, history = advance(x, denoised, here, there, history)
         if name == "heun" and sigma_next > 0:
             denoised_next, _ = denoiser(x_next, there, labels)

@@ -7,14 +7,15 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nitrogen.kernels.linear import block_of, row_linear
+from nitrogen.kernels import dispatch
 from nitrogen.kernels.norm import modulate, rms_norm
+from nitrogen.kernels.plan import RowSet
 from nitrogen.model.blocks import AttentionBlock, MLPBlock, Modulation
 from nitrogen.model.cache import Cache
 from nitrogen.model.conditioning import Conditioning
 from nitrogen.model.config import NUM_WIDTHS, ArchConfig
 from nitrogen.model.errors import ShapeError
-from nitrogen.model.regions import Plan, row_groups
+from nitrogen.model.regions import Plan
 
 
 class RowUNet(nn.Module):
@@ -48,6 +49,7 @@ class RowUNet(nn.Module):
         c_noise: Tensor,  # [b]
         labels: Tensor,  # [b] int64
         *,
+        stride: Tensor | None = None,  # [b] sigma_next / sigma, of a strided network
         quarters: int = NUM_WIDTHS,  # dense path: one width for all
         plan: Plan | None = None,  # given: the path over rows
         cache: Cache | None = None,  # needed with a plan; written in place without gradients
@@ -57,7 +59,7 @@ class RowUNet(nn.Module):
         Raises ShapeError for a picture whose sides the network cannot halve often enough.
         """
         self._check(x)
-        modulations = self.conditioning(c_noise, labels, blocked=plan is not None)
+        modulations = self.conditioning(c_noise, labels, stride, blocked=plan is not None)
         parts = list(modulations.split(self._sizes, dim=1))
         head_shift, head_scale = parts.pop().chunk(2, dim=1)
         patch = self.arch.patch_size
@@ -129,25 +131,31 @@ class RowRun:
         self._residuals: list[Tensor] = []
         self._attended: list[Tensor] = []
         self._qkv: list[Tensor] = []
+        self._rows: dict[int, RowSet] = {}
 
     def level(self, x: Tensor, level: int, num_blocks: int) -> Tensor:
-        quarters = self._plan.at_level(level, x.shape[1], x.shape[2])
-        groups, active = row_groups(quarters), quarters.flatten().nonzero().squeeze(1)
+        rows = self._rows_at(level, x)
         for _ in range(num_blocks):
             _, attends = next(self._order)
             if attends:
                 modulation = Modulation(next(self._modulations))
                 block, old = next(self._attentions), next(self._old_attention)
                 assert isinstance(block, AttentionBlock)
-                x, attended, qkv = block.forward_rows(x, modulation, active, *old)
+                x, attended, qkv = block.forward_rows(x, modulation, rows, *old)
                 self._attended.append(attended)
                 self._qkv.append(qkv)
             modulation, residual = Modulation(next(self._modulations)), next(self._old_residuals)
             step, mlp = self._arch.hidden(level, 1), next(self._blocks)
             assert isinstance(mlp, MLPBlock)
-            x, residual = mlp.forward_rows(x, modulation, groups, residual, step)
+            x, residual = mlp.forward_rows(x, modulation, rows, residual, step)
             self._residuals.append(residual)
         return x
+
+    def _rows_at(self, level: int, x: Tensor) -> RowSet:
+        """Planned on the way down, and used again on the way up."""
+        if level not in self._rows:
+            self._rows[level] = self._plan.at_level(level, x.shape[1], x.shape[2])
+        return self._rows[level]
 
     def cache(self) -> Cache:
         return Cache(tuple(self._residuals), tuple(self._attended), tuple(self._qkv))
@@ -164,11 +172,8 @@ def modulation_sizes(arch: ArchConfig) -> list[int]:
 def linear_map(x: Tensor, layer: nn.Module, blocked: bool) -> Tensor:
     """A linear layer on every position of x: [..., c] -> [..., e]."""
     assert isinstance(layer, nn.Linear)
-    if not blocked:
-        return F.linear(x, layer.weight, layer.bias)
-    block = block_of(x.shape[1] * x.shape[2])
-    out = row_linear(x.reshape(-1, x.shape[-1]), layer.weight, layer.bias, block)
-    return out.view(*x.shape[:-1], -1)
+    linear = dispatch.linear if blocked else F.linear
+    return linear(x, layer.weight, layer.bias)
 
 
 def halve(x: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import typer
 
-from nitrogen.pipelines.commands import configuration, data, jobs, models, running, serving
+from nitrogen.pipelines.commands import bench, configuration, data, jobs, models, running, serving
 from nitrogen.pipelines.masking import mask_secrets
 from nitrogen.platform.errors import NitrogenError
 
@@ -31,6 +31,7 @@ data.register(app)
 models.register(app)
 serving.register(app)
 configuration.register(app)
+bench.register(app)
 
 
 def main(arguments: list[str] | None = None) -> None:

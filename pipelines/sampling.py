@@ -94,7 +94,7 @@ def dense_images(
 
     from nitrogen.model.pipeline import to_uint8
     from nitrogen.model.sampler import noise
-    from nitrogen.model.schedules import karras_sigmas
+    from nitrogen.model.schedules import sampling_sigmas
     from nitrogen.model.solvers import sample_dense
 
     side, channels = denoiser.arch.image_size, denoiser.arch.image_channels
@@ -105,7 +105,8 @@ def dense_images(
         # Drawn on the CPU: a seed means the same picture on every device.
         eps = torch.stack([noise(seed, (side, side, channels)) for seed in seeds]).to(device)
         labels = torch.tensor(drawn.labels[start : start + BATCH], device=device)
-        x_0 = sample_dense(denoiser, eps, labels, karras_sigmas(num_steps), solver)
+        sigmas = sampling_sigmas(num_steps, denoiser.arch.strided)
+        x_0 = sample_dense(denoiser, eps, labels, sigmas, solver)
         images.append(to_uint8(x_0).cpu().numpy())
         if on_batch:
             on_batch(start + len(seeds))

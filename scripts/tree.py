@@ -23,6 +23,7 @@ FOLDERS = {
     "platform": "Ray, MLflow, S3, registry and endpoint; knows nothing of the model",
     "platform/serving": "the HTTP endpoint on Ray Serve",
     "pipelines": "the command line, recipes and steps: where model and platform meet",
+    "pipelines/bench": "the benchmark: every method on the same seeds, in one run",
     "pipelines/commands": "the commands of `nitrogen`",
     "pipelines/data": "pictures in, Parquet shards and a manifest out, batches by (seed, step)",
     "pipelines/data/bundled": "the emoji that ship with the project, and their licences",

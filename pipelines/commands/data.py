@@ -37,7 +37,8 @@ def prepare(
     source: Annotated[
         str,
         typer.Argument(
-            help="Folder with one folder a class, Parquet, IDX (local or s3://), or bundled:emoji."
+            help="Folder with one folder a class, Parquet, IDX (local or s3://), bundled:emoji "
+            "or bundled:scenes."
         ),
     ],
     out: Annotated[str, typer.Option("--out", "-o", help="Folder or s3:// for the shards.")],

@@ -53,7 +53,9 @@ def generate(
     threshold: Annotated[
         float | None, typer.Option(help="Residual under which a region stops.")
     ] = None,
-    solver: Annotated[str, typer.Option(help="euler, heun, dpmpp_2m or unipc.")] = "dpmpp_2m",
+    solver: Annotated[
+        str, typer.Option(help="euler, heun, dpmpp_2m or unipc; a strided student is Euler's.")
+    ] = "dpmpp_2m",
     guidance_scale: Annotated[float, typer.Option(help="Classifier-free guidance.")] = 1.0,
     size: Annotated[
         int | None, typer.Option(min=8, max=8192, help="Side of the picture in pixels.")

@@ -8,7 +8,8 @@ from nitrogen.pipelines.data.limits import Limits
 from nitrogen.pipelines.data.manifest import MANIFEST_FILE, SHARD_NAME
 from nitrogen.pipelines.data.parquet_source import ParquetSource
 from nitrogen.pipelines.data.prepared_source import PreparedSource
-from nitrogen.pipelines.data.shipped import BUNDLED_PREFIX, resolve
+from nitrogen.pipelines.data.scenes import SceneSource
+from nitrogen.pipelines.data.shipped import BUNDLED_PREFIX, SCENES, resolve
 from nitrogen.pipelines.data.source import Source, printable
 from nitrogen.platform import storage
 from nitrogen.platform.errors import DataError
@@ -27,6 +28,8 @@ def open_source(
 
     Raises DataError when nothing is there or when it is none of these.
     """
+    if source == SCENES:
+        return SceneSource()
     if source.startswith(BUNDLED_PREFIX):
         return PreparedSource(resolve(source))
     uri = source.rstrip("/") or "/"

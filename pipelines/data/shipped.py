@@ -5,6 +5,7 @@ from pathlib import Path
 from nitrogen.platform.errors import DataError
 
 BUNDLED_PREFIX = "bundled:"
+SCENES = "bundled:scenes"  # a generator and not a data set: prepare it first
 
 
 def bundled_emoji() -> Path:
@@ -19,9 +20,15 @@ def resolve(uri: str) -> str:
     """Returns `uri`, or the folder that `bundled:emoji` stands for."""
     if not uri.startswith(BUNDLED_PREFIX):
         return uri
+    if uri == SCENES:
+        raise DataError(
+            f"data must be prepared, got {uri}, which is generated. "
+            f"Run: nitrogen data prepare {uri} --out data/scenes"
+        )
     name = uri.removeprefix(BUNDLED_PREFIX)
     if name != "emoji":
         raise DataError(
-            f"source must be a known bundled data set, got {uri}. The only one is bundled:emoji."
+            f"source must be a known bundled data set, got {uri}. "
+            "Use bundled:emoji or bundled:scenes."
         )
     return str(bundled_emoji())

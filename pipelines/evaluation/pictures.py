@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from nitrogen.model.schedules import karras_sigmas
+from nitrogen.model.schedules import sampling_sigmas
 from nitrogen.pipelines.report.data import NeighbourRows, Samples
 from nitrogen.pipelines.report.samples_file import save_samples
 from nitrogen.pipelines.sampling import Draws
@@ -41,7 +41,7 @@ def save_pictures(
         labels=[bench.student.classes[label] for label in drawn.labels[:num]],
         seeds=drawn.seeds[:num],
         heatmaps=np.stack([s.heatmap.numpy() for s in stats[:NUM_HEATMAPS]]),
-        sigmas=karras_sigmas(steps)[:-1].tolist(),
+        sigmas=sampling_sigmas(steps, bench.student.arch.strided)[:-1].tolist(),
         active_fraction=[s.active_fraction for s in stats[:num]],
     )
     near = neighbours.by_features.indices

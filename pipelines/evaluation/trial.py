@@ -58,6 +58,7 @@ def _score_all(
 def tuned_student(params: dict[str, Any], settings: dict[str, Any], directory: Path) -> Pipeline:
     """The distilled student with a predictor trained on under this trial's gating penalty."""
     from nitrogen.pipelines.steps.distill import TRAIN_FN, save_student
+    from nitrogen.pipelines.training.config import StudentConfig
     from nitrogen.platform.training import run_local
 
     student = {
@@ -67,9 +68,9 @@ def tuned_student(params: dict[str, Any], settings: dict[str, Any], directory: P
     }
     names = ("arch", "optim", "data_uri", "seed", "precision", "teacher", "start")
     config = {name: settings[name] for name in names} | {"student": student}
-    device = settings["device"]
+    device, trained = settings["device"], StudentConfig(**student)
     result = run_local(TRAIN_FN, config, directory / "training", device=device)
-    save_student(settings["described"], result.checkpoint, directory / STUDENT)
+    save_student(settings["described"], trained, result.checkpoint, directory / STUDENT)
     return Pipeline.load(directory / STUDENT).to(device)
 
 

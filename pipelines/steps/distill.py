@@ -51,7 +51,7 @@ def run(config: DistillConfig, context: StepContext) -> dict[str, Any]:
     )
     if result.stopped:
         raise TrainingError("distillation must run to its end, got a stop. Run again to go on.")
-    save_student(described, result.checkpoint, Path(context.dir) / "student")
+    save_student(described, config.student, result.checkpoint, Path(context.dir) / "student")
     return {
         "student": "student",
         "num_images": config.optim.num_images,
@@ -59,17 +59,22 @@ def run(config: DistillConfig, context: StepContext) -> dict[str, Any]:
     }
 
 
-def save_student(described: dict[str, Any], checkpoint: Path, directory: Path) -> None:
-    """Saves the averaged student and its predictor as a model directory."""
+def save_student(
+    described: dict[str, Any], config: StudentConfig, checkpoint: Path, directory: Path
+) -> None:
+    """Saves the averaged student and its predictor as a model directory.
+
+    described: the teacher's config.json.
+    """
     import torch
 
     from nitrogen.model.config import ArchConfig
     from nitrogen.model.pipeline import Pipeline
     from nitrogen.model.weights import load_into, load_tensors
     from nitrogen.pipelines.training.state import TENSORS
-    from nitrogen.pipelines.training.student import Student
+    from nitrogen.pipelines.training.student import Student, student_arch
 
-    student = Student(ArchConfig(**described["arch"]))
+    student = Student(student_arch(ArchConfig(**described["arch"]), config))
     with torch.no_grad():
         load_into(student, load_tensors(checkpoint / TENSORS), "ema.")
     pipeline = Pipeline(student.denoiser, described["classes"], student.predictor)

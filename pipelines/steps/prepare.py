@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from nitrogen.pipelines.data.limits import Limits
 from nitrogen.pipelines.data.manifest import MANIFEST_FILE, Manifest, load_manifest
-from nitrogen.pipelines.data.shipped import BUNDLED_PREFIX, resolve
+from nitrogen.pipelines.data.shipped import BUNDLED_PREFIX, SCENES, bundled_emoji, resolve
 from nitrogen.platform import storage
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ class PrepareConfig(BaseModel):
     """What to read and how.
 
     source        folder of class folders, Parquet, IDX files, a prepared data set (local or s3://),
-                  or bundled:emoji
+                  bundled:emoji or bundled:scenes
     image_size    side in pixels that every picture is fitted to; None keeps the source's one size
     name          name of the data set; None takes the source's
     out           folder or s3:// that all workers can reach; the shards go to a folder in it that
@@ -43,6 +43,8 @@ class PrepareConfig(BaseModel):
 
 def fingerprint(config: PrepareConfig) -> dict[str, Any]:
     """What the step reads from outside the recipe: changes when a file of the source does."""
+    if config.source == SCENES:  # generated from the emoji, by code that is part of the key
+        return {"source": load_manifest(str(bundled_emoji())).digest}
     uri = resolve(config.source)
     if config.source.startswith(BUNDLED_PREFIX):
         return {"source": load_manifest(uri).digest}

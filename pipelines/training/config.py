@@ -45,5 +45,7 @@ class StudentConfig(BaseModel):
     held_share: float = Field(0.3, ge=0, lt=1)  # of the regions in random plans
     on_policy_share: float = Field(0.5, ge=0, le=1)  # of the plans, after the first quarter
     label_dropout: float = Field(0.1, ge=0, le=1)
+    strided: bool = False  # D is to land where the teacher's ODE lands at the next sigma
+    num_substeps: int = Field(2, ge=1, le=8)  # of the teacher within a strided step, by Heun
     train_denoiser: bool = True  # False: only the predictor learns, as in the sweep's trials
     num_steps: tuple[int, ...] = (8, 10, 12, 16)  # sigma grids of the roll-outs

@@ -7,7 +7,7 @@ from PIL import Image
 from torch import Tensor
 
 from nitrogen.model.denoiser import Denoiser
-from nitrogen.model.schedules import karras_sigmas
+from nitrogen.model.schedules import sampling_sigmas
 
 COLUMNS, ROWS, SCALE, NUM_STEPS = 9, 3, 3, 12
 
@@ -23,7 +23,8 @@ def save_preview(net: Denoiser, path: Path) -> None:
     eps = torch.randn(num, side, side, arch.image_channels, generator=generator)
     labels = torch.arange(num) % arch.num_classes
     device = next(net.parameters()).device
-    x_0 = sample_dense(net, eps.to(device), labels.to(device), karras_sigmas(NUM_STEPS), "dpmpp_2m")
+    sigmas = sampling_sigmas(NUM_STEPS, arch.strided)
+    x_0 = sample_dense(net, eps.to(device), labels.to(device), sigmas, "dpmpp_2m")
     tile_grid(x_0.cpu(), COLUMNS, SCALE).save(path)
 
 

@@ -17,7 +17,7 @@ from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.observation import Past, new_past, region_features, remember
 from nitrogen.model.predictor import Predictor, gains
 from nitrogen.model.regions import HELD, Plan, pool_to_regions, spread_to_pixels
-from nitrogen.model.schedules import karras_sigmas
+from nitrogen.model.schedules import sampling_sigmas
 from nitrogen.model.solvers import slide
 
 MAX_STEPS = 2  # of a roll-out
@@ -54,7 +54,7 @@ class Explorer:
         """None, one or two student steps from x_0 + sigma eps; on_policy: share of the samples
         whose plans are the policy's."""
         num, device = x_0.shape[0], x_0.device
-        sigmas = draw_sigmas(num, self.num_steps, generator).to(device)
+        sigmas = draw_sigmas(num, self.num_steps, self.denoiser.arch.strided, generator).to(device)
         eps = torch.randn(x_0.shape, generator=generator).to(device)
         x_t = x_0 + sigmas[:, 0, None, None, None] * eps
         state = RollOut(
@@ -73,7 +73,10 @@ class Explorer:
     ) -> RollOut:  # fmt: skip
         log_errors = self.log_errors(state, labels)
         plan = self.plan(state, log_errors, generator, on_policy)
-        fresh, cache = self.denoiser(state.x_t, state.sigma, labels, plan=plan, cache=state.cache)
+        fresh, cache = self.denoiser(
+            state.x_t, state.sigma, labels, sigma_next=state.sigma_next, plan=plan,
+            cache=state.cache,
+        )  # fmt: skip
         active = spread_to_pixels(plan.widths > HELD, self.cost.height, self.cost.width)
         change = pool_to_regions((fresh - state.denoised).square(), self.cost.grid).mean(-1)
         denoised = torch.where(active, fresh, state.denoised)
@@ -107,9 +110,11 @@ class Explorer:
         return Plan(torch.where(own[:, None, None], chosen, widths))
 
 
-def draw_sigmas(num: int, num_steps: tuple[int, ...], generator: torch.Generator) -> Tensor:
+def draw_sigmas(
+    num: int, num_steps: tuple[int, ...], strided: bool, generator: torch.Generator
+) -> Tensor:
     """[num, 4] neighbours on sampling grids of random length; the last may be 0."""
-    grids = [karras_sigmas(n).float() for n in num_steps]
+    grids = [sampling_sigmas(n, strided).float() for n in num_steps]
     which = torch.randint(len(grids), (num,), generator=generator).tolist()
     where = torch.rand(num, generator=generator).tolist()
     picked = []

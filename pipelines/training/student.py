@@ -22,10 +22,16 @@ from nitrogen.pipelines.training.config import OptimConfig, StudentConfig
 from nitrogen.pipelines.training.loop import Task, train
 from nitrogen.pipelines.training.preview import save_preview
 from nitrogen.pipelines.training.rollouts import Explorer, RollOut
+from nitrogen.pipelines.training.stride import stride_target
 from nitrogen.platform.storage import local_copy
 from nitrogen.platform.training import TrainSession
 
 ON_POLICY_FROM = 0.25  # of the training: a young predictor's plans are noise
+
+
+def student_arch(arch: ArchConfig, config: StudentConfig) -> ArchConfig:
+    """The student's architecture: the teacher's, strided if it is to be."""
+    return arch.model_copy(update={"strided": config.strided})
 
 
 class Student(nn.Module):
@@ -42,8 +48,10 @@ class StudentTask(Task):
 
     def __init__(self, arch: ArchConfig, config: StudentConfig, teacher: Denoiser):
         super().__init__()
+        arch = student_arch(arch, config)
         self.trained: Student = Student(arch)
-        self.trained.denoiser.load_state_dict(teacher.state_dict())
+        # Only the stride's weights are not the teacher's; they start at 0.
+        self.trained.denoiser.load_state_dict(teacher.state_dict(), strict=not config.strided)
         self.teacher = teacher.requires_grad_(False)
         self.arch, self.config = arch, config
         self.trained.denoiser.requires_grad_(config.train_denoiser)
@@ -59,7 +67,7 @@ class StudentTask(Task):
         on_policy = self.config.on_policy_share if progress >= ON_POLICY_FROM else 0.0
         state = explorer.roll_out(x_0, labels, generator, on_policy)
         with torch.no_grad():
-            target, _ = self.teacher(state.x_t, state.sigma, labels)
+            target = self.target(state, labels)
         terms = self.config
         with torch.set_grad_enabled(torch.is_grad_enabled() and terms.train_denoiser):
             answers = self.sandwich(state, labels, generator)
@@ -86,6 +94,15 @@ class StudentTask(Task):
             student.denoiser, student.predictor, self.cost, config.num_steps, config.held_share
         )
 
+    def target(self, state: RollOut, labels: Tensor) -> Tensor:
+        """The teacher's D here, or over the whole step for a strided student."""
+        if not self.config.strided:
+            return self.teacher(state.x_t, state.sigma, labels)[0]
+        return stride_target(
+            self.teacher, state.x_t, state.sigma, state.sigma_next, labels,
+            self.config.num_substeps,
+        )  # fmt: skip
+
     def sandwich(
         self, state: RollOut, labels: Tensor, generator: torch.Generator
     ) -> dict[int, Tensor]:
@@ -94,7 +111,7 @@ class StudentTask(Task):
         answers = {}
         for quarters in (NUM_WIDTHS, 1, between):
             answers[quarters], _ = self.trained.denoiser(
-                state.x_t, state.sigma, labels, quarters=quarters
+                state.x_t, state.sigma, labels, sigma_next=state.sigma_next, quarters=quarters
             )
         return answers
 
@@ -103,8 +120,9 @@ class StudentTask(Task):
     ) -> Tensor:
         """The error of computed regions among held ones, over the roll-out's cache."""
         denoised, _ = self.trained.denoiser(
-            state.x_t, state.sigma, labels, plan=plan, cache=state.cache
-        )
+            state.x_t, state.sigma, labels, sigma_next=state.sigma_next, plan=plan,
+            cache=state.cache,
+        )  # fmt: skip
         active = spread_to_pixels(plan.widths > HELD, self.cost.height, self.cost.width)
         return weighted_error(torch.where(active, denoised, target), target, weight)
 

@@ -33,6 +33,12 @@ def denoiser():
 
 
 @pytest.fixture(scope="session")
+def strided():
+    torch.manual_seed(0)
+    return shaken(Denoiser(ARCH.model_copy(update={"strided": True})))
+
+
+@pytest.fixture(scope="session")
 def predictor():
     torch.manual_seed(1)
     return shaken(Predictor(ARCH))

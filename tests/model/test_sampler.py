@@ -11,7 +11,7 @@ from nitrogen.model.errors import BudgetError, ModelError
 from nitrogen.model.policies import Budget, Full, Oracle, Random, Static, Threshold
 from nitrogen.model.request import Request
 from nitrogen.model.sampler import Sampler, noise
-from nitrogen.model.schedules import karras_sigmas
+from nitrogen.model.schedules import karras_sigmas, sampling_sigmas
 from nitrogen.model.solvers import SOLVERS, sample_dense
 
 
@@ -48,6 +48,17 @@ def test_alone_equals_in_a_mixed_batch(denoiser, predictor, policy, solver):
         alone = sampler.run([request])[0]
         assert torch.equal(alone.x_0, result.x_0)
         assert alone.flops == result.flops
+
+
+def test_a_strided_denoiser_alone_equals_in_a_mixed_batch(strided, predictor):
+    sampler = make(strided, predictor, Budget(), "unipc")  # Euler, whatever is asked
+    requests = [Request(0, 1, 4), Request(1, 2, 6, 2.0), Request(2, 3, 5, 1.0, 0.5)]
+    for request, result in zip(requests, sampler.run(requests), strict=True):
+        assert torch.equal(sampler.run([request])[0].x_0, result.x_0)
+    full = make(strided, None, Full()).run([Request(1, 5, 6)])[0].x_0
+    eps, labels = noise(5, full.shape)[None], torch.tensor([1])
+    dense = sample_dense(strided, eps, labels, sampling_sigmas(6, strided=True), "dpmpp_2m")[0]
+    assert torch.allclose(full, dense, atol=1e-5)
 
 
 @every_policy

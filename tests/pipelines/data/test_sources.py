@@ -141,7 +141,7 @@ def test_a_named_pipe_is_ignored(folder: Path):
         (lambda root: (root / "a.txt").write_text("x") and root, "got 1 other files in"),
         (lambda root: _file(root / "a.zip"), "got the file .*a.zip. Unpack it"),
         (lambda root: _file(root / "a.parquet"), "must be sound Parquet"),
-        (lambda root: "bundled:faces", "The only one is bundled:emoji"),
+        (lambda root: "bundled:faces", "Use bundled:emoji or bundled:scenes"),
         (lambda root: "gs://bucket/x", "must be a local path or s3://"),
     ],
 )

@@ -124,7 +124,7 @@ def test_a_folder_is_not_a_recipe(pipeline, tmp_path: Path):
         load_recipe(str(tmp_path), [], pipeline.steps)
 
 
-SHIPPED = ("demo", "emoji32")
+SHIPPED = ("demo", "emoji32", "scenes64", "thin32")
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -52,8 +52,9 @@ def test_narrow_widths_learn_and_the_teacher_stays(arch, teacher):
     assert all(torch.equal(before[name], value) for name, value in teacher.state_dict().items())
 
 
-def test_every_trained_parameter_gets_a_gradient(arch, teacher):
-    task = StudentTask(arch, StudentConfig(gating_penalty=0.1), teacher)
+@pytest.mark.parametrize("strided", [False, True])
+def test_every_trained_parameter_gets_a_gradient(arch, teacher, strided):
+    task = StudentTask(arch, StudentConfig(gating_penalty=0.1, strided=strided), teacher)
     task(*batch(arch), 1.0)[0].backward()
     assert [n for n, p in task.trained.named_parameters() if p.grad is None] == []
     assert all(p.grad is None for p in task.teacher.parameters())

@@ -1,0 +1,74 @@
+// Plans, statistics and the ODE's step of regions: small, outside the network, one thread.
+#include <cmath>
+
+#include "team.h"
+
+// widths: [b, region_rows, region_columns]; caps: [b]; rows: [b * height * width]; counts: [5].
+EXPORT void plan_rows(const int64_t* widths, const int64_t* caps, long samples, long region_rows,
+                      long region_columns, long height, long width, int64_t* rows,
+                      int64_t* counts) {
+  long per_y = height / region_rows, per_x = width / region_columns;
+  long regions = region_rows * region_columns, area = per_y * per_x;
+  std::fill(counts, counts + NUM_WIDTHS + 1, 0);
+  for (long r = 0; r < samples * regions; r++)
+    counts[std::min(widths[r], caps[r / regions])] += area;
+  int64_t* next[NUM_WIDTHS + 1];
+  next[1] = rows;
+  for (int q = 1; q < NUM_WIDTHS; q++) next[q + 1] = next[q] + counts[q];
+  next[0] = next[NUM_WIDTHS] + counts[NUM_WIDTHS];
+  int64_t row = 0;
+  for (long s = 0; s < samples; s++)
+    for (long y = 0; y < height; y++) {
+      const int64_t* line = widths + s * regions + y / per_y * region_columns;
+      for (long column = 0; column < region_columns; column++) {
+        int64_t*& to = next[std::min(line[column], caps[s])];
+        for (long x = 0; x < per_x; x++) *to++ = row++;
+      }
+    }
+}
+
+// denoised, last: [b, height, width, ch] -> out: [b, region_rows, region_columns, ch + 2].
+EXPORT void region_stats(const float* denoised, const float* last, long samples, long height,
+                         long width, long ch, long region_rows, long region_columns, float* out) {
+  long per_y = height / region_rows, per_x = width / region_columns;
+  for (long s = 0; s < samples; s++)
+    for (long i = 0; i < region_rows; i++)
+      for (long j = 0; j < region_columns; j++, out += ch + 2) {
+        std::fill(out, out + ch + 2, 0.0f);
+        for (long y = i * per_y; y < (i + 1) * per_y; y++) {
+          long start = ((s * height + y) * width + j * per_x) * ch;
+          for (long k = 0; k < per_x * ch; k++) {
+            float d = denoised[start + k], change = d - last[start + k];
+            out[k % ch] += d;
+            out[ch] += d * d;
+            out[ch + 1] += change * change;
+          }
+        }
+        for (long k = 0; k < ch + 2; k++) out[k] /= per_y * per_x * (k < ch ? 1 : ch);
+      }
+}
+
+// half, ratio: [b]: half the slope's step over the last one, and sigma_next / sigma.
+EXPORT void ode_exit(const float* x, const float* denoised, const float* last, const float* sigma,
+                     const float* sigma_next, const float* sigma_last, const bool* held,
+                     long samples, long height, long width, long ch, long region_rows,
+                     long region_columns, float* out) {
+  long per_y = height / region_rows, per_x = width / region_columns;
+  for (long s = 0; s < samples; s++) {
+    double now = sigma[s], next = sigma_next[s], before = sigma_last[s];
+    bool first_order = next == 0 || std::isnan(before);
+    float half = first_order ? 0 : (float)(std::log(now / next) / (2 * std::log(before / now)));
+    float ratio = (float)(next / now);
+    for (long y = 0; y < height; y++)
+      for (long column = 0; column < region_columns; column++) {
+        bool hold = held[(s * region_rows + y / per_y) * region_columns + column];
+        float slope = hold ? 0.0f : half;
+        long start = ((s * height + y) * width + column * per_x) * ch;
+        for (long k = start; k < start + per_x * ch; k++) {
+          float target = denoised[k];
+          if (slope != 0.0f) target += slope * (denoised[k] - last[k]);
+          out[k] = target + ratio * (x[k] - target);
+        }
+      }
+  }
+}

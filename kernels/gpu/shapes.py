@@ -1,0 +1,134 @@
+"""Calls of every operator on tensors without memory: what is compiled, and what is predicted.
+
+Shapes are those of the presets: C = 64, 128 and 192 of `small`, 256 of `base`, 768 of `large`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nitrogen.kernels.gpu.depthwise import depthwise
+from nitrogen.kernels.gpu.gated_add import gated_add
+from nitrogen.kernels.gpu.norm_modulate import norm_modulate
+from nitrogen.kernels.gpu.ode_exit import ode_exit
+from nitrogen.kernels.gpu.plan_rows import plan_rows
+from nitrogen.kernels.gpu.region_stats import region_stats
+from nitrogen.kernels.gpu.row_attention import row_attention
+from nitrogen.kernels.gpu.row_linear import row_linear
+from nitrogen.kernels.gpu.row_mlp import row_mlp
+from nitrogen.kernels.gpu.row_qkv import row_qkv
+
+B, SIDE, RATIO = 8, 32, 4  # samples, rows along a side of the map, E / C
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call. run: dtype -> calls the operator; dtypes: those it is compiled for by default."""
+
+    op: str
+    channels: int  # 0 where it has none
+    run: Callable[[torch.dtype], object]
+    dtypes: tuple[torch.dtype, ...] = (torch.bfloat16, torch.float32)
+
+    @property
+    def name(self) -> str:
+        return f"{self.op} C={self.channels}" if self.channels else self.op
+
+
+def empty(*shape: int, dtype: torch.dtype = torch.int64) -> Tensor:
+    return torch.empty(shape, dtype=dtype, device="meta")
+
+
+def maps(dtype: torch.dtype, channels: int, side: int = SIDE) -> Tensor:
+    return empty(B * side * side, channels, dtype=dtype)
+
+
+def plan(side: int = SIDE) -> tuple[Tensor, Tensor]:
+    """rows, counts."""
+    return empty(B * side * side), empty(5)
+
+
+def mlp(c: int) -> Callable[[torch.dtype], object]:
+    def run(dtype: torch.dtype) -> None:
+        w = lambda *shape: empty(*shape, dtype=dtype)  # noqa: E731
+        e = RATIO * c
+        x, residual = maps(dtype, c), maps(dtype, c)
+        row_mlp(x, w(e, c), w(e), w(c, e), w(c), *plan(), c * RATIO // 4, residual)
+
+    return run
+
+
+def linear(c: int, e: int) -> Callable[[torch.dtype], object]:
+    def run(dtype: torch.dtype) -> None:
+        weight, bias = empty(e, c, dtype=dtype), empty(e, dtype=dtype)
+        row_linear(maps(dtype, c), weight, bias, *plan(), maps(dtype, e))
+
+    return run
+
+
+def qkv(c: int) -> Callable[[torch.dtype], object]:
+    def run(dtype: torch.dtype) -> None:
+        shift = empty(B, 3 * c, dtype=dtype)[:, :c]
+        weight, out = empty(3 * c, c, dtype=dtype), maps(dtype, 3 * c)
+        row_qkv(maps(dtype, c), shift, shift, weight, *plan(), SIDE * SIDE, out)
+
+    return run
+
+
+def attention(c: int, per_head: int) -> Callable[[torch.dtype], object]:
+    def run(dtype: torch.dtype) -> None:
+        row_attention(maps(dtype, 3 * c).view(B, SIDE, SIDE, 3 * c), *plan(), c // per_head)
+
+    return run
+
+
+def pointwise(op: Callable[..., object], c: int) -> Callable[[torch.dtype], object]:
+    """norm_modulate, depthwise or gated_add."""
+
+    def run(dtype: torch.dtype) -> None:
+        shift, x = empty(B, 3 * c, dtype=dtype)[:, :c], maps(dtype, c)
+        if op is norm_modulate:
+            norm_modulate(x, shift, shift, *plan(), SIDE * SIDE)
+        elif op is depthwise:
+            weight = empty(c, 1, 3, 3, dtype=dtype)
+            depthwise(x.view(B, SIDE, SIDE, c), weight, shift, shift, *plan())
+        else:
+            gated_add(x, shift, x, SIDE * SIDE)
+
+    return run
+
+
+def picture(op: Callable[..., object]) -> Callable[[torch.dtype], object]:
+    """region_stats or ode_exit on 64 px in regions of 8 px."""
+
+    def run(dtype: torch.dtype) -> None:
+        x, sigma = empty(B, 64, 64, 3, dtype=dtype), empty(B, dtype=torch.float32)
+        if op is region_stats:
+            region_stats(x, x, 8, 8)
+        else:
+            ode_exit(x, x, x, sigma, sigma, sigma, empty(B, 8, 8, dtype=torch.bool))
+
+    return run
+
+
+BF16, FP16, FP32 = torch.bfloat16, torch.float16, torch.float32
+CASES = (
+    Case("row_mlp", 64, mlp(64), (BF16, FP16, FP32)),
+    Case("row_mlp", 128, mlp(128), (BF16,)),
+    Case("row_mlp", 256, mlp(256)),
+    Case("row_mlp_wide", 768, mlp(768)),
+    Case("row_linear", 256, linear(256, 256), (BF16, FP16, FP32)),
+    Case("row_qkv", 256, qkv(256)),
+    Case("row_attention", 32, attention(192, 32)),
+    Case("row_attention", 128, attention(2048, 128), (BF16,)),
+    Case("norm_modulate", 256, pointwise(norm_modulate, 256), (FP32,)),
+    Case("norm_modulate", 2048, pointwise(norm_modulate, 2048), (BF16,)),
+    Case("depthwise", 64, pointwise(depthwise, 64), (FP32,)),
+    Case("depthwise", 2048, pointwise(depthwise, 2048), (BF16,)),
+    Case("gated_add", 256, pointwise(gated_add, 256), (BF16,)),
+    Case("region_stats", 0, picture(region_stats), (FP32,)),
+    Case("ode_exit", 0, picture(ode_exit), (FP32,)),
+    Case("plan_rows", 0, lambda _: plan_rows(empty(B, 4, 4), empty(B), SIDE, SIDE), (FP32,)),
+)

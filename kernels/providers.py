@@ -1,0 +1,56 @@
+"""Which code runs an operator: `triton` on a GPU, `cpu` (C++) on a processor, else `eager`."""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nitrogen.kernels.attention import row_attention
+from nitrogen.kernels.cpu.library import cpu_available
+from nitrogen.kernels.cpu.ops import CPU
+from nitrogen.kernels.depthwise import depthwise
+from nitrogen.kernels.linear import row_linear, row_qkv
+from nitrogen.kernels.norm import gated_add, norm_modulate
+from nitrogen.kernels.plan import plan_rows
+from nitrogen.kernels.regions import ode_exit, region_stats
+from nitrogen.kernels.row_mlp import row_mlp
+
+Kernel = Callable[..., Any]
+
+EAGER: dict[str, Kernel] = {
+    "plan_rows": plan_rows,
+    "norm_modulate": norm_modulate,
+    "depthwise": depthwise,
+    "row_mlp": row_mlp,
+    "gated_add": gated_add,
+    "row_linear": row_linear,
+    "row_qkv": row_qkv,
+    "row_attention": row_attention,
+    "region_stats": region_stats,
+    "ode_exit": ode_exit,
+}
+CPU_DTYPES = (torch.float32, torch.int64)
+
+
+def provider(name: str, args: tuple[Any, ...]) -> Kernel:
+    """The kernel for these arguments; what needs a gradient runs in plain PyTorch."""
+    first = args[0]
+    if torch.is_grad_enabled() and wants_gradient(args):
+        return EAGER[name]
+    if first.device.type == "cpu":
+        single = first.dtype in CPU_DTYPES and not torch.is_autocast_enabled("cpu")
+        fast = single and cpu_available()
+        return CPU[name] if fast else EAGER[name]
+    return triton_kernel(name) if first.device.type == "cuda" else EAGER[name]
+
+
+def wants_gradient(args: tuple[Any, ...]) -> bool:
+    return any(isinstance(value, Tensor) and value.requires_grad for value in args)
+
+
+def triton_kernel(name: str) -> Kernel:
+    """kernels/gpu/<name>.py; imported when first needed, since it imports triton."""
+    kernel: Kernel = getattr(import_module(f"nitrogen.kernels.gpu.{name}"), name)
+    return kernel

@@ -1,0 +1,158 @@
+"""The figures of a benchmark, resampled over seeds: speedups, adaptivity gain, conversion, shares.
+
+Every figure is bootstrapped with the same seeds and the same timing rounds for every row, so that
+what moves all rows together cancels. An interval is the 2.5 and 97.5 percentile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from nitrogen.pipelines.bench.hull import lower_hull
+
+ERRORS = ("mse", "kid")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One row as the summary sees it.
+
+    mse: per seed [n]; kid: value, kid_influence: [n] with mean 0; ms: per round [r], of one batch
+    size, None for rows that were not timed; flops: mean of a picture.
+    """
+
+    name: str
+    group: str
+    mse: np.ndarray
+    kid: float
+    kid_influence: np.ndarray
+    ms: np.ndarray | None
+    flops: float
+    num_steps: int = 0
+    fd: float | None = None
+    setting: Any = None
+
+    def error(self, which: str, seeds: np.ndarray) -> np.ndarray:
+        """[k] the error on each resample of seeds [k, n]; KID to first order."""
+        if which == "mse":
+            return self.mse[seeds].mean(axis=1)
+        return self.kid + self.kid_influence[seeds].mean(axis=1)
+
+    def p50(self, rounds: np.ndarray) -> np.ndarray:
+        """[k] median ms on each resample of rounds [k, r]."""
+        assert self.ms is not None, f"{self.name} was not timed"
+        return np.median(self.ms[rounds], axis=1)
+
+
+@dataclass(frozen=True)
+class Resamples:
+    """Which seeds [k, n] and rounds [k, r] each resample takes; the first row is everything."""
+
+    seeds: np.ndarray
+    rounds: np.ndarray
+
+    @classmethod
+    def draw(cls, num_seeds: int, num_rounds: int, resamples: int, seed: int = 0) -> Resamples:
+        generator = np.random.default_rng(seed)
+        return cls(
+            _indices(generator, num_seeds, resamples), _indices(generator, num_rounds, resamples)
+        )
+
+
+def _indices(generator: np.random.Generator, num: int, resamples: int) -> np.ndarray:
+    drawn = generator.integers(0, num, (resamples, num))
+    return np.concatenate([np.arange(num)[None], drawn])
+
+
+def figure(draws: np.ndarray, n: int, **more: Any) -> dict[str, Any]:
+    """{value, median, low, high, n}: draws[0] is the value on everything, the others resamples."""
+    low, median, high = np.percentile(draws[1:], [2.5, 50, 97.5])
+    return {
+        "value": float(draws[0]), "median": float(median), "low": float(low), "high": float(high),
+        "n": n, **more,
+    }  # fmt: skip
+
+
+def undefined(reason: str, n: int, **more: Any) -> dict[str, Any]:
+    return {"value": None, "reason": reason, "n": n, **more}
+
+
+class Field:
+    """Rows that compete, resampled once: errors and times of each on every resample."""
+
+    def __init__(self, rows: Sequence[Measured], resamples: Resamples):
+        self.rows = [row for row in rows if row.ms is not None]
+        self.resamples = resamples
+
+    @cached_property
+    def ms(self) -> np.ndarray:
+        """[rows, k]."""
+        return np.stack([row.p50(self.resamples.rounds) for row in self.rows])
+
+    def errors(self, which: str) -> np.ndarray:
+        """[rows, k]."""
+        return np.stack([row.error(which, self.resamples.seeds) for row in self.rows])
+
+    def speedup(self, ours: Measured, which: str) -> dict[str, Any]:
+        """ms of the rows' lower hull at our error, over our ms.
+
+        beats_all: whether we are better than the hull's best error, where its best row is taken.
+        """
+        errors, mine = self.errors(which), ours.error(which, self.resamples.seeds)
+        my_ms = np.log(ours.p50(self.resamples.rounds))
+        draws = np.empty(len(mine))
+        for k in range(len(mine)):
+            draws[k] = lower_hull(self.ms[:, k], errors[:, k]).log_ms_at(mine[k]) - my_ms[k]
+        whole = lower_hull(self.ms[:, 0], errors[:, 0])
+        return figure(
+            np.exp(draws), len(ours.mse),
+            beats_all=bool(mine[0] < whole.error.min()),
+            slower_than_all=bool(mine[0] > whole.error.max()),
+            hull=[self.rows[i].name for i in whole.rows],
+        )  # fmt: skip
+
+
+def adaptivity_gain(
+    ours: Measured, control: Measured, oracle: Measured, resamples: Resamples
+) -> dict[str, Any]:
+    """(E_control - E_ours) / (E_control - E_oracle), E = MSE on the same seeds.
+
+    0: no better than the control, 1: as good as the oracle. Undefined unless E_control - E_oracle
+    is significantly above 0: there is nothing to gain then.
+    """
+    ours_e, control_e, oracle_e = (
+        row.error("mse", resamples.seeds) for row in (ours, control, oracle)
+    )
+    room = control_e - oracle_e
+    shown = {"room": figure(room, len(ours.mse)), "edge": figure(control_e - ours_e, len(ours.mse))}
+    if np.percentile(room[1:], 2.5) <= 0:
+        return undefined("E_control - E_oracle is not above 0", len(ours.mse), **shown)
+    return figure((control_e - ours_e) / room, len(ours.mse), **shown)
+
+
+def conversion(ours: Measured, teacher: Measured, resamples: Resamples) -> dict[str, Any]:
+    """(1 - ms ratio) / (1 - FLOPs ratio) against the teacher at equal num_steps: how much of the
+    saved arithmetic becomes saved time."""
+    saved_flops = 1 - ours.flops / teacher.flops
+    if saved_flops <= 0:
+        return undefined("no FLOPs are saved", len(resamples.rounds[0]))
+    ratio = ours.p50(resamples.rounds) / teacher.p50(resamples.rounds)
+    return figure((1 - ratio) / saved_flops, len(resamples.rounds[0]))
+
+
+def latency_saved(ours: Measured, teacher: Measured, resamples: Resamples) -> dict[str, Any]:
+    """1 - ms ratio against the teacher at equal num_steps."""
+    ratio = ours.p50(resamples.rounds) / teacher.p50(resamples.rounds)
+    fd_ratio = ours.fd / teacher.fd if ours.fd and teacher.fd else None
+    return figure(1 - ratio, len(resamples.rounds[0]), fd_ratio=fd_ratio)
+
+
+def predictor_share(ignored: Measured, full: Measured, resamples: Resamples) -> dict[str, Any]:
+    """What the predictor adds to full steps that do not read it, as a share of their time."""
+    ratio = ignored.p50(resamples.rounds) / full.p50(resamples.rounds)
+    return figure(ratio - 1, len(resamples.rounds[0]))

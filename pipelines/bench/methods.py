@@ -1,0 +1,199 @@
+"""The methods that are compared: each row is a method with a setting, given as plain values.
+
+A new baseline is a function from (models, setting) to a runner, its entry in KINDS, and a row in
+`contenders.py`; the conformance test then runs every shared check on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nitrogen.model.config import NUM_WIDTHS
+from nitrogen.model.cost import CostModel
+from nitrogen.model.denoiser import Denoiser
+from nitrogen.model.policies import Policy, Static, make_policy
+from nitrogen.model.request import Request
+from nitrogen.model.sampler import Sampler, noise
+from nitrogen.model.schedules import karras_sigmas
+from nitrogen.model.solvers import sample_dense
+from nitrogen.pipelines.bench import baselines, controls
+from nitrogen.pipelines.bench.models import Models
+from nitrogen.pipelines.sampling import forwards
+
+GROUPS = ("teacher", "thin", "static", "cache", "control", "ignored", "ours")
+
+
+@dataclass(frozen=True, eq=False)  # found by what it describes, through a row's key
+class Method:
+    """One row to be: a name for people, its group, and what KINDS needs to run it.
+
+    guidance: of the row, whose reference is the teacher's 64 steps at the same guidance.
+    timed: False for bounds that no machine could run (the oracle looks at the teacher).
+    trace: for controls, the plans of the row they belong to; stands in the key by that row's.
+    """
+
+    name: str
+    group: str
+    kind: str
+    setting: Mapping[str, Any]
+    guidance: float = 1.0
+    timed: bool = True
+    trace: controls.Trace | None = field(default=None, compare=False, repr=False)
+
+    def described(self) -> dict[str, Any]:
+        """What identifies the row, as JSON values."""
+        return {
+            "name": self.name, "group": self.group, "kind": self.kind,
+            "setting": dict(self.setting), "guidance": self.guidance,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Pictures of one call and what each cost.
+
+    x_0: [b, h, w, c] in about [-1, 1]; flops, nfe: [b] float64, nfe counts calls of the network;
+    widths: [b, steps, rh, rw] int64 quarters each region ran at, of methods with plans.
+    """
+
+    x_0: Tensor
+    flops: Tensor
+    nfe: Tensor
+    widths: Tensor | None = None
+
+
+Runner = Callable[[Sequence[int], Sequence[int]], Drawn]  # (labels, seeds) -> pictures
+
+
+def runner(method: Method, models: Models) -> Runner:
+    """The function that draws pictures by this method."""
+    return KINDS[method.kind](models, method)
+
+
+def dense(models: Models, method: Method) -> Runner:
+    """A model by its own dense path. setting: model, solver, num_steps."""
+    s = method.setting
+    if method.guidance != 1:
+        return with_policy(models, method, make_policy("full"), s["model"])
+    denoiser = models.get(s["model"]).denoiser
+    calls = forwards(s["num_steps"], s["solver"])
+    side = denoiser.arch.image_size
+    flops = calls * CostModel(denoiser.arch, side, side).full_flops
+
+    def draw(labels: Sequence[int], seeds: Sequence[int]) -> Drawn:
+        eps, sigmas = start_noise(denoiser, seeds), karras_sigmas(s["num_steps"])
+        x_0 = sample_dense(denoiser, eps, torch.tensor(labels), sigmas, s["solver"])
+        return Drawn(x_0, constant(flops, seeds), constant(calls, seeds))
+
+    return draw
+
+
+def stepwise(models: Models, method: Method, choose: Callable[..., baselines.Evaluate]) -> Runner:
+    """A baseline that decides step by step. setting: model, solver, num_steps, and its own."""
+    s = method.setting
+    denoiser = models.get(s["model"]).denoiser
+    own = {k: v for k, v in s.items() if k not in ("model", "solver", "num_steps", "tier")}
+
+    def draw(labels: Sequence[int], seeds: Sequence[int]) -> Drawn:
+        eps, sigmas = start_noise(denoiser, seeds), karras_sigmas(s["num_steps"])
+        evaluate = choose(denoiser, torch.tensor(labels), num_steps=s["num_steps"], **own)
+        x_0, spent = baselines.integrate(evaluate, eps, sigmas, s["solver"])
+        return Drawn(x_0, spent.flops, spent.nfe)
+
+    return draw
+
+
+def with_policy(models: Models, method: Method, policy: Policy, model: str) -> Runner:
+    """The stepwise sampler under a policy. setting: solver, num_steps, budget (a share or None)."""
+    s, pipeline = method.setting, models.get(model)
+    sampler = Sampler(
+        pipeline.denoiser, policy, predictor=pipeline.predictor, solver_name=s["solver"]
+    )
+
+    def draw(labels: Sequence[int], seeds: Sequence[int]) -> Drawn:
+        requests = [
+            Request(label, seed, s["num_steps"], method.guidance, s.get("budget"))
+            for label, seed in zip(labels, seeds, strict=True)
+        ]
+        finished = sampler.run(requests)
+        longest = s["num_steps"]
+        widths = torch.stack(
+            [
+                torch.nn.functional.pad(f.widths, (0, 0, 0, 0, 0, longest - f.widths.shape[0]))
+                for f in finished
+            ]
+        )
+        calls = (widths > 0).flatten(2).any(dim=2).sum(dim=1).double()
+        calls = calls * (2 if method.guidance != 1 else 1)
+        flops = torch.tensor([f.flops for f in finished], dtype=torch.float64)
+        return Drawn(torch.stack([f.x_0 for f in finished]), flops, calls, widths)
+
+    return draw
+
+
+def named_policy(models: Models, method: Method) -> Runner:
+    """Ours, or another policy of the model. setting: model, policy, threshold, budget."""
+    s = method.setting
+    if s["policy"] == "static":
+        policy: Policy = Static(tuple((float(a), int(b)) for a, b in s["schedule"]))
+    else:
+        policy = make_policy(s["policy"], s.get("threshold"), s.get("budget"))
+    return with_policy(models, method, policy, s.get("model", "student"))
+
+
+def ras(models: Models, method: Method) -> Runner:
+    """setting: share of the regions computed, warm_up in steps."""
+    s = method.setting
+    return with_policy(models, method, controls.Spread(s["share"], s["warm_up"]), s["model"])
+
+
+def ignored(models: Models, method: Method) -> Runner:
+    """The predictor computed and not read."""
+    return with_policy(models, method, controls.Ignoring(make_policy("full")), "student")
+
+
+def control(models: Models, method: Method) -> Runner:
+    """Another row's K and widths at other positions. setting: how, of (that row's name)."""
+    assert method.trace is not None, "a control needs the plans of the row it belongs to"
+    s = method.setting
+    if s["how"] == "oracle":
+        policy: Policy = controls.OraclePositions(
+            method.trace, models.teacher.denoiser, models.student.denoiser
+        )
+    else:
+        policy = controls.Replay(controls.moved(method.trace, s["how"]))
+    return with_policy(models, method, policy, "student")
+
+
+KINDS: dict[str, Callable[[Models, Method], Runner]] = {
+    "dense": dense,
+    "schedule": partial(stepwise, choose=baselines.scheduled),
+    "deep_cache": partial(stepwise, choose=baselines.deep_cache),
+    "tea_cache": partial(stepwise, choose=baselines.tea_cache),
+    "ras": ras,
+    "policy": named_policy,
+    "ignored": ignored,
+    "control": control,
+}
+
+
+def slices(quarters: int, num_steps: int) -> list[int]:
+    """The schedule of one fixed width."""
+    assert 1 <= quarters <= NUM_WIDTHS
+    return [quarters] * num_steps
+
+
+def start_noise(denoiser: Denoiser, seeds: Sequence[int]) -> Tensor:
+    """[b, h, w, c] unit noise, each sample's by its seed alone."""
+    side, channels = denoiser.arch.image_size, denoiser.arch.image_channels
+    return torch.stack([noise(seed, (side, side, channels)) for seed in seeds])
+
+
+def constant(value: float, seeds: Sequence[int]) -> Tensor:
+    return torch.full((len(seeds),), float(value), dtype=torch.float64)

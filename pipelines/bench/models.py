@@ -1,0 +1,116 @@
+"""What a benchmark compares: teacher, student, thin models, and the data they learned from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nitrogen.model.config import ArchConfig
+from nitrogen.model.cost import CostModel
+from nitrogen.model.pipeline import WEIGHTS, Pipeline
+from nitrogen.pipelines.data.loader import ShardDataset
+from nitrogen.pipelines.data.shipped import SCENES
+from nitrogen.pipelines.run_folder import RunFolder
+from nitrogen.pipelines.summary import read_summary
+from nitrogen.pipelines.trained_models import model_directory
+from nitrogen.platform.errors import DataError
+
+# Which split each part may look at: schedules are tuned on one, reported on another.
+TUNE_SPLIT, REPORT_SPLIT, TRAIN_SPLIT = "validation", "test", "train"
+
+
+@dataclass(frozen=True)
+class Models:
+    """teacher: the full model; student: with its predictor; thin: trained from scratch.
+
+    digest: sha256 over the weights; data_uri: the prepared data set; name: of it.
+    """
+
+    teacher: Pipeline
+    student: Pipeline
+    thin: dict[str, Pipeline]
+    digest: str
+    data_uri: str
+    name: str
+
+    @property
+    def arch(self) -> ArchConfig:
+        return self.teacher.arch
+
+    @property
+    def cost(self) -> CostModel:
+        side = self.arch.image_size
+        return CostModel(self.arch, side, side)
+
+    def get(self, name: str) -> Pipeline:
+        """teacher, student, or a thin model by its name."""
+        return {"teacher": self.teacher, "student": self.student, **self.thin}[name]
+
+
+def load_models(run: Path | None = None, thin: Sequence[Path] = ()) -> Models:
+    """The models of a run folder, or the shipped ones; thin: run folders or model directories.
+
+    Raises ConfigError, DataError or WeightsError for what is not there.
+    """
+    directories = {role: model_directory(run, role) for role in ("teacher", "student")}
+    directories |= {f"thin {path.name}": _thin_directory(path) for path in thin}
+    loaded = {name: Pipeline.load(path) for name, path in directories.items()}
+    teacher, student = loaded.pop("teacher"), loaded.pop("student")
+    if student.predictor is None:
+        raise DataError(
+            f"{directories['student']} must hold a student with a predictor, got one without. "
+            "Distil one, or name another run."
+        )
+    text = "".join(_sha256(path / WEIGHTS) for path in directories.values())
+    uri = data_uri(run)
+    name = ShardDataset(uri, REPORT_SPLIT).manifest.name
+    return Models(teacher, student, loaded, hashlib.sha256(text.encode()).hexdigest(), uri, name)
+
+
+def data_uri(run: Path | None) -> str:
+    """The data set that a run prepared; the bundled emoji for the shipped weights."""
+    if run is None:
+        return "bundled:emoji"
+    row = read_summary(run).get("steps", {}).get("prepare")
+    record = RunFolder(run).record("prepare", row["key"]) if row else "there is none"
+    if isinstance(record, str):
+        raise DataError(
+            f"{run} must hold the result of prepare, but {record}. Run the recipe again."
+        )
+    return str(record.result["data_uri"])
+
+
+def pictures(uri: str, split: str, image_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """uint8 [n, s, s, 3] of one split, reduced by area to image_size, and the labels int64 [n].
+
+    Raises DataError for pictures that are not a whole multiple of image_size.
+    """
+    if uri == SCENES:
+        raise DataError(f"data must be prepared, got {uri}. Run nitrogen data prepare first.")
+    data = ShardDataset(uri, split)
+    side = data.image_size[0]
+    if side % image_size:
+        raise DataError(
+            f"pictures must be a multiple of {image_size} px, got {side}. Prepare them anew."
+        )
+    if side == image_size:
+        return np.asarray(data.images), data.labels
+    k = side // image_size
+    parts = np.asarray(data.images).reshape(len(data), image_size, k, image_size, k, 3)
+    reduced = [np.round(part.mean(axis=(1, 3))).astype(np.uint8) for part in parts]
+    return np.stack(reduced), data.labels
+
+
+def _thin_directory(path: Path) -> Path:
+    if (path / WEIGHTS).is_file():
+        return path
+    return model_directory(path, "teacher")
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,99 @@
+"""Milliseconds of all rows, in rounds: every round calls each of them once, on the same seeds.
+
+Two measurements one after the other also measure the machine's mood. A round's times belong
+together; the order turns around each time; the seeds change from round to round, so that the spread
+over rounds holds that of the pictures too. Rounds are appended to a file: a killed run goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nitrogen.pipelines.bench.methods import Runner
+from nitrogen.pipelines.metrics.timing import time_callables
+from nitrogen.pipelines.sampling import Draws
+
+
+def time_rounds(
+    file: Path,
+    runners: Mapping[str, Runner],
+    drawn: Draws,
+    *,
+    batch: int,
+    rounds: int,
+    warmup: int = 1,
+    on_round: Any = None,
+) -> dict[str, np.ndarray]:
+    """Milliseconds a picture, float64 [rounds] for each key; element i of all is the same round.
+
+    Rounds in `file` that hold every key count; the others are measured now, after `warmup` calls
+    of each runner that are not written down.
+    """
+    done = read_rounds(file, list(runners), batch)
+    missing = rounds - len(done)
+    if missing > 0:
+        for number in range(warmup):
+            for run in runners.values():
+                run(*part_of(drawn, number, batch))
+        for _ in range(missing):
+            number = len(done)
+            done.append(one_round(runners, drawn, batch, number))
+            append_line(file, {"batch": batch, "round": number, "ms": done[-1]})
+            if on_round:
+                on_round(len(done), rounds)
+    return {key: np.array([times[key] for times in done[:rounds]]) for key in runners}
+
+
+def one_round(
+    runners: Mapping[str, Runner], drawn: Draws, batch: int, number: int
+) -> dict[str, float]:
+    """Each runner once on the seeds of this round; ms a picture."""
+    labels, seeds = part_of(drawn, number, batch)
+    order = list(runners) if number % 2 == 0 else list(reversed(runners))
+    calls = {key: _call(runners[key], labels, seeds) for key in order}
+    timed = time_callables(calls, repeats=1, warmup=0, images_per_call=batch)
+    return {key: float(timed[key].ms[0]) for key in runners}
+
+
+def _call(run: Runner, labels: Sequence[int], seeds: Sequence[int]) -> Any:
+    return lambda: run(labels, seeds)
+
+
+def part_of(drawn: Draws, number: int, batch: int) -> tuple[list[int], list[int]]:
+    """labels and seeds of a round; they start over when the draws are used up."""
+    picked = [(number * batch + i) % len(drawn) for i in range(batch)]
+    return [drawn.labels[i] for i in picked], [drawn.seeds[i] for i in picked]
+
+
+def read_rounds(file: Path, keys: Sequence[str], batch: int) -> list[dict[str, float]]:
+    """The rounds of this batch size that hold every key; a torn last line is passed over."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if record.get("batch") == batch and all(key in record["ms"] for key in keys):
+            found.append({key: float(record["ms"][key]) for key in keys})
+    return found
+
+
+def append_line(file: Path, record: dict[str, Any]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    record = {"time": time.time(), **record}
+    torn = file.exists() and not file.read_bytes().endswith(b"\n")
+    with open(file, "a", encoding="utf-8") as stream:
+        stream.write(("\n" if torn else "") + json.dumps(record) + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())

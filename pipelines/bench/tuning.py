@@ -1,0 +1,148 @@
+"""Settings chosen on the validation split: a static schedule of widths and steps, and our budget.
+
+Both are given the same ceilings, in forwards of the full model, and the same seeds to look at. The
+search over schedules is a local one (DDSM searches widths per step, BudCache steps to skip; here a
+step's width may be 0, which keeps the last D): the best fixed width first, then single changes and
+exchanges between two steps that stay under the ceiling, kept when they help.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nitrogen.model.config import NUM_WIDTHS
+from nitrogen.model.errors import BudgetError
+from nitrogen.pipelines.bench.methods import Method
+from nitrogen.pipelines.bench.models import Models
+from nitrogen.pipelines.bench.quality import mean_error
+from nitrogen.pipelines.sampling import Draws
+
+TIERS = {"low": 3.0, "middle": 5.0, "high": 8.0}  # forwards of the full model
+SOLVER = "dpmpp_2m"
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What a search looks at: validation seeds and the teacher's pictures of them."""
+
+    models: Models
+    drawn: Draws
+    target: np.ndarray  # [n, h, w, c]
+    num_steps: Sequence[int] = (5, 6, 7, 8, 10, 12, 14)
+    num_moves: int = 80
+    exit_thresholds: Sequence[float] = (0.0, 1e-4)
+
+    def error(self, method: Method) -> float:
+        return mean_error(method, self.models, self.drawn, self.target)[0]
+
+
+def schedule_method(widths: Sequence[int], tier: str | None = None) -> Method:
+    """The student by one width a step."""
+    name = f"schedule {tier}" if tier else f"width {widths[0]}/4, {len(widths)} steps"
+    setting = {
+        "model": "student", "solver": SOLVER, "num_steps": len(widths), "widths": list(widths),
+    }  # fmt: skip
+    return Method(name, "static", "schedule", setting | ({"tier": tier} if tier else {}))
+
+
+def budget_method(
+    num_steps: int, budget: float, threshold: float = 0.0, tier: str | None = None
+) -> Method:
+    """Ours under a budget, a share of num_steps forwards."""
+    name = f"ours {tier}" if tier else f"ours budget {budget:.2f}, {num_steps} steps"
+    setting = {
+        "policy": "budget", "budget": round(budget, 4), "threshold": threshold,
+        "num_steps": num_steps, "solver": SOLVER,
+    }  # fmt: skip
+    return Method(name, "ours", "policy", setting | ({"tier": tier} if tier else {}))
+
+
+def tuned_budget(tuning: Tuning, tier: str) -> Method:
+    """The steps and the exit threshold of least validation error under the tier's ceiling."""
+    found: list[tuple[float, Method]] = []
+    for num_steps in tuning.num_steps:
+        for threshold in tuning.exit_thresholds:
+            method = budget_method(num_steps, min(1.0, TIERS[tier] / num_steps), threshold, tier)
+            try:
+                found.append((tuning.error(method), method))
+            except BudgetError:  # too many steps for so little
+                continue
+    return min(found, key=lambda pair: pair[0])[1]
+
+
+def searched_schedule(tuning: Tuning, tier: str, seed: int = 0) -> Method:
+    """The schedule of least validation error under the tier's ceiling."""
+    price = step_prices(tuning.models)
+    starts = [
+        widths for n in tuning.num_steps if (widths := richest(price, n, TIERS[tier])) is not None
+    ]
+    scored = [(tuning.error(schedule_method(w)), w) for w in starts]
+    best, widths = min(scored, key=lambda pair: pair[0])
+    generator = np.random.default_rng(seed)
+    tried = {tuple(w) for w in starts}
+    moves = neighbours(widths, price, TIERS[tier], generator)
+    for _ in range(tuning.num_moves):
+        candidate = next((w for w in moves if tuple(w) not in tried), None)
+        if candidate is None:
+            break
+        tried.add(tuple(candidate))
+        error = tuning.error(schedule_method(candidate))
+        if error < best:
+            best, widths = error, candidate
+            moves = neighbours(widths, price, TIERS[tier], generator)
+    return schedule_method(widths, tier)
+
+
+def step_prices(models: Models) -> np.ndarray:
+    """[5] forwards of the full model that a step costs at 0, 1, .. 4 quarters."""
+    cost = models.cost
+    flops = cost.fixed_flops + cost.num_regions * cost.region_flops.numpy()
+    flops[0] = 0.0
+    return flops / cost.full_flops
+
+
+def richest(price: np.ndarray, num_steps: int, ceiling: float) -> list[int] | None:
+    """The widest schedule of num_steps under the ceiling, wider at the later steps first."""
+    widths = [1] * num_steps
+    if price[widths].sum() > ceiling:
+        return None
+    for quarters in range(2, NUM_WIDTHS + 1):
+        for step in reversed(range(num_steps)):
+            wider = [*widths[:step], quarters, *widths[step + 1 :]]
+            if price[wider].sum() <= ceiling:
+                widths = wider
+    return widths
+
+
+def neighbours(
+    widths: Sequence[int], price: np.ndarray, ceiling: float, generator: np.random.Generator
+) -> Iterator[list[int]]:
+    """Schedules one change or one exchange away that fit, in random order.
+
+    A change sets one step's width; an exchange narrows one step and widens another; a step may
+    also be left out, or be doubled at the price of others.
+    """
+    found: set[tuple[int, ...]] = set()
+    steps, options = range(len(widths)), range(NUM_WIDTHS + 1)
+    single = [_with(widths, {i: q}) for i in steps for q in options]
+    double = [
+        _with(widths, {i: widths[i] + up, j: widths[j] - down})
+        for i in steps for j in steps if i != j for up in (1, 2) for down in (1, 2)
+    ]  # fmt: skip
+    shorter = [[*widths[:i], *widths[i + 1 :]] for i in steps]
+    longer = [[*widths[:i], 1, *widths[i:]] for i in steps]
+    for candidate in [*single, *double, *shorter, *longer]:
+        inside = all(0 <= q <= NUM_WIDTHS for q in candidate) and len(candidate) > 1
+        if inside and candidate[0] > 0 and price[candidate].sum() <= ceiling:
+            found.add(tuple(candidate))
+    found.discard(tuple(widths))
+    ordered = sorted(found)
+    generator.shuffle(ordered)
+    yield from (list(candidate) for candidate in ordered)
+
+
+def _with(widths: Sequence[int], changes: dict[int, int]) -> list[int]:
+    return [changes.get(i, q) for i, q in enumerate(widths)]

@@ -1,0 +1,121 @@
+"""Every provider of every operator against float64: results, gradients, what stays untouched."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from nitrogen.kernels import dispatch
+from nitrogen.kernels.operators import DIFFERENTIABLE
+from nitrogen.kernels.reference import TOLERANCES, relative_rms
+from nitrogen.kernels.registry import OPERATORS
+
+FLOATS = [torch.float32, torch.bfloat16, torch.float16]
+WITHOUT_ROWS = ("plan_rows", "gated_add", "region_stats", "ode_exit")
+RUNS = [
+    pytest.param(operator, provider, dtype, id=f"{name}-{provider.name}-{str(dtype)[6:]}")
+    for name, operator in OPERATORS.items()
+    for provider in operator.providers
+    for dtype in (FLOATS if name != "plan_rows" else FLOATS[:1])
+    if dtype in provider.dtypes and provider.available()
+]
+
+# Plain PyTorch rounds half precision differently in the body and the tail of a loop.
+STEADY = [run for run in RUNS if run.values[1].name != "eager" or run.values[2] == torch.float32]
+
+
+def result_of(operator, kernel, args):
+    """What a kernel returns, or the buffer that it wrote (on a copy)."""
+    args = [value.clone() if isinstance(value, Tensor) else value for value in args]
+    result = kernel(*args)
+    return args[-1] if operator.writes else result
+
+
+def index_of_rows(args):
+    """Where `rows` is among the arguments: the first int64 tensor."""
+    return next(i for i, v in enumerate(args) if isinstance(v, Tensor) and v.dtype == torch.int64)
+
+
+@pytest.mark.parametrize(("operator", "provider", "dtype"), RUNS)
+@torch.no_grad()
+def test_equals_the_reference(operator, provider, dtype):
+    for case in operator.make_cases(dtype, provider.device):
+        expected = operator.reference(*case.args)
+        got = result_of(operator, provider.kernel(), case.args)
+        if operator.name == "plan_rows":
+            assert all(torch.equal(a, b) for a, b in zip(got, expected, strict=True)), case.label
+            continue
+        assert got.shape == expected.shape, case.label
+        assert relative_rms(got.cpu(), expected) <= TOLERANCES[dtype], case.label
+        if operator.writes:  # and rows that are not active hold the poison that they held
+            assert torch.equal(got.isnan().cpu(), expected.isnan()), case.label
+
+
+@pytest.mark.parametrize(("operator", "provider", "dtype"), STEADY)
+@torch.no_grad()
+def test_bits_of_a_row_do_not_depend_on_its_company(operator, provider, dtype):
+    """Half of the active rows alone, at the same widths, give the bits that all of them gave."""
+    if operator.name in WITHOUT_ROWS:
+        pytest.skip("has no row set")
+    cases = [c for c in operator.make_cases(dtype, provider.device) if "mixed" in c.label]
+    for case in cases:
+        args, at = list(case.args), index_of_rows(case.args)
+        together = result_of(operator, provider.kernel(), args)
+        rows, counts = args[at], args[at + 1]
+        groups = rows[: int(counts[1:].sum())].split(counts[1:].tolist())
+        kept = [group[::2] for group in groups]
+        left = torch.cat([*(group[1::2] for group in groups), rows[int(counts[1:].sum()) :]])
+        args[at] = torch.cat([*kept, left])
+        args[at + 1] = torch.tensor([len(left), *(len(group) for group in kept)])
+        alone = result_of(operator, provider.kernel(), args)
+        for group in kept:
+            assert torch.equal(alone[group], together[group]), case.label
+
+
+@pytest.mark.parametrize(("operator", "provider", "dtype"), STEADY)
+@torch.no_grad()
+def test_a_sample_twice_in_a_batch_comes_out_twice_the_same(operator, provider, dtype):
+    if operator.name not in ("norm_modulate", "depthwise", "row_qkv", "row_attention"):
+        pytest.skip("does not know samples, or has no row set")
+    case = next(c for c in operator.make_cases(dtype, provider.device) if "100 rows" in c.label)
+    args, per_sample = list(case.args), 25
+    for i, value in enumerate(args):  # b = 4: the second half becomes a copy of the first
+        if isinstance(value, Tensor) and value.is_floating_point() and len(value) in (4, 100):
+            args[i] = torch.cat([value[: len(value) // 2]] * 2)
+    got = result_of(operator, provider.kernel(), args)
+    assert torch.equal(got[: 2 * per_sample], got[2 * per_sample :])
+
+
+@pytest.mark.parametrize("name", [*DIFFERENTIABLE, "row_mlp", "row_linear", "row_qkv"])
+def test_gradients_equal_those_of_the_reference(name):
+    operator = OPERATORS[name]
+    for case in operator.make_cases(torch.float32, "cpu"):
+        if case.label.split()[0] not in ("63", "100") or "empty" in case.label:
+            continue
+        wanted = [i for i, v in enumerate(case.args) if is_float(v)]
+        wanted = wanted[:-1] if operator.writes else wanted
+        call = (lambda *a: dispatch.call(name, *a)) if operator.writes else custom(name)
+        got = gradients(call, case.args, wanted, torch.float32)
+        expected = gradients(operator.reference, case.args, wanted, torch.float64)
+        for mine, truth in zip(got, expected, strict=True):
+            assert relative_rms(mine, truth) < 1e-5, case.label
+
+
+def custom(name):
+    return getattr(torch.ops.nitrogen, name)
+
+
+def is_float(value):
+    return isinstance(value, Tensor) and value.is_floating_point()
+
+
+def gradients(function, args, wanted, dtype):
+    args = [v.detach().to(dtype) if is_float(v) else v for v in args]
+    for i in wanted:
+        args[i].requires_grad_()
+    out = function(*args)
+    at = [i for i, v in enumerate(args) if isinstance(v, Tensor) and v.dtype == torch.int64]
+    cotangent = torch.randn(out.shape, generator=torch.Generator().manual_seed(1)).to(dtype)
+    if at:  # undefined results are read by nobody
+        active = args[at[0]][: int(args[at[1]][1:].sum())]
+        out, cotangent = out[active], cotangent[active]
+    return torch.autograd.grad(out, [args[i] for i in wanted], cotangent)

@@ -1,0 +1,64 @@
+"""A teacher, a student and a thin model small enough for unit tests, with random weights."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from nitrogen.model.config import ArchConfig
+from nitrogen.model.denoiser import Denoiser
+from nitrogen.model.pipeline import Pipeline
+from nitrogen.model.predictor import Predictor
+from nitrogen.pipelines.bench.models import Models
+from nitrogen.pipelines.bench.quality import Extract
+from nitrogen.pipelines.sampling import Draws
+
+ARCH = ArchConfig(
+    image_size=32, patch_size=4, channels=(16, 32), num_blocks=(1, 1), num_attention_blocks=1,
+    head_channels=16, cond_channels=16, num_classes=26,
+)  # fmt: skip
+
+
+def shaken(module: torch.nn.Module, seed: int, spread: float = 0.05) -> torch.nn.Module:
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter += torch.randn(parameter.shape, generator=generator) * spread
+    return module
+
+
+@pytest.fixture(scope="session")
+def models() -> Models:
+    torch.manual_seed(0)
+    classes = [f"c{i}" for i in range(ARCH.num_classes)]
+    teacher = Denoiser(ARCH)
+    shaken(teacher, 0)
+    student = Denoiser(ARCH)
+    student.load_state_dict(teacher.state_dict())
+    shaken(student, 1, 0.005)
+    # Untrained, it would say the same for every region.
+    predictor = shaken(Predictor(ARCH), 2, 0.2)
+    thin = Denoiser(ARCH.model_copy(update={"hidden_ratio": 1}))
+    shaken(thin, 3)
+    return Models(
+        Pipeline(teacher, classes), Pipeline(student, classes, predictor),
+        {"thin quarter": Pipeline(thin, classes)}, "0" * 64, "bundled:emoji", "emoji64",
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def drawn() -> Draws:
+    return Draws([0, 3, 7, 25, 9, 3], [100, 101, 102, 103, 104, 105])
+
+
+@pytest.fixture(scope="session")
+def extract() -> Extract:
+    """Features of pictures in no time: block means, float32 [n, 48]."""
+
+    def block_means(images: np.ndarray) -> np.ndarray:
+        n, side = len(images), images.shape[1] // 4
+        blocks = images.reshape(n, 4, side, 4, side, 3).mean(axis=(2, 4))
+        return (blocks.reshape(n, -1) / 255).astype(np.float32)
+
+    return block_means

@@ -1,0 +1,143 @@
+"""Every method keeps the same promises; a new one is a line in CASES."""
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from nitrogen.model.cost import CostModel
+from nitrogen.pipelines.bench.contenders import FrontierConfig, contenders, dense, threshold_method
+from nitrogen.pipelines.bench.controls import CONTROLS, Trace
+from nitrogen.pipelines.bench.methods import GROUPS, KINDS, Method, runner
+from nitrogen.pipelines.bench.tuning import budget_method, schedule_method
+
+DIAL = {"solver": "dpmpp_2m", "num_steps": 6}
+CASES = [
+    dense("teacher", "teacher", "dpmpp_2m", 6),
+    dense("teacher", "teacher", "heun", 3),
+    dense("thin quarter", "thin", "unipc", 4),
+    dense("teacher", "teacher", "dpmpp_2m", 4, guidance=2.0),
+    schedule_method([4, 0, 2, 1, 0, 1]),
+    Method("dc", "cache", "deep_cache", DIAL | {"model": "teacher", "interval": 2}),
+    Method("tea", "cache", "tea_cache", DIAL | {"model": "teacher", "threshold": 0.1}),
+    Method("ras", "cache", "ras", DIAL | {"model": "teacher", "share": 0.5, "warm_up": 2}),
+    Method("ignored", "ignored", "ignored", DIAL),
+    budget_method(6, 0.5),
+    threshold_method(6, 0.05),
+    Method(
+        "guided", "ours", "policy", DIAL | {"policy": "budget", "budget": 0.5, "threshold": 0.0},
+        2.0,
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("method", CASES, ids=lambda m: m.name)
+def test_a_sample_does_not_depend_on_its_batch_mates(models, drawn, method):
+    run = runner(method, models)
+    all_of_them = run(drawn.labels, drawn.seeds)
+    alone = run(drawn.labels[2:3], drawn.seeds[2:3])
+    assert all_of_them.x_0.shape == (len(drawn), 32, 32, 3)
+    # Dense layers may round differently by the number of rows: small, and no decision of a batch.
+    torch.testing.assert_close(all_of_them.x_0[2:3], alone.x_0, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(all_of_them.flops[2:3], alone.flops)
+    torch.testing.assert_close(all_of_them.nfe[2:3], alone.nfe)
+    again = run(drawn.labels, drawn.seeds)
+    assert torch.equal(again.x_0, all_of_them.x_0)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [c for c in CASES if c.kind not in ("policy", "ras", "ignored") and c.guidance == 1],
+    ids=lambda m: m.name,
+)
+def test_its_flops_are_those_that_torch_counts(models, drawn, method):
+    run = runner(method, models)
+    with (
+        FlopCounterMode(display=False) as counter,
+        torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH),
+    ):
+        made = run(drawn.labels, drawn.seeds)
+    assert made.flops.sum().item() == counter.get_total_flops()
+
+
+def test_every_kind_has_a_case():
+    assert {case.kind for case in CASES} | {"control"} == set(KINDS)
+
+
+def test_a_full_schedule_is_the_teachers_own_sampler(models, drawn):
+    teacher = runner(dense("student", "static", "dpmpp_2m", 6), models)
+    full = runner(schedule_method([4] * 6), models)
+    expected, found = (run(drawn.labels, drawn.seeds) for run in (teacher, full))
+    torch.testing.assert_close(found.x_0, expected.x_0)
+    torch.testing.assert_close(found.flops, expected.flops)
+
+
+def test_intervals_and_bounds_of_one_step_are_the_teacher(models, drawn):
+    expected = runner(dense("teacher", "teacher", "dpmpp_2m", 6), models)
+    base = DIAL | {"model": "teacher"}
+    for kind, own in (("deep_cache", {"interval": 1}), ("tea_cache", {"threshold": 0.0})):
+        run = runner(Method(kind, "cache", kind, base | own), models)
+        found = run(drawn.labels, drawn.seeds)
+        torch.testing.assert_close(
+            found.x_0, expected(drawn.labels, drawn.seeds).x_0, rtol=1e-3, atol=1e-4
+        )
+
+
+def test_caches_cost_less(models, drawn):
+    full = 6 * models.cost.full_flops
+    base = DIAL | {"model": "teacher"}
+    deep = runner(Method("d", "cache", "deep_cache", base | {"interval": 3}), models)
+    tea = runner(Method("t", "cache", "tea_cache", base | {"threshold": 100.0}), models)
+    ras = runner(Method("r", "cache", "ras", base | {"share": 0.25, "warm_up": 1}), models)
+    deep_flops, tea_made = deep(drawn.labels, drawn.seeds).flops, tea(drawn.labels, drawn.seeds)
+    assert (deep_flops < full).all()
+    assert tea_made.nfe.tolist() == [2.0] * len(drawn)  # the first and the last step
+    widths = ras(drawn.labels, drawn.seeds).widths
+    computed = (widths > 0).flatten(2).sum(dim=2)
+    assert computed[0].tolist() == [16, 4, 4, 4, 4, 16]
+
+
+def test_guidance_is_charged_twice(models, drawn):
+    plain = runner(dense("teacher", "teacher", "dpmpp_2m", 4), models)(drawn.labels, drawn.seeds)
+    run = runner(dense("teacher", "teacher", "dpmpp_2m", 4, guidance=2.0), models)
+    guided = run(drawn.labels, drawn.seeds)
+    torch.testing.assert_close(guided.flops, 2 * plain.flops)
+    torch.testing.assert_close(guided.nfe, 2 * plain.nfe)
+    assert (guided.x_0 - plain.x_0).abs().max() > 1e-3
+
+
+def test_a_budget_is_kept(models, drawn):
+    cost: CostModel = models.cost
+    for share in (0.3, 0.5, 0.9):
+        made = runner(budget_method(6, share), models)(drawn.labels, drawn.seeds)
+        assert (made.flops <= share * 6 * cost.full_flops).all()
+
+
+def test_the_contenders_are_of_known_kinds_and_groups(models):
+    for config in (FrontierConfig(), FrontierConfig.quick()):
+        methods = list(contenders(config, models))
+        assert {m.kind for m in methods} <= set(KINDS)
+        assert {m.group for m in methods} <= set(GROUPS)
+        names = [m.name for m in methods]
+        assert len(set(names)) == len(names)
+
+
+def test_a_control_runs_the_widths_of_its_row(models, drawn):
+    ours = budget_method(6, 0.45)
+    made = runner(ours, models)(drawn.labels, drawn.seeds)
+    widths = made.widths.numpy().astype(np.uint8)
+    assert len({w.tobytes() for w in widths}) > 1, "the plans must differ between samples"
+    trace = Trace(tuple(drawn.seeds), widths)
+    for how in CONTROLS:
+        setting = DIAL | {"how": how, "of": ours.name}
+        method = Method(how, "control", "control", setting, trace=trace)
+        ran = runner(method, models)(drawn.labels, drawn.seeds)
+        expected, found = (
+            np.sort(w.reshape(*w.shape[:2], -1)) for w in (widths, ran.widths.numpy())
+        )
+        np.testing.assert_array_equal(found, expected)
+        # Equal widths cost the same; ours pays for its predictor besides.
+        predictor = made.flops - ran.flops
+        torch.testing.assert_close(predictor, predictor[:1].expand_as(predictor))
+        assert (predictor > 0).all()
+        assert (ran.widths.numpy() != widths).any(), how

@@ -1,0 +1,171 @@
+"""The figures on made-up rows whose answers are known."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nitrogen.pipelines.bench.figures import (
+    Field,
+    Measured,
+    Resamples,
+    adaptivity_gain,
+    conversion,
+    latency_saved,
+    predictor_share,
+)
+from nitrogen.pipelines.bench.hull import lower_hull
+from nitrogen.pipelines.bench.summary import summarise
+
+N, ROUNDS = 200, 30
+
+
+def row(name, group, mse, ms, *, spread=0.0, kid=None, flops=1.0, seed=0, **setting):
+    generator = np.random.default_rng(seed)
+    noise = generator.normal(size=N)
+    return Measured(
+        name, group, mse * (1 + spread * noise), mse if kid is None else kid,
+        spread * (noise - noise.mean()), None if ms is None else np.full(ROUNDS, float(ms)), flops,
+        num_steps=setting.get("num_steps", 0), fd=setting.pop("fd", None), setting=setting,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def resamples():
+    return Resamples.draw(N, ROUNDS, 200)
+
+
+# ------------------------------------------------------------------------------------- the hull
+
+
+def test_the_hull_leaves_out_what_is_dominated_or_above_a_chord():
+    ms = [1, 2, 4, 4, 8, 16]
+    error = [8, 7.9, 2, 5, 1.9, 3]
+    hull = lower_hull(ms, error)
+    assert hull.rows == (0, 2, 4)
+    assert hull.log_ms_at(5.0) == pytest.approx(np.log(2))  # half way in log ms and in error
+
+
+def test_the_ends_of_the_hull():
+    hull = lower_hull([1, 4], [8, 2])
+    assert hull.log_ms_at(1.0) == pytest.approx(np.log(4))  # better than all: the best row
+    assert hull.log_ms_at(9.0) == pytest.approx(np.log(1))  # worse than all: the fastest
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.1, 100), st.floats(-1, 1)), min_size=1, max_size=12),
+    st.floats(-1, 1),
+)
+def test_no_point_lies_below_the_hull(points, error):
+    ms, errors = zip(*points, strict=True)
+    hull = lower_hull(ms, errors)
+    assert (np.diff(hull.log_ms) > 0).all() or len(hull.rows) == 1
+    assert (np.diff(hull.error) < 0).all()
+    for x, y in points:
+        below = hull.error[0] if np.log(x) < hull.log_ms[0] else None
+        line = np.interp(np.log(x), hull.log_ms, hull.error)
+        assert below is not None or y >= line - 1e-9
+    assert np.log(min(ms)) - 1e-9 <= hull.log_ms_at(error) <= np.log(max(ms)) + 1e-9
+
+
+# ---------------------------------------------------------------------------------- the speedups
+
+
+def test_speedup_is_the_hulls_ms_at_our_error_over_ours(resamples):
+    field = Field([row("a", "teacher", 8, 1), row("b", "teacher", 2, 16)], resamples)
+    found = field.speedup(row("ours", "ours", 5, 2), "mse")
+    assert found["value"] == pytest.approx(4 / 2)  # half way in log ms between 1 and 16 is 4
+    assert (found["low"], found["high"]) == (pytest.approx(2), pytest.approx(2))
+    assert not found["beats_all"]
+
+
+def test_better_than_all_is_compared_with_the_best_row(resamples):
+    field = Field([row("a", "teacher", 8, 1), row("b", "teacher", 2, 16)], resamples)
+    found = field.speedup(row("ours", "ours", 1, 8), "kid")
+    assert found["value"] == pytest.approx(2)
+    assert found["beats_all"]
+
+
+def test_seeds_are_the_same_for_every_row(resamples):
+    # Ours is the teacher seed by seed, only faster: paired, the error cancels to the last digit.
+    rows = [row("a", "teacher", 8, 1, spread=0.5), row("b", "teacher", 2, 16, spread=0.5)]
+    found = Field(rows, resamples).speedup(row("ours", "ours", 2, 4, spread=0.5), "mse")
+    assert (found["low"], found["high"]) == (pytest.approx(4), pytest.approx(4))
+    other = Field(rows, resamples).speedup(row("o", "ours", 2, 4, spread=0.5, seed=1), "mse")
+    assert other["high"] - other["low"] > 0.1
+
+
+def test_rounds_are_the_same_for_every_row(resamples):
+    mood = np.random.default_rng(3).uniform(1, 5, ROUNDS)
+    ours, teacher = row("o", "ours", 1, 1), row("t", "teacher", 1, 1, flops=2.0)
+    moody = [Measured(**{**vars(r), "ms": mood * f}) for r, f in ((ours, 1.0), (teacher, 4.0))]
+    saved = latency_saved(*moody, resamples)
+    assert (saved["low"], saved["high"]) == (pytest.approx(0.75), pytest.approx(0.75))
+    assert conversion(*moody, resamples)["value"] == pytest.approx(0.75 / 0.5)
+
+
+def test_conversion_needs_flops_to_be_saved(resamples):
+    found = conversion(row("o", "ours", 1, 1), row("t", "teacher", 1, 2), resamples)
+    assert found["value"] is None
+    assert "no FLOPs" in found["reason"]
+
+
+def test_predictor_share(resamples):
+    found = predictor_share(row("i", "ignored", 1, 1.03), row("f", "ignored", 1, 1.0), resamples)
+    assert found["value"] == pytest.approx(0.03)
+
+
+# ---------------------------------------------------------------------------------- adaptivity
+
+
+def test_adaptivity_gain_is_the_part_of_the_way_to_the_oracle(resamples):
+    ours, oracle = row("o", "ours", 4, 1, spread=0.2), row("x", "control", 2, 1, spread=0.2)
+    found = adaptivity_gain(ours, row("r", "control", 6, 1, spread=0.2), oracle, resamples)
+    assert found["value"] == pytest.approx(0.5, abs=0.02)
+    assert found["low"] == pytest.approx(0.5, abs=0.02)
+    worse = adaptivity_gain(row("o", "ours", 7, 1), row("r", "control", 6, 1), oracle, resamples)
+    assert worse["high"] < 0
+
+
+def test_adaptivity_gain_is_undefined_without_room(resamples):
+    control = row("r", "control", 2.0, 1, spread=0.5, seed=1)
+    oracle = row("x", "control", 2.0, 1, spread=0.5, seed=2)
+    found = adaptivity_gain(row("o", "ours", 1.9, 1), control, oracle, resamples)
+    assert found["value"] is None
+    assert found["room"]["low"] <= 0
+
+
+# ------------------------------------------------------------------------------------ all of it
+
+
+def test_summary_of_a_small_benchmark(resamples):
+    dial = {"num_steps": 8, "solver": "dpmpp_2m"}
+    rows = [
+        row("teacher 4", "teacher", 8, 1, num_steps=4, solver="dpmpp_2m"),
+        row("teacher 8", "teacher", 2, 16, flops=4.0, fd=10.0, **dial),
+        row("static", "static", 5, 3, widths=[2] * 8, **dial),
+        row("full", "static", 2, 16, widths=[4] * 8, **dial),
+        row("cache", "cache", 9, 15, **dial),
+        row("ours low", "ours", 5, 2, tier="low", flops=1.0, fd=10.5, **dial),
+        row("ours", "ours", 5, 1, flops=1.0, fd=11.0, **dial),
+        row("r", "control", 6, 2, of="ours low", how="random"),
+        row("s", "control", 5, 2, of="ours low", how="shuffled"),
+        row("x", "control", 4, None, of="ours low", how="oracle"),
+        row("full rows", "ignored", 2, 20, policy="full", **dial),
+        row("ignored", "ignored", 2, 20.4, **dial),
+    ]
+    found = summarise(rows, resamples)
+    assert found["tiers"] == {"low": "ours low"}
+    assert found["speedup_at_equal_quality"]["low"]["mse"]["value"] == pytest.approx(2.0)
+    assert found["speedup_over_static"]["low"]["mse"]["value"] == pytest.approx(1.5)
+    assert found["all"]["ours"]["speedup_at_equal_quality"]["kid"]["value"] == pytest.approx(4.0)
+    gain = found["adaptivity_gain"]["ours low"]
+    assert gain["random"]["value"] == pytest.approx(0.5)
+    assert gain["shuffled"]["value"] == pytest.approx(0.0)
+    # The faster row costs too much fd_lite0.
+    assert found["latency"]["best"] == "ours low"
+    assert found["latency"]["rows"]["ours low"]["conversion"]["value"] == pytest.approx(
+        (1 - 2 / 16) / (1 - 1 / 4)
+    )
+    assert found["predictor_share"]["8"]["value"] == pytest.approx(0.02)
+    assert found["student_full"]["full"]["mse"]["value"] == pytest.approx(1.0)

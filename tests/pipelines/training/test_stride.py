@@ -1,0 +1,68 @@
+"""What a strided student is taught: one Euler step lands where the teacher's ODE does."""
+
+from types import SimpleNamespace
+
+import torch
+
+from nitrogen.model.denoiser import Denoiser
+from nitrogen.model.schedules import SIGMA_MIN, karras_sigmas, sampling_sigmas
+from nitrogen.model.solvers import slide
+from nitrogen.pipelines.training.config import StudentConfig
+from nitrogen.pipelines.training.stride import stride_target
+from nitrogen.pipelines.training.student import StudentTask
+
+VARIANCE = 0.25
+
+
+class Gaussian:
+    """The ideal denoiser of data ~ N(0, VARIANCE)."""
+
+    arch = SimpleNamespace(strided=False)
+
+    def __call__(self, x, sigma, labels):
+        return x * (VARIANCE / (VARIANCE + sigma**2))[:, None, None, None], None
+
+
+def exact(x, sigma, sigma_next):
+    return x * ((VARIANCE + sigma_next**2) / (VARIANCE + sigma**2)).sqrt()[:, None, None, None]
+
+
+def test_a_step_lands_where_the_ode_does():
+    sigma = torch.tensor([20.0, 2.0, 0.5], dtype=torch.float64)
+    sigma_next = torch.tensor([8.0, 0.7, 0.0], dtype=torch.float64)
+    x = torch.randn(3, 4, 4, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    x = x * sigma[:, None, None, None]
+    truth = exact(x, sigma, sigma_next)
+    errors = []
+    for num_substeps in (1, 2, 4):
+        target = stride_target(Gaussian(), x, sigma, sigma_next, torch.zeros(3), num_substeps)
+        errors.append((slide(x, target, sigma, sigma_next) - truth).abs().mean().item())
+    plain = slide(x, Gaussian()(x, sigma, None)[0], sigma, sigma_next)
+    assert errors[0] > errors[1] > errors[2]
+    assert errors[2] < 0.06 * (plain - truth).abs().mean().item()
+
+
+def test_a_strided_student_starts_as_its_teacher(arch):
+    torch.manual_seed(0)
+    teacher = Denoiser(arch)
+    for parameter in teacher.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    student = StudentTask(arch, StudentConfig(strided=True), teacher).trained.denoiser
+    x, labels = torch.randn(2, 32, 32, 3), torch.zeros(2, dtype=torch.int64)
+    sigma = torch.tensor([1.0, 0.3])
+    ours, _ = student(x, sigma, labels, sigma_next=sigma / 2)
+    theirs, _ = teacher(x, sigma, labels)
+    assert torch.equal(ours, theirs)
+    torch.nn.init.normal_(student.unet.conditioning.w_stride)
+    changed, _ = student(x, sigma, labels, sigma_next=sigma / 2)
+    assert not torch.allclose(changed, theirs)
+
+
+def test_a_strided_run_does_not_stop_at_the_least_noise():
+    for num_steps in (1, 2, 5, 12):
+        levels = sampling_sigmas(num_steps, strided=True)
+        assert len(levels) == num_steps + 1
+        assert levels[-1] == 0
+        assert levels[-2] > SIGMA_MIN
+        assert bool((levels.diff() < 0).all())
+    assert torch.equal(sampling_sigmas(7, strided=False), karras_sigmas(7))
