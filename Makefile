@@ -58,10 +58,10 @@ format: venv ## Let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: venv ## Run the benchmarks of tests/bench, JSON lines into runs/bench
+bench: venv ## Time the operators and a whole step, JSON lines into runs/bench
 	@mkdir -p runs/bench
-	@set -eo pipefail; for file in tests/bench/bench_*.py; do \
-		echo "$$file"; $(BIN)/python "$$file" $(ARGS) | tee "runs/bench/$$(basename "$$file" .py).jsonl"; done
+	$(BIN)/nitrogen bench kernels --json $(ARGS) | tee runs/bench/kernels.jsonl
+	$(BIN)/nitrogen bench step --json $(ARGS) | tee runs/bench/step.jsonl
 
 docs: venv ## Refresh the generated parts of the documents
 	$(BIN)/python scripts/tree.py --write

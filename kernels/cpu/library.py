@@ -45,7 +45,7 @@ def load() -> tuple[Any, str]:
     for name, letters in SIGNATURES.items():
         function = getattr(library, name)
         function.argtypes, function.restype = [TYPES[letter] for letter in letters], None
-    return library, f"C++, {path}"
+    return library, f"C++ ({path.name})"
 
 
 def cpu_available() -> bool:

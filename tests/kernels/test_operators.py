@@ -1,4 +1,4 @@
-"""The operators as torch sees them: opcheck, no graph break in a whole step, and what is counted."""
+"""The operators as torch sees them: opcheck, no graph break in a whole step, same bits."""
 
 import pytest
 import torch
