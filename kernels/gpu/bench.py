@@ -20,7 +20,7 @@ from nitrogen.kernels.gpu.launch import FAMILIES, family, interpreted, scope
 from nitrogen.kernels.gpu.tuning import candidates
 from nitrogen.kernels.providers import EAGER, triton_kernel
 from nitrogen.kernels.reference import TOLERANCES, relative_rms
-from nitrogen.kernels.roofline import SHAPES, Shape, describe, work
+from nitrogen.kernels.roofline import SHAPES, Shape, work
 
 COPY_BYTES, PRODUCT_SIDE = 2**28, 8192
 CLEAR_BYTES = 2**28  # written between calls, so that no operand waits in the L2 cache (256 MiB)
@@ -40,19 +40,24 @@ def measure(
         raise ValueError("device must be a GPU that torch finds, got none. Use --device cpu.")
     if device == "cpu" and not interpreted():
         raise ValueError("device must be cuda for the GPU kernels, got cpu. Use another provider.")
+    precision = str(dtype).removeprefix("torch.")
     about = {"kind": "measured", "hardware": hardware(device), "family": family()}
-    about["dtype"] = str(dtype).removeprefix("torch.")
+    about |= {"dtype": precision, "case": precision}
     copy_s, product_s = ceilings(device, dtype, repeats)
-    yield {**about, "op": "copy", "provider": "torch", "metric": "bytes_s", "p50": copy_s}
-    yield {**about, "op": "matmul", "provider": "torch", "metric": "flops_s", "p50": product_s}
+    ceiling = {**about, "provider": "torch", "metric": "rate", "shape": []}
+    yield {**ceiling, "op": "copy", "unit": "bytes/s", "p50": copy_s}
+    yield {**ceiling, "op": "matmul", "unit": "FLOPs/s", "p50": product_s}
     for shape in shapes:
         needed = work(shape, dtype.itemsize)
         floor_s = max(needed.bytes / copy_s, needed.flops / product_s if needed.matrix else 0.0)
         calls, error = providers(shape, dtype, device, compiled)
-        line = {**about, "op": shape.op, "shape": describe(shape), "metric": "time", "unit": "us"}
-        line |= {"bytes": needed.bytes, "flops": needed.flops, "roofline_us": floor_s * 1e6}
-        if not error <= TOLERANCES[dtype]:
-            yield {**line, "provider": "triton", "error": error, "p50": None}
+        line = {**about, "op": shape.op, "shape": [shape.b, shape.side, shape.side, shape.channels]}
+        line |= {"rows": shape.active, "width": shape.width, "metric": "time", "unit": "ms"}
+        line["case"] = f"{precision} rows {shape.active:g} width {shape.width:g}"
+        line |= {"bytes": needed.bytes, "flops": needed.flops, "roofline_ms": floor_s * 1e3}
+        if not error <= TOLERANCES[dtype]:  # NaN is wrong too
+            wrong = {"provider": "triton", "metric": "relative_rms", "unit": "1", "p50": error}
+            yield {**line, **wrong, "failed": True}
             continue
         if tune:
             calls |= candidate_calls(shape, dtype, calls["triton"])
@@ -61,7 +66,7 @@ def measure(
             yield {
                 **line, "provider": name, "error": error if name == "triton" else None,
                 "p20": p20, "p50": p50, "p80": p80, "n": len(taken),
-                "of_roofline": floor_s * 1e6 / p50,
+                "of_roofline": floor_s * 1e3 / p50,
             }  # fmt: skip
 
 
@@ -132,36 +137,36 @@ def ceilings(device: str, dtype: torch.dtype, repeats: int) -> tuple[float, floa
     target, a = torch.empty_like(source), torch.randn(side, side, device=device).to(dtype)
     calls = {"copy": lambda: target.copy_(source), "matmul": lambda: a @ a}
     taken = time_all(calls, device, repeats)
-    copy_us, product_us = (quantiles(taken[name])[1] for name in calls)
-    return 2 * num_bytes / copy_us * 1e6, 2 * side**3 / product_us * 1e6
+    copy_ms, product_ms = (quantiles(taken[name])[1] for name in calls)
+    return 2 * num_bytes / copy_ms * 1e3, 2 * side**3 / product_ms * 1e3
 
 
 def time_all(
     calls: dict[str, Callable[[], object]], device: str, repeats: int, warmup: int = 3
 ) -> dict[str, list[float]]:
-    """Microseconds of each call, in turn, the order reversed every time, caches cold."""
+    """Milliseconds of each call, in turn, the order reversed every time, caches cold."""
     clear = torch.empty(CLEAR_BYTES if device == "cuda" else 1, dtype=torch.uint8, device=device)
     taken: dict[str, list[float]] = {name: [] for name in calls}
     for repetition in range(-warmup if device == "cuda" else 0, repeats):
         for name in list(calls) if repetition % 2 else list(reversed(calls)):
             clear.zero_()
-            elapsed = elapsed_us(calls[name], device)
+            elapsed = elapsed_ms(calls[name], device)
             if repetition >= 0:
                 taken[name].append(elapsed)
     return taken
 
 
-def elapsed_us(call: Callable[[], object], device: str) -> float:
+def elapsed_ms(call: Callable[[], object], device: str) -> float:
     if device == "cpu":
         start = time.perf_counter()
         call()
-        return (time.perf_counter() - start) * 1e6
+        return (time.perf_counter() - start) * 1e3
     before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     before.record()
     call()
     after.record()
     after.synchronize()
-    return before.elapsed_time(after) * 1e3
+    return before.elapsed_time(after)
 
 
 def quantiles(taken: list[float]) -> tuple[float, float, float]:

@@ -39,7 +39,7 @@ def candidates(op: str, target: str, dtype: torch.dtype, channels: int) -> list[
             for values, warps in ((4096, 4), (2048, 4), (8192, 8))
         ]
     if op == "pool_keys":
-        return [Config({}, num_warps=warps) for warps in (4, 1, 2)]
+        return [Config({}, num_warps=warps) for warps in (8, 4, 2)]  # 4 spill 8 bytes
     if op == "region_stats":
         return [Config({"BLOCK_P": pixels}, num_warps=2) for pixels in (64, 128, 256)]
     if op in ("ode_exit", "plan_rows"):

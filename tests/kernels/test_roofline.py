@@ -52,3 +52,7 @@ def test_predictions_say_so_and_leave_the_measured_column_empty():
     assert all(line["kind"] == "predicted" and line["measured_us"] is None for line in lines)
     assert all(line["source"] for line in lines)
     assert roofline.table().count("\n") == len(SHAPES) + 1
+
+
+def test_the_readme_shows_the_predictions_of_this_code(repository):
+    assert roofline.table() in (repository / "kernels" / "README.md").read_text(encoding="utf-8")
