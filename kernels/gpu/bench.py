@@ -8,7 +8,7 @@ A kernel that misses its tolerance gets a line with its error and no time.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -51,7 +51,11 @@ def measure(
         needed = work(shape, dtype.itemsize)
         floor_s = max(needed.bytes / copy_s, needed.flops / product_s if needed.matrix else 0.0)
         calls, error = providers(shape, dtype, device, compiled)
-        line = {**about, "op": shape.op, "shape": [shape.b, shape.side, shape.side, shape.channels]}
+        line: dict[str, Any] = {
+            **about,
+            "op": shape.op,
+            "shape": [shape.b, shape.side, shape.side, shape.channels],
+        }
         line |= {"rows": shape.active, "width": shape.width, "metric": "time", "unit": "ms"}
         line["case"] = f"{precision} rows {shape.active:g} width {shape.width:g}"
         line |= {"bytes": needed.bytes, "flops": needed.flops, "roofline_ms": floor_s * 1e3}
@@ -142,7 +146,7 @@ def ceilings(device: str, dtype: torch.dtype, repeats: int) -> tuple[float, floa
 
 
 def time_all(
-    calls: dict[str, Callable[[], object]], device: str, repeats: int, warmup: int = 3
+    calls: Mapping[str, Callable[[], object]], device: str, repeats: int, warmup: int = 3
 ) -> dict[str, list[float]]:
     """Milliseconds of each call, in turn, the order reversed every time, caches cold."""
     clear = torch.empty(CLEAR_BYTES if device == "cuda" else 1, dtype=torch.uint8, device=device)

@@ -96,10 +96,11 @@ def half_precision(op: str, target: str, padded: int) -> list[Config]:
         )
         tiles = [(32, 32, 4, 1), (64, 32, 8, 1)] if rdna else tiles
         return [Config({"BLOCK_M": m, "BLOCK_T": t}, w, s) for m, t, w, s in tiles]
+    products: list[tuple[int, int, int, int, int]]
     if amd:
-        tiles = [(64, 128, 32, 4, 2), (64, 64, 32, 4, 2), (128, 128, 32, 8, 2)]
+        products = [(64, 128, 32, 4, 2), (64, 64, 32, 4, 2), (128, 128, 32, 8, 2)]
     elif op == "row_qkv":  # its rows, shifts and scales take the registers of half the outputs
-        tiles = [(64, 64, 64, 4, 3), (64, 128, 32, 8, 3)]
+        products = [(64, 64, 64, 4, 3), (64, 128, 32, 8, 3)]
     else:
-        tiles = [(64, 128, 64, 4, 3), (64, 64, 64, 4, 3), (128, 128, 64, 8, 3)]
-    return [Config({"BLOCK_M": m, "BLOCK_N": n, "BLOCK_K": k}, w, s) for m, n, k, w, s in tiles]
+        products = [(64, 128, 64, 4, 3), (64, 64, 64, 4, 3), (128, 128, 64, 8, 3)]
+    return [Config({"BLOCK_M": m, "BLOCK_N": n, "BLOCK_K": k}, w, s) for m, n, k, w, s in products]
