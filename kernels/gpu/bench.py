@@ -152,7 +152,7 @@ def time_all(
     clear = torch.empty(CLEAR_BYTES if device == "cuda" else 1, dtype=torch.uint8, device=device)
     taken: dict[str, list[float]] = {name: [] for name in calls}
     for repetition in range(-warmup if device == "cuda" else 0, repeats):
-        for name in list(calls) if repetition % 2 else list(reversed(calls)):
+        for name in list(calls)[:: 1 if repetition % 2 else -1]:
             clear.zero_()
             elapsed = elapsed_ms(calls[name], device)
             if repetition >= 0:
