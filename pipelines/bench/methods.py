@@ -17,7 +17,7 @@ from torch import Tensor
 from nitrogen.model.config import NUM_WIDTHS
 from nitrogen.model.cost import CostModel
 from nitrogen.model.denoiser import Denoiser
-from nitrogen.model.policies import Policy, Static, make_policy
+from nitrogen.model.policies import Budget, Policy, Static, make_policy
 from nitrogen.model.request import Request
 from nitrogen.model.sampler import Sampler, noise
 from nitrogen.model.schedules import sampling_sigmas
@@ -141,12 +141,14 @@ def with_policy(models: Models, method: Method, policy: Policy, model: str) -> R
 
 
 def named_policy(models: Models, method: Method) -> Runner:
-    """Ours, or another policy of the model. setting: model, policy, threshold, budget."""
+    """Ours, or another policy of the model. setting: model, policy, threshold, budget, price."""
     s = method.setting
     if s["policy"] == "static":
         policy: Policy = Static(tuple((float(a), int(b)) for a, b in s["schedule"]))
     else:
         policy = make_policy(s["policy"], s.get("threshold"), s.get("budget"))
+    if s.get("price") is not None:
+        policy = Budget(s.get("threshold") or 0.0, s["price"])
     return with_policy(models, method, policy, s.get("model", "student"))
 
 
