@@ -19,13 +19,16 @@ import torch
 
 from nitrogen.model.config import ArchConfig
 from nitrogen.model.pipeline import CONFIG, Pipeline
+from nitrogen.model.weights import load_tensors
 from nitrogen.pipelines.data.loader import ShardDataset
 from nitrogen.pipelines.recipe import shipped_recipes
 from nitrogen.pipelines.report.data import LabelledImages
 from nitrogen.pipelines.report.samples_file import save_grid
 from nitrogen.pipelines.steps.distill import save_student
 from nitrogen.pipelines.steps.pretrain import save_teacher
+from nitrogen.pipelines.training.config import StudentConfig
 from nitrogen.pipelines.training.preview import tile_grid
+from nitrogen.pipelines.training.state import TENSORS
 from nitrogen.platform.training_checkpoints import newest_checkpoint
 
 WEIGHTS = Path(__file__).parent.parent / "pipelines" / "weights"
@@ -58,6 +61,10 @@ def architecture(training: Path) -> dict[str, Any]:
     if own.exists():
         return json.loads(own.read_text())
     return json.loads((training.parent / "teacher" / CONFIG).read_text())["arch"]
+
+
+def is_strided(checkpoint: Path) -> bool:
+    return any("w_stride" in name for name in load_tensors(checkpoint / TENSORS))
 
 
 def half(directory: Path, checkpoint: Path) -> None:
@@ -115,7 +122,8 @@ def main() -> None:
     half(out / "teacher", state)
     thin_log(teacher, out / "teacher-log.jsonl")
     state = checkpoint_of(student)
-    save_student({"arch": arch, "classes": classes}, state, out / "student")
+    config = StudentConfig(strided=is_strided(state))
+    save_student({"arch": arch, "classes": classes}, config, state, out / "student")
     half(out / "student", state)
     thin_log(student, out / "student-log.jsonl")
     shutil.copyfile(shipped_recipes()[given.recipe], out / "recipe.yaml")

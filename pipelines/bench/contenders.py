@@ -23,6 +23,9 @@ class FrontierConfig(BaseModel):
     num_moves       changes that the search over static schedules tries, for each tier
     rounds          timed calls of each row, at each batch size
     guidance        of the guided rows; 0 leaves them out
+    exit_images     pictures, exit_steps of Euler: forward passes saved by exit alone
+    num_calibration pictures of each split; calibration_eps: bounds on a region's mean squared
+                    error; calibration_delta: how many exits may be above
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -53,6 +56,9 @@ class FrontierConfig(BaseModel):
     exit_images: int = Field(256, ge=2)
     exit_thresholds: tuple[float, ...] = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
     exit_steps: int = Field(50, ge=4)
+    num_calibration: int = Field(512, ge=4)
+    calibration_eps: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
+    calibration_delta: float = Field(0.1, gt=0, lt=1)
     resamples: int = Field(1000, ge=100)
     seed: int = Field(0, ge=0)
 
@@ -64,7 +70,7 @@ class FrontierConfig(BaseModel):
             teacher_steps={"euler": (8,), "heun": (4,), "dpmpp_2m": (4, 6, 8), "unipc": (6,)},
             static_steps=(8,), cache_steps=(8,), tea_thresholds=(0.1,), ras_shares=(0.5,),
             budgets=(0.45,), thresholds=(3e-4,), ours_steps=(8,), guidance=2.0, exit_images=8,
-            exit_thresholds=(1e-4, 1e-3), exit_steps=12, resamples=200,
+            exit_thresholds=(1e-4, 1e-3), exit_steps=12, num_calibration=16, resamples=200,
         )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from nitrogen.pipelines.bench.calibrate import Uniform, calibrate
 from nitrogen.pipelines.bench.contenders import (
     FrontierConfig,
     contenders,
@@ -135,6 +136,7 @@ def run_frontier(
         "rows": [shown(rows[m], times, contest.key(m), memory[m]) for m in rows],
         "headline": headline(contest, [*ours, *_teachers_of(ours, list(rows))]),
         "forward_passes_saved": exits(contest, tune_drawn),
+        "calibration": calibration(contest),
         "summary": {
             str(batch): summarise(*measured(rows, contest, ms)) for batch, ms in times.items()
         },
@@ -268,14 +270,45 @@ def exits(contest: Contest, tune_drawn: Draws) -> dict[str, Any]:
     row = contest.store.get(key)
     if row is None:
         contest.say(f"exit alone, Euler, {config.exit_steps} steps")
-        few = Draws(
-            contest.drawn.labels[: config.exit_images], contest.drawn.seeds[: config.exit_images]
-        )
+        few = first(contest.drawn, config.exit_images)
         values = forward_passes_saved(
             contest.models, tune_drawn, few, config.exit_steps, config.exit_thresholds
         )
         row = contest.store.put(Row(key, values, {}))
     return row.values
+
+
+def calibration(contest: Contest) -> dict[str, Any]:
+    """Reliability of the predicted residual, and thresholds with a guarantee; kept by key.
+
+    The validation seeds are more than the search has: the guarantee needs pictures.
+    """
+    config, models = contest.config, contest.models
+    labels = pictures(models.data_uri, TUNE_SPLIT, models.arch.image_size)[1]
+    known = draws("sweep", config.num_calibration, labels, config.seed)
+    unseen = Draws(
+        contest.drawn.labels[: config.num_calibration],
+        contest.drawn.seeds[: config.num_calibration],
+    )
+    described = {
+        "calibration": config.calibration_eps, "delta": config.calibration_delta,
+        "pictures": config.num_calibration, "steps": max(config.ours_steps),
+    }  # fmt: skip
+    code = code_digests("nitrogen.pipelines.bench.calibrate")
+    key = row_key(described, contest.facts | {"known": [known.seeds, known.labels], "code": code})
+    row = contest.store.get(key)
+    if row is None:
+        contest.say("calibration of the predicted residual")
+        values = calibrate(
+            models, Uniform(), known, unseen, num_steps=max(config.ours_steps),
+            eps=config.calibration_eps, delta=config.calibration_delta,
+        )  # fmt: skip
+        row = contest.store.put(Row(key, values, {}))
+    return row.values
+
+
+def first(drawn: Draws, num: int) -> Draws:
+    return Draws(drawn.labels[:num], drawn.seeds[:num])
 
 
 def distinct(methods: Sequence[Method]) -> list[Method]:

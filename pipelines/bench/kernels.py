@@ -37,7 +37,13 @@ class Shape:
 
 
 def run(device: str, repeats: int, quick: bool = False) -> Iterator[dict[str, Any]]:
-    """One record a (op, provider, shape, case), as they are measured."""
+    """One record a (op, provider, shape, case), as they are measured.
+
+    On a GPU against the card's own copy and product, in bf16 and float32: `kernels.gpu.bench`.
+    """
+    if device == "cuda":
+        yield from on_gpu(repeats, quick)
+        return
     shapes, maps = [Shape(c, m) for c in CHANNELS for m in ROWS], MAPS
     if quick:
         shapes, maps = shapes[:1], maps[:1]
@@ -49,6 +55,17 @@ def run(device: str, repeats: int, quick: bool = False) -> Iterator[dict[str, An
         for channels, b, side in maps:
             for record in map_records(channels, b, side, device, repeats):
                 yield record | about
+
+
+def on_gpu(repeats: int, quick: bool) -> Iterator[dict[str, Any]]:
+    from nitrogen.kernels.gpu.bench import measure
+    from nitrogen.kernels.roofline import SHAPES
+
+    shapes = SHAPES[:1] if quick else SHAPES
+    for dtype in (torch.bfloat16, torch.float32):
+        with torch.no_grad():
+            for line in measure(device="cuda", dtype=dtype, shapes=shapes, repeats=repeats):
+                yield provenance() | line
 
 
 def provenance() -> dict[str, Any]:

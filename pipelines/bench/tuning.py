@@ -8,6 +8,7 @@ exchanges between two steps that stay under the ceiling, kept when they help.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -65,12 +66,20 @@ def tuned_budget(tuning: Tuning, tier: str) -> Method:
     found: list[tuple[float, Method]] = []
     for num_steps in tuning.num_steps:
         for threshold in tuning.exit_thresholds:
-            method = budget_method(num_steps, min(1.0, TIERS[tier] / num_steps), threshold, tier)
+            share = budget_share(tuning.models, TIERS[tier], num_steps)
+            method = budget_method(num_steps, share, threshold, tier)
             try:
                 found.append((tuning.error(method), method))
             except BudgetError:  # too many steps for so little
                 continue
     return min(found, key=lambda pair: pair[0])[1]
+
+
+def budget_share(models: Models, ceiling: float, num_steps: int) -> float:
+    """A ceiling in forwards of the teacher, as the share of the student's num_steps that requests
+    are charged by; rounded down, so that a rounding never spends more."""
+    ratio = models.cost.full_flops / models.cost_of("student").full_flops
+    return min(1.0, math.floor(1e4 * ceiling * ratio / num_steps) / 1e4)
 
 
 def searched_schedule(tuning: Tuning, tier: str, seed: int = 0) -> Method:
@@ -98,10 +107,10 @@ def searched_schedule(tuning: Tuning, tier: str, seed: int = 0) -> Method:
 
 def step_prices(models: Models) -> np.ndarray:
     """[5] forwards of the full model that a step costs at 0, 1, .. 4 quarters."""
-    cost = models.cost
+    cost = models.cost_of("student")
     flops = cost.fixed_flops + cost.num_regions * cost.region_flops.numpy()
     flops[0] = 0.0
-    return flops / cost.full_flops
+    return flops / models.cost.full_flops
 
 
 def richest(price: np.ndarray, num_steps: int, ceiling: float) -> list[int] | None:

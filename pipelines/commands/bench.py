@@ -26,6 +26,10 @@ def register(app: typer.Typer) -> None:
         "frontier",
         epilog="Example: nitrogen bench frontier --run runs/emoji --out bench/emoji.json",
     )(frontier)
+    BENCH.command("attack", epilog="Example: nitrogen bench attack --out bench/attack.json")(attack)
+    BENCH.command("scaling", epilog="Example: nitrogen bench scaling --out bench/scaling.json")(
+        scaling
+    )
     bench_kernels.register(BENCH)
     app.add_typer(BENCH, name="bench")
 
@@ -60,6 +64,79 @@ def frontier(
     for which in ("mse", "kid"):
         say(str(draw_pareto(result, out.with_name(f"{out.stem}-{which}.png"), which)))
     say(str(out))
+
+
+def attack(
+    out: OutOption,
+    run: RunOption = None,
+    quick: QuickOption = False,
+    seeds: Annotated[
+        int | None, typer.Option(min=2, help="Seeds of which the most expensive is taken.")
+    ] = None,
+) -> None:
+    """Look for inputs that cost the most, with a budget and without."""
+    from nitrogen.model.pipeline import Pipeline
+    from nitrogen.pipelines.bench.attack import AttackConfig, run_attack
+    from nitrogen.pipelines.trained_models import model_directory
+
+    config = AttackConfig.quick() if quick else AttackConfig()
+    if seeds:
+        config = config.model_copy(update={"num_seeds": seeds})
+    result = run_attack(config, Pipeline.load(model_directory(run)), note)
+    write(out, about() | result | {"command": command("attack", run, quick)})
+    say_table(
+        ("limit", "attack", "mean GFLOPs", "worst", "ceiling", "amplification", "never above"),
+        [
+            (limit, name, found["mean_gflops"], one["max_gflops"], found["ceiling_gflops"],
+             one["amplification"], str(one["never_above_ceiling"]))
+            for limit, found in ((k, result[k]) for k in ("no budget", "budget"))
+            for name, one in found["attacks"].items()
+        ],
+    )  # fmt: skip
+    say(str(out))
+
+
+def scaling(
+    out: OutOption,
+    preset: Annotated[str, typer.Option(help="Network, with random weights.")] = "small",
+    quick: QuickOption = False,
+) -> None:
+    """Time, FLOPs and memory from 32 to 1,024 px and batch 1 to 32."""
+    from nitrogen.model.config import preset as named
+    from nitrogen.pipelines.bench.scaling import ScalingConfig, run_scaling
+
+    config = ScalingConfig.quick() if quick else ScalingConfig()
+    result = run_scaling(config, named(preset), note)
+    line = f"nitrogen bench scaling --preset {preset}{' --quick' if quick else ''}"
+    write(out, about() | result | {"command": line})
+    say_table(
+        ("px", "batch", "teacher ms", "adaptive ms", "speedup", "conversion", "cache MiB",
+         "peak MiB"),
+        [
+            (row["size"], row["batch"], row["teacher"]["ms_p50"], row["adaptive"]["ms_p50"],
+             row["speedup"]["value"], row["conversion"], row["cache_mib"],
+             row["peak_mib"]["adaptive"])
+            for row in result["rows"]
+        ],
+    )  # fmt: skip
+    grown = result["per_pixel"]
+    say(
+        f"time per pixel, {grown['to']} px over {grown['from']} px: "
+        f"teacher {grown['teacher']:.2f}, adaptive {grown['adaptive']:.2f}"
+    )
+    if "huge" in result:
+        one = result["huge"]
+        say(f"{one['size']} px: {one['ms'] / 1e3:.1f} s, peak {one['peak_mib'] or 0:,.0f} MiB")
+    say(str(out))
+
+
+def about() -> dict[str, Any]:
+    """The machine and the code behind a file."""
+    import torch
+
+    from nitrogen.pipelines.report.provenance import commit, machine
+
+    return {"hardware": machine(), "threads": torch.get_num_threads(), "commit": commit()}
 
 
 def kept(out: Path) -> Path:
@@ -105,6 +182,15 @@ def tables(result: dict[str, Any]) -> None:
         say(
             f"\nforward passes saved by exit: regions {saved['regions']['value']:.1%}, whole "
             f"samples {saved['samples']['value']:.1%} at {saved['psnr_db']['value']:.1f} dB"
+        )
+
+    for one in result["calibration"]["thresholds"]:
+        found = f"{one['value']:.3g}" if one["value"] is not None else "none"
+        kept = one.get("unseen") or {}
+        share = f"{kept['value']:.1%}" if kept.get("value") is not None else "-"
+        say(
+            f"exit threshold for error <= {one['eps']:g} with at most {one['delta']:.0%} above: "
+            f"{found}; unseen pictures: {share} above"
         )
 
 

@@ -14,7 +14,7 @@ DeviceOption = Annotated[str, typer.Option(help="cpu or cuda (a ROCm build says 
 LinesOption = Annotated[bool, typer.Option("--json", help="Print JSON lines.")]
 RepeatsOption = Annotated[int, typer.Option(min=3, help="Timed calls of each.")]
 COLUMNS = ("op", "provider", "case", "shape", "p20", "p50", "p80", "unit")
-FIGURES = ("gflops_per_s", "rate_over_gemms", "of_dense", "bound", "kept")
+FIGURES = ("gflops_per_s", "rate_over_gemms", "of_dense", "bound", "kept", "of_roofline")
 
 
 def register(bench: typer.Typer) -> None:

@@ -14,6 +14,7 @@ from nitrogen.model.pipeline import Pipeline, SampleStats
 from nitrogen.pipelines.data.loader import ShardDataset
 from nitrogen.pipelines.evaluation.claims import claims_of
 from nitrogen.pipelines.evaluation.pictures import save_pictures
+from nitrogen.pipelines.metrics.bias import bias_table
 from nitrogen.pipelines.metrics.bootstrap import Estimate
 from nitrogen.pipelines.metrics.features import FeatureNet
 from nitrogen.pipelines.metrics.frechet import Gaussian, fit_gaussian, frechet_estimate
@@ -125,6 +126,7 @@ def measure(
     timings = measure_time(config, bench)
     add_times(rows, timings)
     teacher, student = sampled[0], sampled[1]
+    bias = measure_bias(config, bench, drawn, sampled, features, (train_features, test_features))
     pairs = same_seed(student.images, teacher.images)
     rows[1]["psnr_db"] = pairs.intervals()["psnr_db"].to_dict()
     neighbours = nearest_training_images(
@@ -148,6 +150,7 @@ def measure(
         ),
         "commit": commit(),
         "neighbours": neighbours.to_dict(),
+        "bias": bias,
         "operating_point": bench.point.model_dump(mode="json"),
         **saved,
     }  # fmt: skip
@@ -235,6 +238,33 @@ def add_fid(found: list[dict[str, Estimate]], sampled: list[Sampled], train: np.
     for estimates, one in zip(found, sampled, strict=True):
         if len(one.images) >= extract.dims:
             estimates["fid"] = frechet_estimate(extract(one.images), reference)
+
+
+def measure_bias(
+    config: EvaluateConfig,
+    bench: Bench,
+    drawn: Draws,
+    sampled: list[Sampled],
+    features: FeatureNet,
+    known: tuple[np.ndarray, np.ndarray],
+) -> dict[str, Any]:
+    """Classes and colours of the data, the teacher, and the student, full and adaptive.
+
+    known: features of the training and the test split.
+    """
+    teacher, student = sampled[0], sampled[1]
+    full = dense_images(bench.student.denoiser, drawn, config.num_inference_steps, config.solver)
+    drawn_by = {
+        "teacher": teacher.images,
+        "student, full": full,
+        "student, adaptive": student.images,
+    }
+    return bias_table(
+        {name: (images, features(images)) for name, images in drawn_by.items()},
+        (bench.train.images, known[0], bench.train.labels),
+        (known[1], bench.test.labels),
+        bench.train.classes,
+    )
 
 
 def measure_time(config: EvaluateConfig, bench: Bench) -> dict[str, Timing]:

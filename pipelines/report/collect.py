@@ -19,6 +19,7 @@ evaluate  rows [{name, role?, num_inference_steps?, fd_lite0?, kid?, fid?, psnr_
           claims [{text, value, unit?, low?, high?, no_interval?, n?, split?, command?, commit?}];
           command, commit: those of claims that have none of their own;
           neighbours: metrics.neighbours.Neighbours.to_dict();
+          bias: metrics.bias.bias_table(...);
           samples_file: a .npz written by samples_file.save_samples; notes [sentences]
 promote   name, version, promoted (bool), refused (sentence), gates [reasons, or {name or metric,
           passed, detail or reason}]
@@ -42,7 +43,7 @@ from nitrogen.pipelines.report.data import (
 )
 from nitrogen.pipelines.report.formatting import number
 from nitrogen.pipelines.report.operating_points import pareto
-from nitrogen.pipelines.report.quality import claims, rows, tiles
+from nitrogen.pipelines.report.quality import bias, claims, rows, tiles
 from nitrogen.pipelines.report.samples_file import load_samples
 
 Result = Mapping[str, Any]
@@ -83,6 +84,7 @@ def collect(
         rows=rows(evaluate),
         claims=claims(evaluate, commit),
         neighbours=neighbours,
+        bias=bias(evaluate),
         gates=_gates(promote),
         promotion=_promotion(promote),
         shipped=shipped,
@@ -134,6 +136,9 @@ def _missing(results: Mapping[str, Result], data: ReportData) -> dict[str, str]:
         for step, section in _SECTIONS.items()
         if not results[step]
     }
+    for step, title in (("pretrain", "Teacher"), ("distill", "Student")):
+        if results[step] and not any(panel.title == title for panel in data.panels):
+            absent[_SECTIONS[step]] = f"step {step} reported fewer than two losses"
     if results["evaluate"]:
         for section, value in (("samples", data.samples), ("claims", data.claims)):
             if not value:

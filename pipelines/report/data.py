@@ -170,6 +170,35 @@ class NeighbourRows:
 
 
 @dataclass(frozen=True)
+class BiasRow:
+    """Classes and colours of one set of pictures: distances to the data, 0 to 1, and means.
+
+    gap_class, gap: the class whose share differs most from the data's, and by how much.
+    """
+
+    name: str
+    n: int
+    brightness: float
+    saturation: float
+    classes: Measured | None = None
+    colours: Measured | None = None
+    gap_class: str = ""
+    gap: float | None = None
+
+
+@dataclass(frozen=True)
+class Bias:
+    """rows: the data first; accuracy: of the class reader on held-out pictures; class_floor,
+    colour_floor: distances that chance alone gives to n_floor pictures of the data."""
+
+    rows: Sequence[BiasRow]
+    accuracy: float
+    class_floor: float
+    colour_floor: float
+    n_floor: int
+
+
+@dataclass(frozen=True)
 class GateRow:
     """One promotion gate and how it was decided."""
 
@@ -200,6 +229,7 @@ class ReportData:
     rows: Sequence[EvaluationRow] = ()
     claims: Sequence[Claim] = ()
     neighbours: NeighbourRows | None = None
+    bias: Bias | None = None
     gates: Sequence[GateRow] = ()
     promotion: str = ""
     shipped: LabelledImages | None = None

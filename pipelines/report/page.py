@@ -76,6 +76,7 @@ def sections(data: ReportData, max_samples: int, max_heatmaps: int) -> list[Sect
         ("timings", "Time per image", _timings(data.rows)),
         ("training", "Training", [training_chart(p, f"t{i}") for i, p in enumerate(data.panels)]),
         ("neighbours", "Nearest training pictures", data.neighbours and _near(data.neighbours)),
+        ("bias", "Bias", data.bias),
         ("claims", "Claims", list(data.claims)),
         ("promotion", "Promotion", list(data.gates) or data.promotion),
         ("howto", "Go on from here", list(data.howto)),

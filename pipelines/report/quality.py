@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nitrogen.pipelines.report.data import Claim, EvaluationRow, Measured, Tile
+from nitrogen.pipelines.report.data import Bias, BiasRow, Claim, EvaluationRow, Measured, Tile
 from nitrogen.pipelines.report.formatting import bracket, count, number, percent
 
 Result = Mapping[str, Any]
@@ -62,6 +62,32 @@ def claims(evaluate: Result, commit: str) -> list[Claim]:
         )
         for row in evaluate.get("claims") or ()
     ]
+
+
+def bias(evaluate: Result) -> Bias | None:
+    """The table of metrics.bias.bias_table, if evaluate made one."""
+    table = evaluate.get("bias")
+    if not table:
+        return None
+    return Bias(
+        rows=[
+            BiasRow(
+                name=str(row["name"]),
+                n=int(row["n"]),
+                brightness=row["brightness"],
+                saturation=row["saturation"],
+                classes=Measured.read(row["classes"]),
+                colours=Measured.read(row["colours"]),
+                gap_class=str((row["largest_gap"] or {}).get("class", "")),
+                gap=(row["largest_gap"] or {}).get("share"),
+            )
+            for row in table["rows"]
+        ],
+        accuracy=table["accuracy"],
+        class_floor=table["floor"]["classes"],
+        colour_floor=table["floor"]["colours"],
+        n_floor=table["n_floor"],
+    )
 
 
 def _why_none(row: Result) -> str:

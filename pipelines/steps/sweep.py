@@ -28,7 +28,7 @@ class SweepConfig(BaseModel):
 
     space               what the search draws: gating_penalty (trained for) and threshold
     thresholds          scored inside every trial; they cost no training
-    optim, student      of the predictor's tuning in a trial
+    optim, student      of the predictor's tuning in a trial; strided is as it was distilled
     reference_steps     of the teacher's run that distances are taken to
     max_distance_ratio  the chosen point is the cheapest whose distance is at most this times the
                         full model's at num_inference_steps
@@ -140,9 +140,11 @@ def prepare_reference(
     path = Path(context.dir).absolute() / "reference.npz"
     write_reference(path, drawn, reference)
     described = json.loads((directory / CONFIG).read_text())
+    student = model_of(context, "distill", "student")
+    strided = json.loads((student / CONFIG).read_text())["arch"].get("strided", False)
     settings = {
         "arch": described["arch"],
-        "student": config.student.model_dump(mode="json"),
+        "student": config.student.model_dump(mode="json") | {"strided": strided},
         "optim": config.optim.model_dump(mode="json"),
         "data_uri": context.for_workers(data_uri),
         "seed": context.seed,
@@ -150,7 +152,7 @@ def prepare_reference(
         "precision": executor.precision,
         "sampling_precision": executor.sampling_precision,
         "teacher": context.for_workers(directory / WEIGHTS),
-        "start": context.for_workers(model_of(context, "distill", "student") / WEIGHTS),
+        "start": context.for_workers(student / WEIGHTS),
         "thresholds": config.thresholds,
         "num_inference_steps": config.num_inference_steps,
         "solver": config.solver,

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from nitrogen.pipelines.report.data import (
+    Bias,
+    BiasRow,
     Claim,
     Curve,
     CurvePanel,
@@ -64,6 +66,25 @@ def full_report() -> ReportData:
             samples=images[:2],
             by_features=np.stack([images[:3]] * 2),
             summary={"n": 64, "closer_than_held_out": 0.06, "num_held_out": 100},
+        ),
+        bias=Bias(
+            rows=[
+                BiasRow("data", 5099, 0.8, 0.3),
+                BiasRow(
+                    "student, <b>adaptive</b>",
+                    2048,
+                    0.7,
+                    0.35,
+                    Measured(0.12, 0.1, 0.14),
+                    Measured(0.05, 0.04, 0.06),
+                    "flags/noto",
+                    -0.034,
+                ),
+            ],
+            accuracy=0.61,
+            class_floor=0.03,
+            colour_floor=0.01,
+            n_floor=2048,
         ),
         gates=[GateRow("fd_lite0", True, "641 <= 1,747"), GateRow("compute", False, "0.6 > 0.5")],
         promotion="demo version 3 is the champion.",

@@ -133,7 +133,11 @@ def test_a_whole_run_is_collected(tmp_path):
     assert data.promotion == "demo version 3 is the champion."
     assert [(gate.name, gate.passed) for gate in data.gates] == [("kid 1 is <= 2", True)]
     assert data.notes == ["FID was not asked for."]
-    assert set(data.missing) == {"training curve of the student", "quality against compute"}
+    assert set(data.missing) == {
+        "training curve of the student",
+        "training curve of the teacher",  # it has no history
+        "quality against compute",
+    }
 
 
 def test_a_refused_promotion_says_why():
@@ -150,3 +154,26 @@ def test_nothing_is_invented_for_an_empty_run():
         f"step {step} left no result"
         for step in ("pretrain", "distill", "sweep", "evaluate", "promote")
     }
+
+
+def test_bias_of_the_evaluation():
+    made = {"value": 0.2, "low": 0.1, "high": 0.3, "n": 10}
+    base = {"n": 10, "class_shares": [1.0], "brightness": 0.5, "saturation": 0.25}
+    table = {
+        "rows": [
+            {"name": "data", **base, "classes": None, "colours": None, "largest_gap": None},
+            {
+                "name": "teacher", **base, "classes": made, "colours": made,
+                "largest_gap": {"class": "cat", "share": -0.1},
+            },
+        ],
+        "classes": ["cat"], "accuracy": 0.5, "floor": {"classes": 0.1, "colours": 0.2},
+        "n_floor": 10,
+    }  # fmt: skip
+    found = collect({"evaluate": {"bias": table}}, title="x").bias
+    assert found.rows[0].classes is None
+    assert (found.rows[1].classes.low, found.rows[1].gap_class, found.rows[1].gap) == (
+        0.1, "cat", -0.1,
+    )  # fmt: skip
+    assert found.colour_floor == 0.2
+    assert collect({}, title="x").bias is None

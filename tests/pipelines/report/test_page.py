@@ -19,7 +19,7 @@ from nitrogen.pipelines.report.page import render
 VOID = {"img", "meta", "br", "link", "input"}
 ANCHORS = [
     *("samples", "shipped", "compute", "pareto", "quality", "timings", "training"),
-    *("neighbours", "claims", "promotion", "howto", "notes"),
+    *("neighbours", "bias", "claims", "promotion", "howto", "notes"),
 ]
 
 
@@ -225,3 +225,13 @@ def test_nothing_overflows_sideways(html, tmp_path, width):
     found = re.search(r"<title>(\d+)</title>", done.stdout)
     assert found, done.stdout[:500]
     assert int(found.group(1)) <= width
+
+
+def test_the_bias_section_names_distances_gaps_and_the_floor(html):
+    page = Page(html)
+    assert "student, <b>adaptive</b>" in page.text
+    assert "0.120 [0.100, 0.140]" in page.text
+    assert "-3.4" in page.text
+    assert "flags/noto" in page.text
+    assert "right for 61" in page.text
+    assert "gives 2,048 pictures of the data 0.0300 for classes" in page.text

@@ -1,0 +1,89 @@
+"""The attackers raise the cost, and nothing passes the budget."""
+
+import numpy as np
+import pytest
+import torch
+
+from nitrogen.pipelines.bench.attack import (
+    AttackConfig,
+    Attacker,
+    Cost,
+    Victim,
+    described,
+    evolve,
+    random_inputs,
+    run_attack,
+    to_sphere,
+)
+
+CONFIG = AttackConfig.quick().model_copy(update={"threshold": 0.02})
+
+
+@pytest.fixture(scope="module")
+def victim(models):
+    return Victim(models.student, CONFIG, with_budget=False)
+
+
+def test_noise_of_a_seed_costs_what_the_request_costs(models, victim):
+    eps, labels = random_inputs(victim, 4, 0)
+    found = victim.cost(eps, labels)
+    made = models.student.generate(
+        labels, range(4), num_inference_steps=CONFIG.num_steps, policy="threshold",
+        threshold=CONFIG.threshold,
+    )  # fmt: skip
+    np.testing.assert_allclose(found.flops / 1e9, [s.gflops for s in made.stats])
+
+
+def test_evolution_never_gets_cheaper(victim):
+    eps, labels = random_inputs(victim, 12, 0)
+    usual = victim.cost(eps, labels)
+    evolved = evolve(victim, eps, labels, usual.flops)
+    assert evolved.flops.max() >= usual.flops.max()
+    assert len(evolved.flops) == min(CONFIG.population, 12)
+
+
+def test_gradient_ascent_raises_its_proxy_and_stays_confined(victim):
+    attacker = Attacker(victim)
+    x = random_inputs(victim, 1, 3)[0].requires_grad_(True)
+    before = attacker.proxy(x, 2).item()
+    attacker.config = CONFIG.model_copy(update={"ascent_steps": 8})
+    cost = attacker.attack(x.detach(), 2)
+    assert attacker.proxy(x, 2).item() > before  # the embedding alone has helped already
+    assert cost.flops.shape == (1,)
+    for table, own in zip(attacker.tables, attacker.own, strict=True):
+        assert table.norm(dim=1).max() <= CONFIG.embedding_radius * own.norm(dim=1).max() * 1.001
+        moved = (table - own).abs().amax(dim=1) > 0
+        assert moved.nonzero().flatten().tolist() == [2]
+    # The victim's own weights are untouched.
+    torch.testing.assert_close(victim.pipeline.predictor.classes, attacker.own[1])
+
+
+def test_the_budget_holds_against_all(models):
+    found = run_attack(CONFIG, models.student, lambda text: None)
+    for name in ("budget", "no budget"):
+        for attack in found[name]["attacks"].values():
+            assert attack["never_above_ceiling"], (name, attack)
+            assert attack["max_gflops"] <= found[name]["ceiling_gflops"]
+    assert found["budget"]["ceiling_gflops"] == pytest.approx(
+        CONFIG.budget * found["budget"]["full_gflops"], rel=1e-6
+    )
+
+
+def test_where_the_extra_came_from():
+    usual = np.zeros((2, 6, 2, 2), np.uint8)
+    usual[:, :3] = 2  # half width, then everything held
+    worst = usual[:1].copy()
+    worst[:, 3] = 2  # one more step at the usual width
+    worst[:, 0, 0, 0] = 4  # one region twice as wide
+    cost = lambda w, f: Cost(np.array(f), 10.0, 10.0, w)  # noqa: E731
+    found = described(cost(worst, [6.0]), cost(usual, [4.0, 2.0]))
+    assert found["amplification"] == pytest.approx(2.0)
+    assert found["by_thirds"] == pytest.approx([0.5, 2.0, 0.0])
+    assert found["from_holds"] == pytest.approx(2.0)
+    assert found["from_widths"] == pytest.approx(0.5)
+    assert found["share_of_ceiling"] == pytest.approx(0.6)
+
+
+def test_noise_stays_on_its_sphere():
+    x = to_sphere(torch.randn(3, 8, 8, 3) * 7)
+    torch.testing.assert_close(x.square().mean(dim=(1, 2, 3)), torch.ones(3))

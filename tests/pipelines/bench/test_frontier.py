@@ -1,0 +1,234 @@
+"""The whole benchmark on tiny random models: rows, splits, caching, resuming, the plot."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from nitrogen.model.predictor import predictor_flops
+from nitrogen.pipelines.bench import frontier as module
+from nitrogen.pipelines.bench import quality
+from nitrogen.pipelines.bench.calibrate import Uniform, pairs
+from nitrogen.pipelines.bench.contenders import FrontierConfig
+from nitrogen.pipelines.bench.exits import saved
+from nitrogen.pipelines.bench.frontier import run_frontier
+from nitrogen.pipelines.bench.models import REPORT_SPLIT, TRAIN_SPLIT, TUNE_SPLIT
+from nitrogen.pipelines.bench.pareto_plot import draw_pareto
+from nitrogen.pipelines.bench.quality import Sampled, psnr, squared_errors
+from nitrogen.pipelines.bench.tuning import TIERS, neighbours, richest, step_prices
+
+TINY = FrontierConfig.quick().model_copy(
+    update={
+        "num_images": 6, "num_headline": 8, "num_tune": 4, "num_moves": 2, "tune_steps": (5, 6),
+        "rounds": 2, "batches": (1, 2),
+        "teacher_steps": {"euler": (8,), "heun": (3,), "dpmpp_2m": (3, 4, 5, 6, 8), "unipc": (4,)},
+        "exit_images": 4, "exit_steps": 6, "num_calibration": 6, "resamples": 100,
+    }
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("bench")
+
+
+@pytest.fixture(scope="module")
+def told():
+    return []
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_pictures():
+    """Made-up pictures: decoding the bundled ones takes longer than all the rest."""
+
+    def made_up(uri, split, image_size):
+        generator = np.random.default_rng(["train", "validation", "test"].index(split))
+        images = generator.integers(0, 256, (40, image_size, image_size, 3)).astype(np.uint8)
+        return images, generator.integers(0, 26, 40)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for where in (module, quality):
+            patch.setattr(where, "pictures", made_up)
+        yield
+
+
+@pytest.fixture(scope="module")
+def result(models, folder, extract, told):
+    return run_frontier(TINY, models, folder, extract, told.append)
+
+
+@pytest.mark.slow
+def test_the_file_holds_every_group_and_figure(result):
+    groups = {row["group"] for row in result["rows"]}
+    assert groups == {"teacher", "thin", "static", "cache", "control", "ignored", "ours"}
+    assert set(result["summary"]) == {"1", "2"}
+    for figures in result["summary"].values():
+        assert set(figures["tiers"]) == set(TIERS)
+        assert set(figures["speedup_at_equal_quality"]) == set(TIERS)
+        for gains in figures["adaptivity_gain"].values():
+            assert set(gains) == {"random", "shuffled", "time_average", "centre"}
+        assert "8" in figures["predictor_share"]
+    assert {"regions", "threshold"} & set(result["forward_passes_saved"])
+    assert len(result["calibration"]["thresholds"]) == 3
+    json.dumps(result, allow_nan=False)
+
+
+@pytest.mark.slow
+def test_rows_say_what_the_contract_asks(result):
+    names = [row["name"] for row in result["rows"]]
+    assert len(set(names)) == len(names)
+    for row in result["rows"]:
+        assert row["n"] == 6
+        assert row["mse"]["low"] <= row["mse"]["value"] <= row["mse"]["high"]
+        assert row["kid"]["n"] == 6
+        assert row["gflops"] > 0
+        assert row["nfe"] >= 1
+        timed = row["setting"].get("how") != "oracle"
+        for batch in ("1", "2"):
+            assert (row["ms"][batch] is not None) == timed
+            if timed:
+                assert row["ms"][batch]["p50"] <= row["ms"][batch]["p95"]
+        assert (row["memory_mib"] is not None) <= timed
+    guided = [row for row in result["rows"] if row["guidance"] != 1]
+    assert {row["group"] for row in guided} == {"ours", "teacher"}
+
+
+@pytest.mark.slow
+def test_controls_cost_what_ours_costs_but_the_predictor(result, models):
+    by_name = {row["name"]: row for row in result["rows"]}
+    for row in result["rows"]:
+        if row["group"] == "control":
+            ours = by_name[row["setting"]["of"]]
+            steps = row["setting"]["num_steps"]
+            predicted = steps * predictor_flops(models.arch, models.cost.num_regions) / 1e9
+            assert ours["gflops"] - row["gflops"] == pytest.approx(predicted)
+
+
+@pytest.mark.slow
+def test_ours_stays_under_its_ceiling(result, models):
+    for row in result["rows"]:
+        if row["setting"].get("tier") and row["group"] == "ours":
+            ceiling = TIERS[row["setting"]["tier"]] * models.cost.full_flops / 1e9
+            assert row["gflops_max"] <= ceiling
+
+
+@pytest.mark.slow
+def test_the_reference_is_not_a_row_and_the_teacher_nears_it(result):
+    teacher = {
+        row["setting"]["num_steps"]: row["mse"]["value"]
+        for row in result["rows"]
+        if row["group"] == "teacher" and row["setting"]["solver"] == "dpmpp_2m"
+        and row["guidance"] == 1
+    }  # fmt: skip
+    assert teacher[8] < teacher[3]
+
+
+@pytest.mark.slow
+def test_a_second_run_finds_everything(result, models, folder, extract, told):
+    told.clear()
+    again = run_frontier(TINY, models, folder, extract, told.append)
+    assert [text for text in told if "timing" not in text] == ["features of the data"]
+    assert again["rows"] == result["rows"]
+    assert again["summary"] == result["summary"]
+
+
+@pytest.mark.slow
+def test_a_row_that_was_lost_is_measured_alone(result, models, folder, extract, told, tmp_path):
+    copied = tmp_path / "copy"
+    shutil.copytree(folder, copied)
+    lost = next(row for row in result["rows"] if row["name"] == "teacher unipc 4")
+    (copied / "rows" / f"{lost['key']}.json").unlink()
+    told.clear()
+    again = run_frontier(TINY, models, copied, extract, told.append)
+    assert [text for text in told if "timing" not in text][1:] == ["teacher unipc 4"]
+    assert again["rows"] == result["rows"]
+
+
+@pytest.mark.slow
+def test_other_weights_are_other_rows(result, models, folder, extract, told, monkeypatch):
+    import dataclasses
+
+    monkeypatch.setattr(module, "summarise", lambda rows, resamples: {})
+    other = dataclasses.replace(models, digest="1" * 64)
+    contest = module.Contest.prepare(TINY, other, folder, extract, told.append)
+    method = next(module.contenders(TINY, other))
+    assert contest.store.get(contest.key(method)) is None
+    same = module.Contest.prepare(TINY, models, folder, extract, told.append)
+    assert same.store.get(same.key(method)) is not None
+
+
+def test_tuning_sees_the_validation_split_only(models, extract, tmp_path, monkeypatch):
+    seen = []
+
+    made_up = module.pictures
+
+    def watched(uri, split, image_size):
+        seen.append(split)
+        return made_up(uri, split, image_size)
+
+    for where in (module, quality):
+        monkeypatch.setattr(where, "pictures", watched)
+    config = TINY.model_copy(update={"num_moves": 0, "tune_steps": (5,)})
+    contest = module.Contest.prepare(config, models, tmp_path, extract, lambda text: None)
+    seen.clear()
+    methods, drawn = module.tune(contest)
+    assert seen == [TUNE_SPLIT]
+    assert not set(drawn.seeds) & set(contest.drawn.seeds)
+    assert {m.group for m in methods} == {"ours", "static"}
+    assert len({TUNE_SPLIT, REPORT_SPLIT, TRAIN_SPLIT}) == 3
+
+
+# ------------------------------------------------------------------------------------ the search
+
+
+def test_schedules_stay_under_the_ceiling(models):
+    price, generator = step_prices(models), np.random.default_rng(0)
+    widths = richest(price, 6, 4.0)
+    assert widths is not None
+    assert price[widths].sum() <= 4.0
+    assert widths == sorted(widths)
+    assert richest(price, 40, 3.0) is None
+    found = list(neighbours(widths, price, 4.0, generator))
+    assert len(found) > 10
+    assert all(price[w].sum() <= 4.0 and w[0] > 0 for w in found)
+    assert widths not in found
+    assert {5, 6} <= {len(w) for w in found}
+
+
+def test_shares_saved_by_exit():
+    widths = np.zeros((2, 4, 2, 2), np.uint8)
+    widths[0, :2] = 4
+    widths[1] = 4
+    widths[1, 3, 0] = 0
+    regions, samples = saved(Sampled(np.zeros((2, 1)), np.zeros(2), np.zeros(2), widths))
+    np.testing.assert_allclose(regions, [0.5, 2 / 16])
+    np.testing.assert_allclose(samples, [0.5, 0.0])
+
+
+def test_errors_are_of_pictures_in_0_1():
+    black, white = np.full((1, 2, 2, 3), -1.0), np.full((1, 2, 2, 3), 3.0)
+    assert squared_errors(black, white).tolist() == [1.0]
+    assert psnr(0.01) == pytest.approx(20.0)
+
+
+def test_calibration_pairs_know_the_true_error(models, drawn):
+    found = pairs(models, Uniform(), drawn, 6)
+    assert found.predicted.shape == found.actual.shape == (len(drawn), 6 * 16)
+    warm_up = found.actual.reshape(len(drawn), 6, 16)[:, :2]
+    assert np.isnan(warm_up).all()
+    assert (found.actual[:, 32:] >= 0).all()
+    assert found.predicted.std() > 0
+
+
+# -------------------------------------------------------------------------------------- the plot
+
+
+@pytest.mark.parametrize("which", ["mse", "kid"])
+@pytest.mark.slow
+def test_the_plot_is_a_picture_of_both_batches(result, tmp_path, which):
+    from PIL import Image
+
+    with Image.open(draw_pareto(result, tmp_path / "p.png", which)) as drawn:
+        assert drawn.size[0] > 1.8 * drawn.size[1]
+        assert len(drawn.convert("RGB").getcolors(maxcolors=2**24)) > 50
