@@ -37,7 +37,7 @@ test: test-unit test-aot test-ray ## The whole suite
 test-unit: venv ## The fast tests: no Ray, no GPU, no network
 	$(PYTEST) --durations=8 $(ARGS)
 
-test-aot: venv ## Compile the GPU kernels for every GPU family, no GPU needed
+test-aot: venv ## The GPU kernels without a GPU: interpreted, and compiled for every family
 	$(PYTEST) -m aot tests/kernels $(ARGS)
 
 test-ray: venv ## The tests that start Ray, a real S3 server or take long

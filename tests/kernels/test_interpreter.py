@@ -5,12 +5,15 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 # The conformance test over the provider `triton`, without attention over 256 keys: a minute of it.
 # Half precision, and bits in any company (numpy's products do not keep them), in tests/kernels/gpu.
 CONFORMANCE = "tests/kernels/test_conformance.py"
 CHOSEN = "not test_conformance or (triton and float32 and reference and not row_attention)"
 
 
+@pytest.mark.aot
 def test_every_gpu_kernel_in_the_interpreter(repository):
     files = ["tests/kernels/gpu", CONFORMANCE]
     done = subprocess.run(
