@@ -68,8 +68,8 @@ class FrontierConfig(BaseModel):
     def quick(cls) -> FrontierConfig:
         """A few minutes on 2 cores: it shows that everything runs, and decides nothing."""
         return cls(
-            num_images=16, num_headline=16, num_tune=8, num_moves=3, num_priced=1, tune_steps=(6, 8),
-            rounds=3,
+            num_images=16, num_headline=16, num_tune=8, num_moves=3, num_priced=1,
+            tune_steps=(6, 8), rounds=3,
             teacher_steps={"euler": (8,), "heun": (4,), "dpmpp_2m": (4, 6, 8), "unipc": (6,)},
             static_steps=(8,), cache_steps=(8,), tea_thresholds=(0.1,), ras_shares=(0.5,),
             budgets=(0.45,), thresholds=(3e-4,), ours_steps=(8,), guidance=2.0, exit_images=8,
