@@ -41,17 +41,19 @@ def measure(
     if device == "cpu" and not interpreted():
         raise ValueError("device must be cuda for the GPU kernels, got cpu. Use another provider.")
     precision = str(dtype).removeprefix("torch.")
-    about = {"kind": "measured", "hardware": hardware(device), "family": family()}
+    about: dict[str, Any] = {"kind": "measured", "hardware": hardware(device)}
+    about["family"] = family()
     about |= {"dtype": precision, "case": precision}
     copy_s, product_s = ceilings(device, dtype, repeats)
-    ceiling = {**about, "provider": "torch", "metric": "rate", "shape": []}
+    ceiling: dict[str, Any] = {**about, "provider": "torch", "metric": "rate", "shape": []}
     yield {**ceiling, "op": "copy", "unit": "bytes/s", "p50": copy_s}
     yield {**ceiling, "op": "matmul", "unit": "FLOPs/s", "p50": product_s}
     for shape in shapes:
         needed = work(shape, dtype.itemsize)
         floor_s = max(needed.bytes / copy_s, needed.flops / product_s if needed.matrix else 0.0)
         calls, error = providers(shape, dtype, device, compiled)
-        line = {**about, "op": shape.op, "shape": [shape.b, shape.side, shape.side, shape.channels]}
+        line: dict[str, Any] = {**about, "op": shape.op}
+        line["shape"] = [shape.b, shape.side, shape.side, shape.channels]
         line |= {"rows": shape.active, "width": shape.width, "metric": "time", "unit": "ms"}
         line["case"] = f"{precision} rows {shape.active:g} width {shape.width:g}"
         line |= {"bytes": needed.bytes, "flops": needed.flops, "roofline_ms": floor_s * 1e3}
@@ -135,7 +137,10 @@ def ceilings(device: str, dtype: torch.dtype, repeats: int) -> tuple[float, floa
     num_bytes, side = (2**20, 64) if small else (COPY_BYTES, PRODUCT_SIDE)
     source = torch.ones(num_bytes, dtype=torch.uint8, device=device)
     target, a = torch.empty_like(source), torch.randn(side, side, device=device).to(dtype)
-    calls = {"copy": lambda: target.copy_(source), "matmul": lambda: a @ a}
+    calls: dict[str, Callable[[], object]] = {
+        "copy": lambda: target.copy_(source),
+        "matmul": lambda: a @ a,
+    }
     taken = time_all(calls, device, repeats)
     copy_ms, product_ms = (quantiles(taken[name])[1] for name in calls)
     return 2 * num_bytes / copy_ms * 1e3, 2 * side**3 / product_ms * 1e3

@@ -1,8 +1,8 @@
 """Block sizes by operator, precision and GPU family, and the candidates that a tuner may try.
 
 A table, not an autotuner at run time: a block size decides the order of additions, so a row's bits
-would depend on what a tuner happened to find in this process. `nitrogen bench kernels --tune`
-times the candidates on the card it finds and prints rows for this table.
+would depend on what a tuner happened to find in this process. `kernels.gpu.bench.measure(tune=True)`
+times the candidates on the card it finds; what is better there moves to the front here.
 """
 
 import torch
@@ -97,9 +97,9 @@ def half_precision(op: str, target: str, padded: int) -> list[Config]:
         tiles = [(32, 32, 4, 1), (64, 32, 8, 1)] if rdna else tiles
         return [Config({"BLOCK_M": m, "BLOCK_T": t}, w, s) for m, t, w, s in tiles]
     if amd:
-        tiles = [(64, 128, 32, 4, 2), (64, 64, 32, 4, 2), (128, 128, 32, 8, 2)]
+        products = [(64, 128, 32, 4, 2), (64, 64, 32, 4, 2), (128, 128, 32, 8, 2)]
     elif op == "row_qkv":  # its rows, shifts and scales take the registers of half the outputs
-        tiles = [(64, 64, 64, 4, 3), (64, 128, 32, 8, 3)]
+        products = [(64, 64, 64, 4, 3), (64, 128, 32, 8, 3)]
     else:
-        tiles = [(64, 128, 64, 4, 3), (64, 64, 64, 4, 3), (128, 128, 64, 8, 3)]
-    return [Config({"BLOCK_M": m, "BLOCK_N": n, "BLOCK_K": k}, w, s) for m, n, k, w, s in tiles]
+        products = [(64, 128, 64, 4, 3), (64, 64, 64, 4, 3), (128, 128, 64, 8, 3)]
+    return [Config({"BLOCK_M": m, "BLOCK_N": n, "BLOCK_K": k}, w, s) for m, n, k, w, s in products]
