@@ -80,23 +80,26 @@ def concave(gain: Tensor, cost: Tensor) -> Tensor:
     return best
 
 
-def allocate(gain: Tensor, region_flops: Tensor, available: Tensor, caps: Tensor) -> Tensor:
+def allocate(
+    gain: Tensor, region_flops: Tensor, available: Tensor, caps: Tensor, price: float = 0.0
+) -> Tensor:
     """Widths by greedy gain per FLOP: the classic bound for the multiple-choice knapsack.
 
     gain: [b, r, 5] over holding, region_flops: [5], available: [b] float64, caps: [b, r] the
-    widest allowed. Returns widths [b, r] int64 whose cost never exceeds `available`.
+    widest allowed, price: gain per FLOP below which nothing is bought. Returns widths [b, r] int64
+    whose cost never exceeds `available`.
     """
     b, r, _ = gain.shape
     region_flops = region_flops.to(gain.device)
     rising = torch.cummax(torch.nan_to_num(gain.double(), nan=0.0), dim=-1).values
     rising = concave(rising, region_flops)
-    price = region_flops.diff()
-    slope = rising.diff(dim=-1) / price
+    steps_flops = region_flops.diff()
+    slope = rising.diff(dim=-1) / steps_flops
     steps = torch.arange(1, NUM_WIDTHS + 1, device=gain.device)
     slope = torch.where(steps <= caps[..., None], slope, -1.0)
     order = slope.reshape(b, -1).argsort(dim=1, descending=True, stable=True)
-    wanted = slope.reshape(b, -1).gather(1, order) > 0
-    charge = price.repeat(r).expand(b, -1).gather(1, order)
+    wanted = slope.reshape(b, -1).gather(1, order) > price
+    charge = steps_flops.repeat(r).expand(b, -1).gather(1, order)
     spent = torch.where(wanted, charge, 0.0).cumsum(dim=1)
     taken = torch.zeros(b, r * NUM_WIDTHS, dtype=torch.bool, device=gain.device)
     taken.scatter_(1, order, wanted & (spent <= available[:, None]))

@@ -23,10 +23,15 @@ WARM_UP_SHARE = 0.25  # of the steps, in which no region exits
 
 @dataclass(frozen=True)
 class Decision:
-    """plan: what is computed now; exits: [b, rh, rw] bool, regions that are held for good."""
+    """plan: what is computed now; exits: [b, rh, rw] bool, regions that are held for good.
+
+    room: [b] FLOPs that the regions of one forward may cost, an equal share of what is left
+    without one; never more than what is left.
+    """
 
     plan: Plan
     exits: Tensor
+    room: Tensor | None = None
 
 
 class Policy(Protocol):
@@ -107,15 +112,26 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Budget:
-    """The best gain per FLOP under an equal share of what is left; exits refund later steps."""
+    """The best gain per FLOP under the budget; exits refund later steps.
+
+    Without a price every step gets an equal share of what is left. With one, a step buys whatever
+    gains more per FLOP than the price, so that steps of large gain get more: at the price at which
+    the mean picture spends its budget, shares over steps and regions are one allocation. A step
+    leaves the narrowest forward of every later one.
+    """
 
     exit_threshold: float = 0.0  # mean squared error of D; 0: regions never exit
+    price: float | None = None  # mean squared error of x_0 per FLOP of a region
     needs_predictor = True
 
     def decide(self, observation: Observation) -> Decision:
         gain = gains(required(observation.log_errors), observation.sigma, observation.sigma_next)
         exits = confident(observation, self.exit_threshold)
-        return Decision(Plan(spend(observation, gain, exits)), exits)
+        if self.price is None:
+            return Decision(Plan(spend(observation, gain, exits)), exits)
+        room = open_room(observation)
+        widths = spend(observation, gain, exits, room, self.price)
+        return Decision(Plan(widths), exits, room)
 
 
 @dataclass(frozen=True)
@@ -148,16 +164,34 @@ def step_share(observation: Observation) -> Tensor:
     return torch.where(first, share.clamp_min(narrowest), share).clamp_min(0)
 
 
-def spend(observation: Observation, gain: Tensor, exits: Tensor) -> Tensor:
-    """Widths [b, rh, rw] for this step's equal share of the budget that is left."""
+def open_room(observation: Observation) -> Tensor:
+    """[b] float64 FLOPs that the regions of one forward may cost so that every later step can
+    still run everything at the narrowest width; at least the equal share."""
+    cost, now = observation.cost, observation.branches
+    narrow = cost.fixed_flops + cost.num_regions * cost.region_flops[1].item()
+    later = (observation.forwards_left - now) * narrow
+    return torch.maximum(
+        step_share(observation), (observation.budget_left - later) / now - cost.fixed_flops
+    )
+
+
+def spend(
+    observation: Observation,
+    gain: Tensor,
+    exits: Tensor,
+    room: Tensor | None = None,
+    price: float = 0.0,
+) -> Tensor:
+    """Widths [b, rh, rw] that cost at most `room`, by default an equal share of what is left."""
     b, rh, rw = observation.exited.shape
     gain = require_first(observation, gain)
     caps = torch.where(exits | observation.exited, HELD, NUM_WIDTHS)
     widths = allocate(
         gain.view(b, rh * rw, -1),
         observation.cost.region_flops,
-        step_share(observation),
+        step_share(observation) if room is None else room,
         caps.view(b, rh * rw),
+        price,
     )
     return widths.view(b, rh, rw)
 

@@ -167,10 +167,10 @@ class Sampler:
         return (left / full).clamp(0, 1)
 
     def _within_budget(self, decision: Decision, observation: Observation) -> Decision:
-        """The same decision where it fits an equal share of what is left, else its best part that
-        does: a budget is spent over all steps, not on the first ones."""
+        """The same decision where it fits its room, by default an equal share of what is left,
+        else its best part that does: a budget is spent over all steps, not on the first ones."""
         widths = torch.where(observation.exited, HELD, decision.plan.widths)
-        room = step_share(observation)
+        room = step_share(observation) if decision.room is None else decision.room
         over = self.cost.region_flops.to(widths.device)[widths].flatten(1).sum(dim=1) > room
         if bool(over.any()):
             b, (rh, rw) = widths.shape[0], self.grid

@@ -26,6 +26,8 @@ SIGNATURES = {  # as declared in the sources
     "gated_add": "pplplllpi",
     "row_linear": "pppllfppppllpi",
     "row_attention": "ppplllllpi",
+    "mlp_block": "ppppplppppppllllllppi",
+    "attention_block": "pppplpppplllllpppi",
     "region_stats": "ppllllllp",
     "ode_exit": "pppppppllllllp",
 }

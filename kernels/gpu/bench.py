@@ -8,7 +8,7 @@ A kernel that misses its tolerance gets a line with its error and no time.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -41,19 +41,21 @@ def measure(
     if device == "cpu" and not interpreted():
         raise ValueError("device must be cuda for the GPU kernels, got cpu. Use another provider.")
     precision = str(dtype).removeprefix("torch.")
-    about: dict[str, Any] = {"kind": "measured", "hardware": hardware(device)}
-    about["family"] = family()
+    about = {"kind": "measured", "hardware": hardware(device), "family": family()}
     about |= {"dtype": precision, "case": precision}
     copy_s, product_s = ceilings(device, dtype, repeats)
-    ceiling: dict[str, Any] = {**about, "provider": "torch", "metric": "rate", "shape": []}
+    ceiling = {**about, "provider": "torch", "metric": "rate", "shape": []}
     yield {**ceiling, "op": "copy", "unit": "bytes/s", "p50": copy_s}
     yield {**ceiling, "op": "matmul", "unit": "FLOPs/s", "p50": product_s}
     for shape in shapes:
         needed = work(shape, dtype.itemsize)
         floor_s = max(needed.bytes / copy_s, needed.flops / product_s if needed.matrix else 0.0)
         calls, error = providers(shape, dtype, device, compiled)
-        line: dict[str, Any] = {**about, "op": shape.op}
-        line["shape"] = [shape.b, shape.side, shape.side, shape.channels]
+        line: dict[str, Any] = {
+            **about,
+            "op": shape.op,
+            "shape": [shape.b, shape.side, shape.side, shape.channels],
+        }
         line |= {"rows": shape.active, "width": shape.width, "metric": "time", "unit": "ms"}
         line["case"] = f"{precision} rows {shape.active:g} width {shape.width:g}"
         line |= {"bytes": needed.bytes, "flops": needed.flops, "roofline_ms": floor_s * 1e3}
@@ -137,23 +139,20 @@ def ceilings(device: str, dtype: torch.dtype, repeats: int) -> tuple[float, floa
     num_bytes, side = (2**20, 64) if small else (COPY_BYTES, PRODUCT_SIDE)
     source = torch.ones(num_bytes, dtype=torch.uint8, device=device)
     target, a = torch.empty_like(source), torch.randn(side, side, device=device).to(dtype)
-    calls: dict[str, Callable[[], object]] = {
-        "copy": lambda: target.copy_(source),
-        "matmul": lambda: a @ a,
-    }
+    calls = {"copy": lambda: target.copy_(source), "matmul": lambda: a @ a}
     taken = time_all(calls, device, repeats)
     copy_ms, product_ms = (quantiles(taken[name])[1] for name in calls)
     return 2 * num_bytes / copy_ms * 1e3, 2 * side**3 / product_ms * 1e3
 
 
 def time_all(
-    calls: dict[str, Callable[[], object]], device: str, repeats: int, warmup: int = 3
+    calls: Mapping[str, Callable[[], object]], device: str, repeats: int, warmup: int = 3
 ) -> dict[str, list[float]]:
     """Milliseconds of each call, in turn, the order reversed every time, caches cold."""
     clear = torch.empty(CLEAR_BYTES if device == "cuda" else 1, dtype=torch.uint8, device=device)
     taken: dict[str, list[float]] = {name: [] for name in calls}
     for repetition in range(-warmup if device == "cuda" else 0, repeats):
-        for name in list(calls) if repetition % 2 else list(reversed(calls)):
+        for name in list(calls)[:: 1 if repetition % 2 else -1]:
             clear.zero_()
             elapsed = elapsed_ms(calls[name], device)
             if repetition >= 0:

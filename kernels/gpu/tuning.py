@@ -96,6 +96,7 @@ def half_precision(op: str, target: str, padded: int) -> list[Config]:
         )
         tiles = [(32, 32, 4, 1), (64, 32, 8, 1)] if rdna else tiles
         return [Config({"BLOCK_M": m, "BLOCK_T": t}, w, s) for m, t, w, s in tiles]
+    products: list[tuple[int, int, int, int, int]]
     if amd:
         products = [(64, 128, 32, 4, 2), (64, 64, 32, 4, 2), (128, 128, 32, 8, 2)]
     elif op == "row_qkv":  # its rows, shifts and scales take the registers of half the outputs

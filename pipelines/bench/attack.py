@@ -25,7 +25,7 @@ from nitrogen.model.policies import make_policy
 from nitrogen.model.regions import pool_to_regions
 from nitrogen.model.request import Finished, Request
 from nitrogen.model.sampler import Sampler, noise
-from nitrogen.model.schedules import karras_sigmas
+from nitrogen.model.schedules import sampling_sigmas
 from nitrogen.model.solvers import slide
 
 Say = Callable[[str], None]
@@ -264,7 +264,7 @@ class Attacker:
 
     def proxy(self, eps: Tensor, label: int) -> Tensor:
         """Sum of the predicted log residuals over the regions of the first steps, a scalar."""
-        sigmas = karras_sigmas(self.config.num_steps).float()
+        sigmas = sampling_sigmas(self.config.num_steps, self.denoiser.arch.strided).float()
         labels, x = torch.tensor([label]), eps * sigmas[0]
         denoised, past = torch.zeros_like(x), new_past(1, self.grid)
         total, full = torch.zeros(()), torch.full((1, *self.grid), NUM_WIDTHS)
@@ -275,7 +275,7 @@ class Attacker:
             )
             log_errors = self.predictor(features, labels)
             total = total + log_errors[..., 0].sum()
-            fresh, _ = self.denoiser(x, here, labels)
+            fresh, _ = self.denoiser(x, here, labels, sigma_next=there)
             change = pool_to_regions((fresh - denoised).square(), self.grid).mean(-1)
             past = remember(past, full, change, log_errors[..., 0])
             x, denoised = slide(x, fresh, here, there), fresh

@@ -42,7 +42,8 @@ class Answer:
     cost: Spent
 
 
-Evaluate = Callable[[int, Tensor, Tensor, Tensor], Answer]  # (step, x, sigma [b], last D)
+# (step, x, (sigma, sigma_next) each [b], last D)
+Evaluate = Callable[[int, Tensor, tuple[Tensor, Tensor], Tensor], Answer]
 
 
 @torch.no_grad()
@@ -55,7 +56,7 @@ def integrate(evaluate: Evaluate, eps: Tensor, sigmas: Tensor, name: str) -> tup
     nfe = flops.clone()
     for step, (sigma, after) in enumerate(pairwise(sigmas)):
         here, there = sigma.to(eps).expand(num), after.to(eps).expand(num)
-        answer = evaluate(step, x, here, denoised)
+        answer = evaluate(step, x, (here, there), denoised)
         denoised = answer.denoised
         flops, nfe = flops + answer.cost.flops, nfe + answer.cost.nfe
         if not bool(answer.fresh.all()):
@@ -77,11 +78,12 @@ def scheduled(
         for q in range(1, NUM_WIDTHS + 1)
     ]
 
-    def evaluate(step: int, x: Tensor, sigma: Tensor, last: Tensor) -> Answer:
+    def evaluate(step: int, x: Tensor, levels: tuple[Tensor, Tensor], last: Tensor) -> Answer:
         quarters, num = widths[step], x.shape[0]
         denoised = last
         if quarters:
-            denoised, _ = denoiser(x, sigma, labels, quarters=quarters)
+            sigma, after = levels
+            denoised, _ = denoiser(x, sigma, labels, sigma_next=after, quarters=quarters)
         return uniform(denoised, num, price[quarters], bool(quarters))
 
     return evaluate
@@ -93,9 +95,9 @@ def deep_cache(denoiser: Denoiser, labels: Tensor, *, num_steps: int, interval: 
     outer = shell_flops(cost)
     kept: list[Tensor | None] = [None]
 
-    def evaluate(step: int, x: Tensor, sigma: Tensor, last: Tensor) -> Answer:
+    def evaluate(step: int, x: Tensor, levels: tuple[Tensor, Tensor], last: Tensor) -> Answer:
         whole = step % interval == 0
-        denoised, kept[0] = shell(x, sigma, labels, None if whole else kept[0])
+        denoised, kept[0] = shell(x, levels[0], labels, None if whole else kept[0])
         return uniform(denoised, x.shape[0], cost.full_flops if whole else outer, True)
 
     return evaluate
@@ -111,7 +113,8 @@ def tea_cache(denoiser: Denoiser, labels: Tensor, *, num_steps: int, threshold: 
     num = labels.shape[0]
     state: dict[str, Tensor] = {"drift": torch.zeros(num)}
 
-    def evaluate(step: int, x: Tensor, sigma: Tensor, last: Tensor) -> Answer:
+    def evaluate(step: int, x: Tensor, levels: tuple[Tensor, Tensor], last: Tensor) -> Answer:
+        sigma, _ = levels
         now = features(x, sigma, labels)
         if step == 0:
             due = torch.ones(num, dtype=torch.bool)

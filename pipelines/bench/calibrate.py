@@ -19,6 +19,7 @@ from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.observation import Observation
 from nitrogen.model.policies import WARM_UP_SHARE, Decision, Policy, no_exit, required
 from nitrogen.model.regions import pool_to_regions
+from nitrogen.pipelines.bench.controls import true_denoised
 from nitrogen.pipelines.bench.methods import Method, with_policy
 from nitrogen.pipelines.bench.models import Models
 from nitrogen.pipelines.bench.tuning import SOLVER
@@ -43,12 +44,12 @@ class Watching:
 
     needs_predictor = True
 
-    def __init__(self, policy: Policy, teacher: Denoiser):
-        self.policy, self.teacher = policy, teacher
+    def __init__(self, policy: Policy, teacher: Denoiser, strided: bool):
+        self.policy, self.teacher, self.strided = policy, teacher, strided
         self.steps: list[tuple[np.ndarray, np.ndarray]] = []
 
     def decide(self, observation: Observation) -> Decision:
-        target, _ = self.teacher(observation.x_t, observation.sigma, observation.labels)
+        target = true_denoised(self.teacher, self.strided, observation)
         grid = (observation.exited.shape[1], observation.exited.shape[2])
         error = pool_to_regions((observation.denoised - target).square(), grid).mean(-1)
         early = observation.step < (observation.num_steps * WARM_UP_SHARE).clamp_min(2)
@@ -62,7 +63,7 @@ def pairs(models: Models, policy: Policy, drawn: Draws, num_steps: int) -> Pairs
     """Roll-outs of the student under `policy`, which must not let whole samples exit."""
     parts = []
     for start in range(0, len(drawn), BATCH):
-        watching = Watching(policy, models.teacher.denoiser)
+        watching = Watching(policy, models.teacher.denoiser, models.student.arch.strided)
         method = Method("calibration", "ours", "policy", {"solver": SOLVER, "num_steps": num_steps})
         part = slice(start, start + BATCH)
         with_policy(models, method, watching, "student")(drawn.labels[part], drawn.seeds[part])

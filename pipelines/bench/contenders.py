@@ -21,6 +21,7 @@ class FrontierConfig(BaseModel):
     num_headline    seeds of the rows marked as headline (each tier of ours, its teacher)
     num_tune        validation seeds that schedules and budgets are tuned on
     num_moves       changes that the search over static schedules tries, for each tier
+    num_priced      settings of ours that the planner by price is tried on, for each tier
     rounds          timed calls of each row, at each batch size
     guidance        of the guided rows; 0 leaves them out
     exit_images     pictures, exit_steps of Euler: forward passes saved by exit alone
@@ -34,6 +35,7 @@ class FrontierConfig(BaseModel):
     num_headline: int = Field(5000, ge=4)
     num_tune: int = Field(64, ge=4)
     num_moves: int = Field(80, ge=0)
+    num_priced: int = Field(2, ge=0)
     tune_steps: tuple[int, ...] = (5, 6, 7, 8, 10, 12, 14)
     rounds: int = Field(40, ge=2)
     batches: tuple[int, ...] = (1, 8)
@@ -66,7 +68,8 @@ class FrontierConfig(BaseModel):
     def quick(cls) -> FrontierConfig:
         """A few minutes on 2 cores: it shows that everything runs, and decides nothing."""
         return cls(
-            num_images=16, num_headline=16, num_tune=8, num_moves=3, tune_steps=(6, 8), rounds=3,
+            num_images=16, num_headline=16, num_tune=8, num_moves=3, num_priced=1,
+            tune_steps=(6, 8), rounds=3,
             teacher_steps={"euler": (8,), "heun": (4,), "dpmpp_2m": (4, 6, 8), "unipc": (6,)},
             static_steps=(8,), cache_steps=(8,), tea_thresholds=(0.1,), ras_shares=(0.5,),
             budgets=(0.45,), thresholds=(3e-4,), ours_steps=(8,), guidance=2.0, exit_images=8,

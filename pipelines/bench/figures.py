@@ -16,6 +16,7 @@ import numpy as np
 from nitrogen.pipelines.bench.hull import lower_hull
 
 ERRORS = ("mse", "kid")
+MIN_SAVED = 0.05  # of the FLOPs: below it conversion divides by nearly nothing
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ def conversion(ours: Measured, teacher: Measured, resamples: Resamples) -> dict[
     """(1 - ms ratio) / (1 - FLOPs ratio) against the teacher at equal num_steps: how much of the
     saved arithmetic becomes saved time."""
     saved_flops = 1 - ours.flops / teacher.flops
-    if saved_flops <= 0:
+    if saved_flops < MIN_SAVED:
         return undefined("no FLOPs are saved", len(resamples.rounds[0]))
     ratio = ours.p50(resamples.rounds) / teacher.p50(resamples.rounds)
     return figure((1 - ratio) / saved_flops, len(resamples.rounds[0]))

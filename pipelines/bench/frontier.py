@@ -157,6 +157,7 @@ def tune(contest: Contest) -> tuple[list[Method], Draws]:
             described = {
                 "search": search.__name__, "tier": tier, "ceiling": TIERS[tier],
                 "moves": config.num_moves, "steps": config.tune_steps,
+                "priced": config.num_priced,
             }  # fmt: skip
             key = row_key(described, facts)
             row = store.get(key)
@@ -164,7 +165,10 @@ def tune(contest: Contest) -> tuple[list[Method], Draws]:
                 contest.say(f"{search.__name__} for {tier}: {TIERS[tier]:g} forwards")
                 if not target:
                     target.append(reference(models, drawn))
-                tuning = Tuning(models, drawn, target[0], config.tune_steps, config.num_moves)
+                tuning = Tuning(
+                    models, drawn, target[0], config.tune_steps, config.num_moves,
+                    num_priced=config.num_priced,
+                )  # fmt: skip
                 chosen = search(tuning, tier)
                 row = store.put(Row(key, described | {"method": chosen.described()}, {}))
             found.append(Method(**row.values["method"]))

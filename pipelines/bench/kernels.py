@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -44,9 +44,10 @@ def run(device: str, repeats: int, quick: bool = False) -> Iterator[dict[str, An
     if device == "cuda":
         yield from on_gpu(repeats, quick)
         return
-    shapes, maps = [Shape(c, m) for c in CHANNELS for m in ROWS], MAPS
+    shapes = [Shape(c, m) for c in CHANNELS for m in ROWS]
+    maps: Sequence[tuple[int, int, int]] = MAPS
     if quick:
-        shapes, maps = shapes[:1], maps[:1]
+        shapes, maps = shapes[:1], MAPS[:1]
     about = provenance()
     with torch.no_grad():
         for shape in shapes:

@@ -17,11 +17,11 @@ from torch import Tensor
 from nitrogen.model.config import NUM_WIDTHS
 from nitrogen.model.cost import CostModel
 from nitrogen.model.denoiser import Denoiser
-from nitrogen.model.policies import Policy, Static, make_policy
+from nitrogen.model.policies import Budget, Policy, Static, make_policy
 from nitrogen.model.request import Request
 from nitrogen.model.sampler import Sampler, noise
-from nitrogen.model.schedules import karras_sigmas
-from nitrogen.model.solvers import sample_dense
+from nitrogen.model.schedules import sampling_sigmas
+from nitrogen.model.solvers import sample_dense, solver_for
 from nitrogen.pipelines.bench import baselines, controls
 from nitrogen.pipelines.bench.models import Models
 from nitrogen.pipelines.sampling import forwards
@@ -82,12 +82,13 @@ def dense(models: Models, method: Method) -> Runner:
     if method.guidance != 1:
         return with_policy(models, method, make_policy("full"), s["model"])
     denoiser = models.get(s["model"]).denoiser
-    calls = forwards(s["num_steps"], s["solver"])
+    calls = forwards(s["num_steps"], solver_for(denoiser.arch.strided, s["solver"]))
     side = denoiser.arch.image_size
     flops = calls * CostModel(denoiser.arch, side, side).full_flops
 
     def draw(labels: Sequence[int], seeds: Sequence[int]) -> Drawn:
-        eps, sigmas = start_noise(denoiser, seeds), karras_sigmas(s["num_steps"])
+        eps = start_noise(denoiser, seeds)
+        sigmas = sampling_sigmas(s["num_steps"], denoiser.arch.strided)
         x_0 = sample_dense(denoiser, eps, torch.tensor(labels), sigmas, s["solver"])
         return Drawn(x_0, constant(flops, seeds), constant(calls, seeds))
 
@@ -101,9 +102,11 @@ def stepwise(models: Models, method: Method, choose: Callable[..., baselines.Eva
     own = {k: v for k, v in s.items() if k not in ("model", "solver", "num_steps", "tier")}
 
     def draw(labels: Sequence[int], seeds: Sequence[int]) -> Drawn:
-        eps, sigmas = start_noise(denoiser, seeds), karras_sigmas(s["num_steps"])
+        eps = start_noise(denoiser, seeds)
+        sigmas = sampling_sigmas(s["num_steps"], denoiser.arch.strided)
         evaluate = choose(denoiser, torch.tensor(labels), num_steps=s["num_steps"], **own)
-        x_0, spent = baselines.integrate(evaluate, eps, sigmas, s["solver"])
+        solver_name = solver_for(denoiser.arch.strided, s["solver"])
+        x_0, spent = baselines.integrate(evaluate, eps, sigmas, solver_name)
         return Drawn(x_0, spent.flops, spent.nfe)
 
     return draw
@@ -138,12 +141,14 @@ def with_policy(models: Models, method: Method, policy: Policy, model: str) -> R
 
 
 def named_policy(models: Models, method: Method) -> Runner:
-    """Ours, or another policy of the model. setting: model, policy, threshold, budget."""
+    """Ours, or another policy of the model. setting: model, policy, threshold, budget, price."""
     s = method.setting
     if s["policy"] == "static":
         policy: Policy = Static(tuple((float(a), int(b)) for a, b in s["schedule"]))
     else:
         policy = make_policy(s["policy"], s.get("threshold"), s.get("budget"))
+    if s.get("price") is not None:
+        policy = Budget(s.get("threshold") or 0.0, s["price"])
     return with_policy(models, method, policy, s.get("model", "student"))
 
 

@@ -43,8 +43,12 @@ class Models:
 
     @property
     def cost(self) -> CostModel:
-        side = self.arch.image_size
-        return CostModel(self.arch, side, side)
+        """Of the teacher: the unit of every ceiling is its forward."""
+        return self.cost_of("teacher")
+
+    def cost_of(self, name: str) -> CostModel:
+        arch = self.get(name).arch
+        return CostModel(arch, arch.image_size, arch.image_size)
 
     def get(self, name: str) -> Pipeline:
         """teacher, student, or a thin model by its name."""

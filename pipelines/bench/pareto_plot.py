@@ -37,7 +37,7 @@ def draw_pareto(result: dict[str, Any], path: Path, which: str = "mse") -> Path:
     panels[0].set_ylabel(SHOWN[which])
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(
-        handles, labels, loc="outside upper center", ncols=3, frameon=False, fontsize=9.5,
+        handles, labels, loc="outside upper center", ncols=6, frameon=False, fontsize=9.5,
     )  # fmt: skip
     where = f"{result['dataset']}, {result['hardware']}, {result['threads']} threads"
     figure.supxlabel(where, fontsize=8, color="#6b7078")
@@ -93,13 +93,16 @@ def _scales(axes: Any, rows: list[dict[str, Any]], batch: str, which: str) -> No
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     errors = np.array(_points(rows, batch, which)[1])
     top = float(np.quantile(errors, TOP_QUANTILE))
     if errors.min() > 0:
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_ylim(errors.min() / 1.4, top * 1.6)
     else:
         span = top - errors.min()

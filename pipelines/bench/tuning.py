@@ -8,6 +8,7 @@ exchanges between two steps that stay under the ceiling, kept when they help.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,9 @@ from nitrogen.pipelines.sampling import Draws
 
 TIERS = {"low": 3.0, "middle": 5.0, "high": 8.0}  # forwards of the full model
 SOLVER = "dpmpp_2m"
+PRICES = (1e-14, 1e-6)  # mean squared error per FLOP; a region has 1e6 to 1e8 FLOPs
+BISECTIONS = 9
+SPENT = 0.98  # of the ceiling, by the mean picture: the hard bound cuts the others off
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class Tuning:
     num_steps: Sequence[int] = (5, 6, 7, 8, 10, 12, 14)
     num_moves: int = 80
     exit_thresholds: Sequence[float] = (0.0, 1e-4)
+    num_priced: int = 2
 
     def error(self, method: Method) -> float:
         return mean_error(method, self.models, self.drawn, self.target)[0]
@@ -49,28 +54,63 @@ def schedule_method(widths: Sequence[int], tier: str | None = None) -> Method:
 
 
 def budget_method(
-    num_steps: int, budget: float, threshold: float = 0.0, tier: str | None = None
+    num_steps: int,
+    budget: float,
+    threshold: float = 0.0,
+    tier: str | None = None,
+    price: float | None = None,
 ) -> Method:
-    """Ours under a budget, a share of num_steps forwards."""
+    """Ours under a budget, a share of num_steps forwards; price: see policies.Budget."""
     name = f"ours {tier}" if tier else f"ours budget {budget:.2f}, {num_steps} steps"
     setting = {
         "policy": "budget", "budget": round(budget, 4), "threshold": threshold,
         "num_steps": num_steps, "solver": SOLVER,
     }  # fmt: skip
-    return Method(name, "ours", "policy", setting | ({"tier": tier} if tier else {}))
+    setting |= {"tier": tier} if tier else {}
+    return Method(name, "ours", "policy", setting | ({"price": price} if price else {}))
 
 
 def tuned_budget(tuning: Tuning, tier: str) -> Method:
-    """The steps and the exit threshold of least validation error under the tier's ceiling."""
+    """The steps, the exit threshold and the planner of least validation error under the tier's
+    ceiling: equal shares for every step, or a price; see `priced`."""
     found: list[tuple[float, Method]] = []
     for num_steps in tuning.num_steps:
         for threshold in tuning.exit_thresholds:
-            method = budget_method(num_steps, min(1.0, TIERS[tier] / num_steps), threshold, tier)
+            share = budget_share(tuning.models, TIERS[tier], num_steps)
+            method = budget_method(num_steps, share, threshold, tier)
             try:
                 found.append((tuning.error(method), method))
             except BudgetError:  # too many steps for so little
                 continue
+    found.sort(key=lambda pair: pair[0])
+    # A price for the best few settings: finding one takes as many runs as all of the above.
+    for _, method in found[: tuning.num_priced]:
+        other = priced(tuning, method, tier)
+        found.append((tuning.error(other), other))
     return min(found, key=lambda pair: pair[0])[1]
+
+
+def priced(tuning: Tuning, method: Method, tier: str) -> Method:
+    """The same setting at the price at which the mean validation picture spends its ceiling.
+
+    Found by bisection of the logarithm: the higher the price, the less is bought.
+    """
+    s = method.setting
+    ceiling = s["budget"] * s["num_steps"] * tuning.models.cost_of("student").full_flops
+    low, high = PRICES
+    for _ in range(BISECTIONS):
+        middle = math.sqrt(low * high)
+        tried = budget_method(s["num_steps"], s["budget"], s["threshold"], tier, middle)
+        _, flops = mean_error(tried, tuning.models, tuning.drawn, tuning.target)
+        low, high = (middle, high) if flops > SPENT * ceiling else (low, middle)
+    return budget_method(s["num_steps"], s["budget"], s["threshold"], tier, high)
+
+
+def budget_share(models: Models, ceiling: float, num_steps: int) -> float:
+    """A ceiling in forwards of the teacher, as the share of the student's num_steps that requests
+    are charged by; rounded down, so that a rounding never spends more."""
+    ratio = models.cost.full_flops / models.cost_of("student").full_flops
+    return min(1.0, math.floor(1e4 * ceiling * ratio / num_steps) / 1e4)
 
 
 def searched_schedule(tuning: Tuning, tier: str, seed: int = 0) -> Method:
@@ -98,10 +138,10 @@ def searched_schedule(tuning: Tuning, tier: str, seed: int = 0) -> Method:
 
 def step_prices(models: Models) -> np.ndarray:
     """[5] forwards of the full model that a step costs at 0, 1, .. 4 quarters."""
-    cost = models.cost
+    cost = models.cost_of("student")
     flops = cost.fixed_flops + cost.num_regions * cost.region_flops.numpy()
     flops[0] = 0.0
-    return flops / cost.full_flops
+    return flops / models.cost.full_flops
 
 
 def richest(price: np.ndarray, num_steps: int, ceiling: float) -> list[int] | None:

@@ -64,10 +64,6 @@ def claims(evaluate: Result, commit: str) -> list[Claim]:
     ]
 
 
-def _why_none(row: Result) -> str:
-    return str(row.get("no_interval") or "none: a single measurement")
-
-
 def bias(evaluate: Result) -> Bias | None:
     """The table of metrics.bias.bias_table, if evaluate made one."""
     table = evaluate.get("bias")
@@ -92,6 +88,10 @@ def bias(evaluate: Result) -> Bias | None:
         colour_floor=table["floor"]["colours"],
         n_floor=table["n_floor"],
     )
+
+
+def _why_none(row: Result) -> str:
+    return str(row.get("no_interval") or "none: a single measurement")
 
 
 def tiles(evaluate: Result) -> list[Tile]:

@@ -16,7 +16,15 @@ from nitrogen.pipelines.bench.frontier import run_frontier
 from nitrogen.pipelines.bench.models import REPORT_SPLIT, TRAIN_SPLIT, TUNE_SPLIT
 from nitrogen.pipelines.bench.pareto_plot import draw_pareto
 from nitrogen.pipelines.bench.quality import Sampled, psnr, squared_errors
-from nitrogen.pipelines.bench.tuning import TIERS, neighbours, richest, step_prices
+from nitrogen.pipelines.bench.tuning import (
+    TIERS,
+    Tuning,
+    budget_method,
+    neighbours,
+    priced,
+    richest,
+    step_prices,
+)
 
 TINY = FrontierConfig.quick().model_copy(
     update={
@@ -232,3 +240,16 @@ def test_the_plot_is_a_picture_of_both_batches(result, tmp_path, which):
     with Image.open(draw_pareto(result, tmp_path / "p.png", which)) as drawn:
         assert drawn.size[0] > 1.8 * drawn.size[1]
         assert len(drawn.convert("RGB").getcolors(maxcolors=2**24)) > 50
+
+
+def test_a_price_spends_the_ceiling_and_never_more(models, drawn):
+    target = quality.reference(models, drawn)
+    tuning = Tuning(models, drawn, target, num_steps=(6,))
+    equal = budget_method(6, 0.8, tier="high")
+    found = priced(tuning, equal, "high")
+    assert found.setting["price"] > 0
+    _, flops = quality.mean_error(found, models, drawn, target)
+    ceiling = 0.8 * 6 * models.cost.full_flops
+    assert flops <= ceiling
+    cheaper = budget_method(6, 0.8, price=found.setting["price"] * 100)
+    assert quality.mean_error(cheaper, models, drawn, target)[1] < flops

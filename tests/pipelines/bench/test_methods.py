@@ -1,15 +1,20 @@
 """Every method keeps the same promises; a new one is a line in CASES."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from nitrogen.model.cost import CostModel
+from nitrogen.model.denoiser import Denoiser
+from nitrogen.model.pipeline import Pipeline
+from nitrogen.pipelines.bench.calibrate import Uniform, pairs
 from nitrogen.pipelines.bench.contenders import FrontierConfig, contenders, dense, threshold_method
 from nitrogen.pipelines.bench.controls import CONTROLS, Trace
 from nitrogen.pipelines.bench.methods import GROUPS, KINDS, Method, runner
-from nitrogen.pipelines.bench.tuning import budget_method, schedule_method
+from nitrogen.pipelines.bench.tuning import budget_method, budget_share, schedule_method
 
 DIAL = {"solver": "dpmpp_2m", "num_steps": 6}
 CASES = [
@@ -141,3 +146,37 @@ def test_a_control_runs_the_widths_of_its_row(models, drawn):
         torch.testing.assert_close(predictor, predictor[:1].expand_as(predictor))
         assert (predictor > 0).all()
         assert (ran.widths.numpy() != widths).any(), how
+
+
+@pytest.fixture(scope="module")
+def strided(models):
+    """The same models with a student that answers for whole steps."""
+    arch = models.arch.model_copy(update={"strided": True})
+    student = Denoiser(arch)
+    student.load_state_dict(models.student.denoiser.state_dict(), strict=False)
+    generator = torch.Generator().manual_seed(4)
+    with torch.no_grad():
+        stride = student.unet.conditioning.w_stride
+        stride += 0.3 * torch.randn(stride.shape, generator=generator)
+    pipeline = Pipeline(student, models.student.classes, models.student.predictor)
+    return dataclasses.replace(models, student=pipeline)
+
+
+def test_a_strided_student_runs_everywhere(strided, models, drawn):
+    full = runner(schedule_method([4] * 6), strided)(drawn.labels, drawn.seeds)
+    dense_run = runner(dense("student", "static", "dpmpp_2m", 6), strided)
+    by_rows = Method("rows", "ignored", "policy", DIAL | {"policy": "full"})
+    for other in (dense_run, runner(by_rows, strided)):
+        made = other(drawn.labels, drawn.seeds)
+        torch.testing.assert_close(made.x_0, full.x_0, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(made.flops, full.flops)
+    plain = runner(schedule_method([4] * 6), models)(drawn.labels, drawn.seeds)
+    assert (plain.x_0 - full.x_0).abs().max() > 1e-3
+    share = budget_share(strided, 3.9, 6)
+    assert share < 3.9 / 6  # a strided forward costs a little more than the teacher's
+    made = runner(budget_method(6, share), strided)(drawn.labels, drawn.seeds)
+    assert (made.flops <= 3.9 * strided.cost.full_flops).all()
+    trace = Trace(tuple(drawn.seeds), made.widths.numpy().astype(np.uint8))
+    oracle = Method("o", "control", "control", DIAL | {"how": "oracle", "of": "x"}, trace=trace)
+    assert runner(oracle, strided)(drawn.labels, drawn.seeds).x_0.isfinite().all()
+    assert np.nanmin(pairs(strided, Uniform(), drawn, 6).actual) >= 0
