@@ -1,8 +1,8 @@
 """Block sizes by operator, precision and GPU family, and the candidates that a tuner may try.
 
 A table, not an autotuner at run time: a block size decides the order of additions, so a row's bits
-would depend on what a tuner happened to find in this process. `nitrogen bench kernels --tune`
-times the candidates on the card it finds and prints rows for this table.
+would depend on what a tuner happened to find in this process. `gpu.bench.measure(tune=True)` times
+the candidates on the card it finds; what is better there moves to the front here.
 """
 
 import torch
