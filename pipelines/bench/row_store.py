@@ -57,12 +57,8 @@ class RowStore:
         handle, name = tempfile.mkstemp(dir=self.folder, prefix=".row-")
         try:
             with os.fdopen(handle, "wb") as stream:
-<<<<<<< HEAD
                 arrays: dict[str, Any] = dict(row.arrays)
                 np.savez_compressed(stream, **arrays)
-=======
-                np.savez_compressed(stream, **dict[str, Any](row.arrays))
->>>>>>> main
                 stream.flush()
                 os.fsync(stream.fileno())
             os.replace(name, self.folder / f"{row.key}.npz")
