@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 # More words for the command a target ends in, e.g. make serve ARGS='--port 9000'.
 ARGS ?=
 
-.PHONY: help venv links dev demo serve test test-unit test-ray test-gpu lint format bench docs clean
+.PHONY: help venv links dev demo serve test test-unit test-aot test-ray test-gpu aot lint format bench docs clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -32,16 +32,22 @@ demo: venv ## Train, distil, sweep, evaluate, promote, serve and report on this 
 serve: venv ## Serve the champion of the last run, or the shipped weights, in the foreground
 	$(BIN)/nitrogen serve $(ARGS)
 
-test: test-unit test-ray ## The whole suite
+test: test-unit test-aot test-ray ## The whole suite
 
 test-unit: venv ## The fast tests: no Ray, no GPU, no network
 	$(PYTEST) --durations=8 $(ARGS)
+
+test-aot: venv ## The GPU kernels without a GPU: interpreted, and compiled for every family
+	$(PYTEST) -m aot tests/kernels $(ARGS)
 
 test-ray: venv ## The tests that start Ray, a real S3 server or take long
 	scripts/test_ray.sh $(ARGS)
 
 test-gpu: venv ## The tests that need a GPU
 	$(PYTEST) -m gpu $(ARGS)
+
+aot: venv ## Compile every tuning candidate of the GPU kernels for every family (long)
+	$(BIN)/python -m nitrogen.kernels.aot --all $(ARGS)
 
 lint: venv links ## ruff (rules and format) and mypy
 	$(BIN)/ruff check .
@@ -52,10 +58,10 @@ format: venv ## Let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: venv ## Run the benchmarks of tests/bench, JSON lines into runs/bench
+bench: venv ## Time the operators and a whole step, JSON lines into runs/bench
 	@mkdir -p runs/bench
-	@set -eo pipefail; for file in tests/bench/bench_*.py; do \
-		echo "$$file"; $(BIN)/python "$$file" $(ARGS) | tee "runs/bench/$$(basename "$$file" .py).jsonl"; done
+	$(BIN)/nitrogen bench kernels --json $(ARGS) | tee runs/bench/kernels.jsonl
+	$(BIN)/nitrogen bench step --json $(ARGS) | tee runs/bench/step.jsonl
 
 docs: venv ## Refresh the generated parts of the documents
 	$(BIN)/python scripts/tree.py --write

@@ -25,7 +25,7 @@ from torch import Tensor
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from nitrogen.kernels.gpu.launch import FAMILIES, Config, Launch, scope
+from nitrogen.kernels.gpu.launch import FAMILIES, Launch, scope
 from nitrogen.kernels.gpu.shapes import CASES, Case
 from nitrogen.kernels.gpu.tuning import candidates
 
@@ -93,9 +93,9 @@ def compile_launch(launch: Launch, case: Case, dtype: torch.dtype, family: str) 
     config = launch.config
     about = dict(
         kernel=launch.kernel.__name__.removesuffix("_kernel"), case=case.name, dtype=SHORT[dtype],
-        target=family, config=describe(config),
+        target=family, config=config.name,
     )  # fmt: skip
-    options = launch.config.options
+    options = config.options
     try:
         done = triton.compile(source(launch), target=gpu_target(family), options=options)
     except Exception as error:  # whatever the compiler says is the finding
@@ -137,11 +137,6 @@ def amd_usage(amdgcn: str) -> tuple[int, int]:
     return field("vgpr_count"), field("vgpr_spill_count") + field("sgpr_spill_count")
 
 
-def describe(config: Config) -> str:
-    blocks = [f"{n.removeprefix('BLOCK_').lower()}{v}" for n, v in config.blocks.items()]
-    return " ".join([*blocks, f"w{config.num_warps}", f"s{config.num_stages}"])
-
-
 @dataclass(frozen=True)
 class Job:
     """One case for one target; index: of the candidate, 0 = default."""
@@ -157,7 +152,7 @@ def jobs(families: Iterable[str], everything: bool) -> list[Job]:
     found = []
     for family in families:
         for number, case in enumerate(CASES):
-            for dtype in case.dtypes:
+            for dtype in SHORT if everything else case.dtypes:
                 last = len(candidates(case.op, family, dtype, case.channels)) if everything else 1
                 found += [Job(number, dtype, family, index) for index in range(last)]
     return found

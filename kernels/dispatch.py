@@ -20,13 +20,18 @@ from nitrogen.kernels.providers import EAGER, provider, wants_gradient
 
 def call(name: str, *args: Any) -> Any:
     """Runs the operator `name`; see the contract of each below."""
-    if not torch.compiler.is_compiling() and not is_in_torch_dispatch_mode():
+    if not watched():
         result = provider(name, args)(*args)
     elif name in operators.MUTATED and torch.is_grad_enabled() and wants_gradient(args):
         result = EAGER[name](*args)  # a gradient through a buffer: only in plain PyTorch
     else:
         result = getattr(torch.ops.nitrogen, name)(*args)
     return args[-1] if result is None else result
+
+
+def watched() -> bool:
+    """Whether torch is to see operators: under a compiler, an export or a dispatch mode."""
+    return torch.compiler.is_compiling() or is_in_torch_dispatch_mode()
 
 
 def plan_rows(widths: Tensor, caps: Tensor, height: int, width: int) -> RowSet:
@@ -84,7 +89,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def everything(num_rows: int, device: torch.device) -> RowSet:
     """All rows at full width; kept, for it costs as much to make as a small kernel takes."""
-    if torch.compiler.is_compiling() or is_in_torch_dispatch_mode():
+    if watched():
         return every_row(num_rows, device)
     return _kept_rows(num_rows, device)
 

@@ -36,14 +36,17 @@ CPU_DTYPES = (torch.float32, torch.int64)
 
 def provider(name: str, args: tuple[Any, ...]) -> Kernel:
     """The kernel for these arguments; what needs a gradient runs in plain PyTorch."""
-    first = args[0]
     if torch.is_grad_enabled() and wants_gradient(args):
         return EAGER[name]
-    if first.device.type == "cpu":
-        single = first.dtype in CPU_DTYPES and not torch.is_autocast_enabled("cpu")
-        fast = single and cpu_available()
-        return CPU[name] if fast else EAGER[name]
-    return triton_kernel(name) if first.device.type == "cuda" else EAGER[name]
+    if takes_cpp(args[0]):
+        return CPU[name]
+    return triton_kernel(name) if args[0].device.type == "cuda" else EAGER[name]
+
+
+def takes_cpp(x: Tensor) -> bool:
+    """Whether the C++ kernels run on x: on a processor, in single precision, not under autocast."""
+    single = x.dtype in CPU_DTYPES and not torch.is_autocast_enabled("cpu")
+    return single and x.device.type == "cpu" and cpu_available()
 
 
 def wants_gradient(args: tuple[Any, ...]) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
+import triton
 
 from nitrogen.kernels.cases import CASES, Case
 from nitrogen.kernels.cpu.library import cpu_available
@@ -40,10 +41,12 @@ class Operator:
 
 def _providers(name: str) -> tuple[Provider, ...]:
     every = (torch.float32, *HALVES)
+    on_cpu = bool(triton.knobs.runtime.interpret)  # kernels then run on CPU tensors
+    runs = lambda: on_cpu or torch.cuda.is_available()  # noqa: E731
     return (
         Provider("eager", "cpu", every, lambda: EAGER[name], lambda: True),
         Provider("cpu", "cpu", (torch.float32,), lambda: CPU[name], cpu_available),
-        Provider("triton", "cuda", every, lambda: triton_kernel(name), torch.cuda.is_available),
+        Provider("triton", "cpu" if on_cpu else "cuda", every, lambda: triton_kernel(name), runs),
     )
 
 

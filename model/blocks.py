@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nitrogen.kernels import dispatch
 from nitrogen.kernels.attention import attend
+from nitrogen.kernels.blocks import attention_block, mlp_block
 from nitrogen.kernels.depthwise import depthwise3x3
 from nitrogen.kernels.norm import modulate, rms_norm
 from nitrogen.kernels.plan import RowSet
@@ -32,15 +32,8 @@ class Modulation:
         """x + gate * residual, both [b, h, w, c]."""
         return x + self.gate[:, None, None] * residual
 
-    def add_rows(self, x: Tensor, residual: Tensor) -> Tensor:
-        """The same; residual: [m, c]."""
-        out = dispatch.gated_add(flat(x), self.gate, residual, x.shape[1] * x.shape[2])
-        return out.view(x.shape)
-
-
-def flat(x: Tensor) -> Tensor:
-    """[b, h, w, c] -> [m, c], one row a position."""
-    return x.reshape(-1, x.shape[-1])
+    def parts(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.shift, self.scale, self.gate
 
 
 class MLPBlock(nn.Module):
@@ -72,10 +65,9 @@ class MLPBlock(nn.Module):
         hidden_per_quarter: int,
     ) -> tuple[Tensor, Tensor]:
         """Path over rows. Returns x of the next block and the updated residual."""
-        mixed = dispatch.depthwise(x, self.depthwise, modulation.shift, modulation.scale, rows)
         weights = (self.w_in, self.b_in, self.w_out, self.b_out)
-        out = dispatch.row_mlp(mixed, weights, rows, hidden_per_quarter, flat(residual))
-        return modulation.add_rows(x, out), out.view(x.shape)
+        parts = modulation.parts()
+        return mlp_block(x, self.depthwise, parts, weights, rows, hidden_per_quarter, residual)
 
 
 class AttentionBlock(nn.Module):
@@ -101,9 +93,6 @@ class AttentionBlock(nn.Module):
         qkv: Tensor,  # [b, h, w, 3 c], from the cache
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Path over rows. Returns x of the next block, and the updated attended and qkv."""
-        shift, scale, rows_per_sample = modulation.shift, modulation.scale, x.shape[1] * x.shape[2]
-        new = dispatch.row_qkv(flat(x), shift, scale, self.w_qkv, rows, rows_per_sample, flat(qkv))
-        qkv = new.view(qkv.shape)
-        mixed = dispatch.row_attention(qkv, rows, self.num_heads)
-        out = dispatch.row_linear(mixed, self.w_proj, None, rows, flat(attended))
-        return modulation.add_rows(x, out), out.view(x.shape), qkv
+        weights = (self.w_qkv, self.w_proj)
+        parts = modulation.parts()
+        return attention_block(x, parts, *weights, self.num_heads, rows, attended, qkv)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nitrogen.kernels.dispatch import region_stats
 from nitrogen.model.cost import CostModel
-from nitrogen.model.regions import pool_to_regions
 
 NUM_SCALARS = 11
 EPS = 1e-8
@@ -98,10 +98,12 @@ def region_features(
     grid = (past.age.shape[1], past.age.shape[2])
     s = sigma[:, None, None, None]
     scale = (s.square() + sigma_data**2).sqrt()
-    noise = (x_t - denoised) / s
-    texture = denoised.square()
-    mean_d = pool_to_regions(denoised, grid)
-    variance = pool_to_regions(texture, grid) - mean_d.square()
+    channels = x_t.shape[-1]
+    stats = region_stats(denoised, x_t, grid)
+    mean_d, texture, distance = stats.split((channels, 1, 1), dim=-1)
+    variance = texture[..., 0] - mean_d.square().mean(-1)
+    noise = distance[..., 0] / sigma.square()[:, None, None]
+    mean_x = region_stats(x_t, x_t, grid)[..., :channels] / scale
     known = (past.quarters > 0).float()
     per_sample = [
         log(sigma) / 4,
@@ -115,13 +117,11 @@ def region_features(
         past.quarters / 4,
         past.log_residual / 8,
         log(past.change + EPS) / 8 * known,
-        log(pool_to_regions(noise.square(), grid).mean(-1) + EPS) * known,
-        log(variance.clamp_min(0).mean(-1) + EPS) / 8 * known,
+        log(noise + EPS) * known,
+        log(variance.clamp_min(0) + EPS) / 8 * known,
     ]
     columns = [v[:, None, None].expand(past.age.shape) for v in per_sample] + per_region
-    return torch.cat(
-        [torch.stack(columns, dim=-1), pool_to_regions(x_t / scale, grid), mean_d], dim=-1
-    )
+    return torch.cat([torch.stack(columns, dim=-1), mean_x, mean_d], dim=-1)
 
 
 def log(x: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from nitrogen.kernels.dispatch import ode_exit, region_stats
 from nitrogen.model.budget import Ledger, allocate, plan_flops
 from nitrogen.model.cache import Cache, empty_cache
 from nitrogen.model.config import NUM_WIDTHS
@@ -20,10 +21,18 @@ from nitrogen.model.errors import ShapeError
 from nitrogen.model.observation import Observation, new_past, region_features, remember
 from nitrogen.model.policies import Decision, Policy, require_first, step_share
 from nitrogen.model.predictor import Predictor, gains, predictor_flops
-from nitrogen.model.regions import HELD, Plan, pool_to_regions, spread_to_pixels
+from nitrogen.model.regions import HELD, Plan, spread_to_pixels
 from nitrogen.model.request import Finished, Live, Request, SamplerState, check_request
 from nitrogen.model.schedules import sampling_sigmas
-from nitrogen.model.solvers import heun_correct, new_history, settle, solver, solver_for
+from nitrogen.model.solvers import (
+    History,
+    dpmpp_2m,
+    heun_correct,
+    new_history,
+    settle,
+    solver,
+    solver_for,
+)
 
 
 class Sampler:
@@ -104,13 +113,11 @@ class Sampler:
         decision = self._within_budget(self.policy.decide(observation), observation)
         plan = decision.plan
         denoised, cache, other = self._denoise(live, live.x, sigma, sigma_next, plan, live.denoised)
-        held = spread_to_pixels(plan.widths == HELD, self.cost.height, self.cost.width)
-        history = settle(live.history, live.x, denoised, sigma, held)
-        x_next, history = self.advance(live.x, denoised, sigma, sigma_next, history)
+        x_next, history = self._advance(live, denoised, sigma, sigma_next, plan.widths == HELD)
         if self.heun:
             x_next = self._second_half(live, x_next, denoised, sigma, sigma_next, plan)
         flops = plan_flops(plan.widths, self.cost) * forwards
-        change = pool_to_regions((denoised - live.denoised).square(), self.grid).mean(-1)
+        change = region_stats(denoised, live.denoised, self.grid)[..., -1]
         errors = observation.log_errors
         residual = None if errors is None else errors[..., 0]
         live = replace(
@@ -232,6 +239,18 @@ class Sampler:
         weight = live.guidance[samples][:, None, None, None]
         mixed = bare + weight * (fresh[guided] - bare)
         return fresh.index_copy(0, guided, mixed), cache
+
+    def _advance(
+        self, live: Live, denoised: Tensor, sigma: Tensor, sigma_next: Tensor, held: Tensor
+    ) -> tuple[Tensor, History]:
+        """x at sigma_next; held regions, [b, rh, rw] bool, slide along their constant D."""
+        if self.advance is dpmpp_2m:  # what `settle` and it do, in one operator
+            last = live.history
+            x_next = ode_exit(live.x, denoised, last.denoised, sigma, sigma_next, last.sigma, held)
+            return x_next, last.push(denoised, live.x, sigma)
+        pixels = spread_to_pixels(held, self.cost.height, self.cost.width)
+        history = settle(live.history, live.x, denoised, sigma, pixels)
+        return self.advance(live.x, denoised, sigma, sigma_next, history)
 
     def _second_half(
         self, live: Live, x_next: Tensor, denoised: Tensor, sigma: Tensor, sigma_next: Tensor,

@@ -53,6 +53,7 @@ def examine(*, ports: tuple[int, ...] = DEFAULT_PORTS, folder: Path | None = Non
         ("environment", environment),
         ("gpu", accelerators),
         ("triton", triton),
+        ("cpu kernels", cpu_kernels),
     ]
     for name, group in groups:
         try:
@@ -258,3 +259,15 @@ def triton() -> Iterator[Check]:
         yield Check("triton", "WARN", "not installed", fix)
     else:
         yield Check("triton", "OK", version)
+
+
+def cpu_kernels() -> Iterator[Check]:
+    """Builds them if nobody has yet."""
+    from nitrogen.kernels.cpu.library import load
+
+    library, text = load()
+    if library is None:
+        fix = "It works, at about half the speed: install g++ (Debian, Ubuntu: apt install g++)."
+        yield Check("cpu kernels", "WARN", text, fix)
+    else:
+        yield Check("cpu kernels", "OK", text)

@@ -54,6 +54,8 @@ def _sentence(item: Any, model: type[BaseModel], raw: RawRecipe) -> str:
     remedy = f"Change it at {source}." if source and source != "--set" else "Give another value."
     if item["type"] == "value_error":
         text = str(item["ctx"]["error"])
+        if path and text.startswith(f"{path[-1]} "):  # a validator of that very field
+            path = path[:-1]
         return f"{dotted(path)}.{text}" if path else text
     return f"{dotted(path)} must be {_constraint(item)}, got {_shown(item['input'])}. {remedy}"
 
@@ -65,7 +67,12 @@ def _constraint(item: Any) -> str:
         return f"{words} {ctx[key]}"
     if kind in ("literal_error", "enum"):
         return f"one of {ctx['expected']}"
-    stem = kind.removesuffix("_type").removesuffix("_parsing").removesuffix("_from_float")
+    stem = (
+        kind.removesuffix("_size")
+        .removesuffix("_type")
+        .removesuffix("_parsing")
+        .removesuffix("_from_float")
+    )
     if stem in _KINDS:
         return _KINDS[stem]
     message = str(item["msg"])

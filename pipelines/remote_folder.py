@@ -6,7 +6,8 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nitrogen.platform.storage import is_s3
+from nitrogen.platform.errors import ConfigError
+from nitrogen.platform.storage import S3_PREFIX, is_s3
 
 if TYPE_CHECKING:
     from nitrogen.platform.mirror import Mirror
@@ -16,18 +17,29 @@ def open_out(out: Path | str) -> tuple[Path, Mirror | None]:
     """The local folder that a run works in, and its mirror where `out` is s3://bucket/prefix.
 
     The folder is the same for the same URI, so a run that was killed goes on from what lies there.
+    Raises ConfigError for a bucket without a folder in it.
     """
     if not is_s3(str(out)):
         return Path(out), None
     from nitrogen.platform.mirror import Mirror
     from nitrogen.platform.tracking import default_home
 
-    uri = str(out).rstrip("/")
+    uri = check_bucket(str(out))
     name = uri.rpartition("/")[2]
     digest = hashlib.sha256(uri.encode()).hexdigest()[:12]
     folder = default_home() / "runs" / f"{name}-{digest}"
     folder.mkdir(parents=True, exist_ok=True)
     return folder, Mirror(folder, uri)
+
+
+def check_bucket(out: str) -> str:
+    """The URI without empty parts. Raises ConfigError for a bucket without a folder in it."""
+    bucket, *names = out.removeprefix(S3_PREFIX).rstrip("/").split("/")
+    if not bucket or not all(names) or not names:
+        raise ConfigError(
+            f"a run folder in a bucket must be s3://bucket/run, got {out}. Name both parts."
+        )
+    return S3_PREFIX + "/".join([bucket, *names])
 
 
 def fetched(run: Path | str) -> Path:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nitrogen.pipelines.recipe import load_recipe
+from nitrogen.pipelines.remote_folder import check_bucket
 from nitrogen.platform.errors import ConfigError
 from nitrogen.platform.storage import is_s3
 
@@ -40,6 +41,8 @@ def submit_recipe(
             f"--out must be s3://bucket/run, or a folder on storage that the nodes share, got "
             f"{folder}. Give one of these."
         )
+    if is_s3(folder):
+        check_bucket(folder)
     with tempfile.TemporaryDirectory(prefix="nitrogen-wheel-") as scratch:
         job = jobs.submit(
             text,

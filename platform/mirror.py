@@ -99,20 +99,35 @@ class Mirror:
     def held(self, say: Callable[[str], None], interval_s: float = 60.0) -> Iterator[None]:
         """Pull; push every `interval_s` and at the end. One process at a time, on any machine.
 
-        A bucket that is away meanwhile is said once; at the end it raises StorageError.
+        A bucket that is away meanwhile is said once; at the end it raises StorageError, unless
+        another error is on its way.
         """
         self._lock()
         self.pull()
         ended = threading.Event()
         thread = threading.Thread(target=self._follow, args=(ended, say, interval_s), daemon=True)
         thread.start()
+        failed = True
         try:
             yield
+            failed = False
         finally:
             ended.set()
             thread.join()
+            self._last_push(say if failed else None)
+
+    def _last_push(self, say: Callable[[str], None] | None) -> None:
+        try:
             self.push()
             storage.delete(storage.join(self.uri, LOCK))
+        except StorageError as error:
+            text = (
+                f"{error} What was made lies in {self.folder}; "
+                "run the same command again to send it."
+            )
+            if say is None:
+                raise StorageError(text) from error
+            say(f"warning: {text}")
 
     def _follow(self, ended: threading.Event, say: Callable[[str], None], every_s: float) -> None:
         away = False

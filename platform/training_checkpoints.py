@@ -11,6 +11,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -94,12 +95,20 @@ def save_checkpoint(
     except OSError as error:
         shutil.rmtree(incoming, ignore_errors=True)
         raise TrainingError(
-            f"checkpoint {final} could not be written ({error.strerror or error}). "
+            f"checkpoint {final} could not be written ({_reason(error)}). "
             "Free disk space or choose another run folder, then run again: it resumes."
         ) from error
     for old in complete_checkpoints(root)[:-keep]:
         shutil.rmtree(old, ignore_errors=True)
     return final
+
+
+def _reason(error: OSError) -> str:
+    """What the system said, in its own few words; `copytree` says it once for each file."""
+    if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):
+        found = re.search(r"\[Errno \d+\] ([^:]+)", str(error.args[0][0][-1]))
+        return found[1] if found else "the copy failed"
+    return error.strerror or str(error)
 
 
 def complete_checkpoints(root: Path) -> list[Path]:

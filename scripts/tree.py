@@ -19,6 +19,8 @@ BEGIN, END = "<!-- tree: begin -->", "<!-- tree: end -->"
 # What has no docstring to read.
 FOLDERS = {
     "kernels": "operations on rows; each equals its reference",
+    "kernels/cpu": "C++ operators of a processor, built when first used",
+    "kernels/gpu": "Triton operators: NVIDIA and AMD from one source",
     "model": "the denoiser, its budget and its sampler; knows torch, nothing of Ray",
     "platform": "Ray, MLflow, S3, registry and endpoint; knows nothing of the model",
     "platform/serving": "the HTTP endpoint on Ray Serve",

@@ -78,6 +78,10 @@ if [ -n "$cuda" ] && ! command -v nvidia-smi >/dev/null 2>&1; then
     "TORCH_ARGS='--index-url URL' with PyTorch's CPU index gives the small build."
 fi
 
+say "  building the CPU kernels"
+.venv/bin/python -c 'from nitrogen.kernels.cpu.library import load; print("  " + load()[1])' >&2 ||
+  say "note: the CPU kernels could not be built; sampling runs on plain PyTorch."
+
 printf '%s\n' "$key" >.venv/.ready
 rm -f .venv/.installing
 say "  .venv is ready ($((SECONDS - started)) s)"

@@ -103,6 +103,8 @@ def two_nodes() -> Iterator[tuple[str, str, str]]:
         patch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
         stack.enter_context(clean_ray_environment(cluster.QUIET))
         stack.enter_context(token_authentication(folder / "token"))
+        # `add_node` writes the address there, whatever folder the node is given.
+        Path("/tmp/ray").mkdir(exist_ok=True)
         nodes = Cluster()
         stack.callback(nodes.shutdown)
         sizes = {"num_cpus": 1, "object_store_memory": 100 * 1024**2}

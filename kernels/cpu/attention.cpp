@@ -1,6 +1,7 @@
 // Queries of active rows to the keys and values of their sample, pooled to at most 16 x 16 tokens.
 #include <cmath>
 
+#include "operators.h"
 #include "team.h"
 
 constexpr long KEY_SIDE = 16;

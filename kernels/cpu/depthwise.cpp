@@ -1,6 +1,7 @@
 // out[row] = modulate(depthwise3x3(rms_norm(x))) at active rows, and the gated residual.
 #include <cmath>
 
+#include "operators.h"
 #include "team.h"
 
 // 1 / rms of rows [from, to) of x.

@@ -26,6 +26,8 @@ SIGNATURES = {  # as declared in the sources
     "gated_add": "pplplllpi",
     "row_linear": "pppllfppppllpi",
     "row_attention": "ppplllllpi",
+    "mlp_block": "ppppplppppppllllllppi",
+    "attention_block": "pppplpppplllllpppi",
     "region_stats": "ppllllllp",
     "ode_exit": "pppppppllllllp",
 }
@@ -45,7 +47,7 @@ def load() -> tuple[Any, str]:
     for name, letters in SIGNATURES.items():
         function = getattr(library, name)
         function.argtypes, function.restype = [TYPES[letter] for letter in letters], None
-    return library, f"C++, {path}"
+    return library, f"C++ ({path.name})"
 
 
 def cpu_available() -> bool:

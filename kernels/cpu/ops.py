@@ -27,10 +27,10 @@ def lines(x: Tensor) -> Tensor:
     return x if x.stride(1) == 1 else x.contiguous()
 
 
-def writable(x: Tensor, num_rows: int, features: int) -> Tensor:
-    """x, if a kernel may write [num_rows, features] into it."""
+def writable(x: Tensor, *shape: int) -> Tensor:
+    """x, if a kernel may write this shape into it."""
     assert x.is_contiguous()
-    assert (*x.shape, x.dtype) == (num_rows, features, torch.float32)
+    assert (*x.shape, x.dtype) == (*shape, torch.float32)
     return x
 
 
@@ -136,6 +136,55 @@ def row_attention(qkv: Tensor, rows: Tensor, counts: Tensor, num_heads: int) -> 
     load()[0].row_attention(
         qkv.data_ptr(), rows.data_ptr(), counts.data_ptr(), b, height, width, channels, num_heads,
         out.data_ptr(), torch.get_num_threads(),
+    )  # fmt: skip
+    return out
+
+
+Modulation = tuple[Tensor, Tensor, Tensor]  # shift, scale, gate
+
+
+def slices(modulation: Modulation) -> tuple[Modulation, int]:
+    """shift, scale and gate [b, c], with one stride from sample to sample."""
+    shift, scale, gate = (lines(part) for part in modulation)
+    if not shift.stride(0) == scale.stride(0) == gate.stride(0):
+        shift, scale, gate = shift.contiguous(), scale.contiguous(), gate.contiguous()
+    return (shift, scale, gate), shift.stride(0)
+
+
+def mlp_block(
+    x: Tensor, taps: Tensor, modulation: Modulation, weights: tuple[Tensor, ...], rows: Tensor,
+    counts: Tensor, hidden_per_quarter: int, residual: Tensor,
+) -> Tensor:  # fmt: skip
+    """x of the next block; writes residual. See `kernels.blocks`."""
+    x, (parts, stride) = dense(x), slices(modulation)
+    w_in, b_in, w_out, b_out = weights
+    packed = (
+        _packed.get(w_in, "panels"), _packed.get(b_in, "bias"), _packed.get(w_out, "panels"),
+        _packed.get(b_out, "bias"),
+    )  # fmt: skip
+    first, out = _packed.get(taps, "taps"), torch.empty_like(x)
+    load()[0].mlp_block(
+        x.data_ptr(), first.data_ptr(), *(part.data_ptr() for part in parts), stride,
+        *(weight.data_ptr() for weight in packed), rows.data_ptr(), counts.data_ptr(), *x.shape,
+        w_in.shape[0], hidden_per_quarter, writable(residual, *x.shape).data_ptr(),
+        out.data_ptr(), torch.get_num_threads(),
+    )  # fmt: skip
+    return out
+
+
+def attention_block(
+    x: Tensor, modulation: Modulation, w_qkv: Tensor, w_proj: Tensor, num_heads: int, rows: Tensor,
+    counts: Tensor, attended: Tensor, qkv: Tensor,
+) -> Tensor:  # fmt: skip
+    """x of the next block; writes attended and qkv. See `kernels.blocks`."""
+    x, (parts, stride), out = dense(x), slices(modulation), torch.empty_like(x)
+    first, second = _packed.get(w_qkv, "panels"), _packed.get(w_proj, "panels")
+    load()[0].attention_block(
+        x.data_ptr(), *(part.data_ptr() for part in parts), stride, first.data_ptr(),
+        second.data_ptr(), rows.data_ptr(), counts.data_ptr(), *x.shape, num_heads,
+        writable(attended, *x.shape).data_ptr(),
+        writable(qkv, *x.shape[:3], 3 * x.shape[3]).data_ptr(), out.data_ptr(),
+        torch.get_num_threads(),
     )  # fmt: skip
     return out
 

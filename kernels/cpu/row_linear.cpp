@@ -1,6 +1,7 @@
 // out[row] = W f(x[row]) + bias at active rows, f the identity or norm and modulation.
 #include <cmath>
 
+#include "operators.h"
 #include "team.h"
 
 // Row `r` of x, normalised and modulated, into `to`.

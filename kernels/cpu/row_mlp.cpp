@@ -1,5 +1,6 @@
 // residual[row] = w_out gelu(w_in x[row] + b_in) + b_out at the row's width, fused over blocks of
 // rows: the hidden layer exists 256 units at a time, in a workspace that stays in L2.
+#include "operators.h"
 #include "team.h"
 
 constexpr long HIDDEN = 256;

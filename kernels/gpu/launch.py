@@ -7,7 +7,7 @@ code that runs on a GPU.
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache
@@ -28,6 +28,12 @@ class Config:
     blocks: dict[str, int]
     num_warps: int = 4
     num_stages: int = 1  # copies of a loop's tiles in flight
+
+    @property
+    def name(self) -> str:
+        """Blocks, warps and stages in short: m64 n128 k32 w4 s2."""
+        blocks = [f"{n.removeprefix('BLOCK_').lower()}{v}" for n, v in self.blocks.items()]
+        return " ".join([*blocks, f"w{self.num_warps}", f"s{self.num_stages}"])
 
     @property
     def options(self) -> dict[str, Any]:
@@ -112,7 +118,10 @@ def launch(kernel: Any, grid: tuple[int, ...], config: Config, **arguments: Any)
     if (record := _SCOPE.get().record) is not None:
         record.append(Launch(kernel, grid, {**arguments, **blocks}, config))
         return
-    kernel[grid](**arguments, **blocks, **config.options)
+    device = next(v.device for v in arguments.values() if isinstance(v, Tensor))
+    # Triton starts on the current device, which need not be that of the tensors.
+    with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+        kernel[grid](**arguments, **blocks, **config.options)
 
 
 def flat_rows(x: Tensor) -> Tensor:

@@ -66,8 +66,8 @@ def pool_keys_kernel(
             place = qkv + ((sample * height + y) * width + x) * stride_qkv + c + channel
             keys += tl.load(place, mask=mask, other=0.0).to(tl.float32)
             values += tl.load(place + c, mask=mask, other=0.0).to(tl.float32)
-    area = ((bottom - top) * (right - left)).to(tl.float32)
-    keys, values = keys / area, values / area
+    share = 1 / ((bottom - top) * (right - left)).to(tl.float32)
+    keys, values = keys * share, values * share
     keys *= tl.rsqrt(tl.sum(keys * keys, axis=1) / per_head + eps)[:, None]
     place = pooled + (sample * high * wide + token) * stride_pooled + channel
     tl.store(place, keys, mask=mask)

@@ -8,11 +8,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from nitrogen.kernels.gpu.launch import flat_rows, interpreted, launch, written
+from nitrogen.kernels.gpu.launch import family, flat_rows, interpreted, launch, written
 from nitrogen.kernels.gpu.rows import gelu, product, row_block, row_blocks, tile_product
-from nitrogen.kernels.gpu.tuning import choose
-
-MAX_FUSED_CHANNELS = 256  # beyond it the accumulator of a row block does not fit the registers
+from nitrogen.kernels.gpu.tuning import choose, max_fused_channels
 
 
 def row_mlp(
@@ -26,12 +24,12 @@ def row_mlp(
     hidden_per_quarter: int,
     residual: Tensor,  # [m, c], written at active rows
 ) -> None:
-    """Writes the MLP of active rows into residual. Its hidden layer stays on the chip up to 256
-    channels, and goes through memory once for wider ones."""
+    """Writes the MLP of active rows into residual. The hidden layer stays on the chip where the
+    channels of a row block fit the registers, and goes through memory once where they do not."""
     x, residual = flat_rows(x), written(residual, "residual")
     w_in, w_out = flat_rows(w_in), flat_rows(w_out)
     m, c = x.shape
-    wide = c > MAX_FUSED_CHANNELS
+    wide = c > max_fused_channels(family(), x.dtype)
     op = "row_mlp_wide" if wide else "row_mlp"
     config = choose(op, x.dtype, c)
     blocks = row_blocks(m, config.blocks["BLOCK_M"])

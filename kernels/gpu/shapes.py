@@ -113,25 +113,22 @@ def picture(op: Callable[..., object]) -> Callable[[torch.dtype], object]:
     return run
 
 
-HALVES = (torch.bfloat16, torch.float16)
+BF16, FP16, FP32 = torch.bfloat16, torch.float16, torch.float32
 CASES = (
-    Case("row_mlp", 64, mlp(64), (*HALVES, torch.float32)),
-    Case("row_mlp", 128, mlp(128)),
+    Case("row_mlp", 64, mlp(64), (BF16, FP16, FP32)),
+    Case("row_mlp", 128, mlp(128), (BF16,)),
     Case("row_mlp", 256, mlp(256)),
-    Case("row_mlp_wide", 768, mlp(768), (*HALVES, torch.float32)),
-    Case("row_linear", 256, linear(256, 256), (*HALVES, torch.float32)),
-    Case("row_qkv", 256, qkv(256), (*HALVES, torch.float32)),
-    Case("row_attention", 32, attention(192, 32), (*HALVES, torch.float32)),
-    Case("row_attention", 64, attention(512, 64), (torch.bfloat16,)),
-    Case("row_attention", 128, attention(2048, 128), (torch.bfloat16,)),
-    Case("norm_modulate", 256, pointwise(norm_modulate, 256)),
-    Case("norm_modulate", 2048, pointwise(norm_modulate, 2048), (torch.bfloat16,)),
-    Case("depthwise", 64, pointwise(depthwise, 64)),
-    Case("depthwise", 2048, pointwise(depthwise, 2048), (torch.bfloat16,)),
-    Case("gated_add", 256, pointwise(gated_add, 256)),
-    Case("region_stats", 0, picture(region_stats), (torch.float32,)),
-    Case("ode_exit", 0, picture(ode_exit), (torch.float32,)),
-    Case(
-        "plan_rows", 0, lambda _: plan_rows(empty(B, 4, 4), empty(B), SIDE, SIDE), (torch.float32,)
-    ),
+    Case("row_mlp_wide", 768, mlp(768)),
+    Case("row_linear", 256, linear(256, 256), (BF16, FP16, FP32)),
+    Case("row_qkv", 256, qkv(256)),
+    Case("row_attention", 32, attention(192, 32)),
+    Case("row_attention", 128, attention(2048, 128), (BF16,)),
+    Case("norm_modulate", 256, pointwise(norm_modulate, 256), (FP32,)),
+    Case("norm_modulate", 2048, pointwise(norm_modulate, 2048), (BF16,)),
+    Case("depthwise", 64, pointwise(depthwise, 64), (FP32,)),
+    Case("depthwise", 2048, pointwise(depthwise, 2048), (BF16,)),
+    Case("gated_add", 256, pointwise(gated_add, 256), (BF16,)),
+    Case("region_stats", 0, picture(region_stats), (FP32,)),
+    Case("ode_exit", 0, picture(ode_exit), (FP32,)),
+    Case("plan_rows", 0, lambda _: plan_rows(empty(B, 4, 4), empty(B), SIDE, SIDE), (FP32,)),
 )

@@ -39,26 +39,39 @@ def candidates(op: str, target: str, dtype: torch.dtype, channels: int) -> list[
             for values, warps in ((4096, 4), (2048, 4), (8192, 8))
         ]
     if op == "pool_keys":
-        return [Config({}, num_warps=warps) for warps in (4, 1, 2)]
+        return [Config({}, num_warps=warps) for warps in (8, 4, 2)]  # 4 spill 8 bytes
     if op == "region_stats":
         return [Config({"BLOCK_P": pixels}, num_warps=2) for pixels in (64, 128, 256)]
     if op in ("ode_exit", "plan_rows"):
         return [Config({"BLOCK": values}, num_warps=4) for values in (1024, 512, 2048)]
     if dtype == torch.float32 and target != INTERPRETER:  # it pays by the tile, not by its size
-        return full_precision(op, padded)
+        return full_precision(op, target, padded)
     return half_precision(op, target, padded)
 
 
-def full_precision(op: str, padded: int) -> list[Config]:
+def max_fused_channels(target: str, dtype: torch.dtype) -> int:
+    """Up to where row_mlp is one launch: its accumulator is a block of rows by all channels.
+
+    RDNA3 spills beyond: 32 to 440 registers at C = 256 in every tiling tried, and 183 in float32
+    at C = 128.
+    """
+    if target == "gfx1100":
+        return 64 if dtype == torch.float32 else 128
+    return 256
+
+
+def full_precision(op: str, target: str, padded: int) -> list[Config]:
     """float32 without matrix units: small tiles, since both operands live in registers."""
+    rdna = target == "gfx1100"
     if op == "row_mlp":
-        padded = max(padded, 16)
+        warps = 8 if padded > 128 else 4
         return [
-            Config({"BLOCK_M": m, "BLOCK_H": h, "BLOCK_C": padded}, num_warps=warps)
-            for m, h, warps in ((16, 16, 4), (32, 16, 8), (16, 32, 8))
+            Config({"BLOCK_M": m, "BLOCK_H": h, "BLOCK_C": max(padded, 16)}, num_warps=w)
+            for m, h, w in ((16, 16, warps), (8, 16, 4), (16, 8, 8))
         ]
     if op == "row_attention":
-        tiles = ((32, 32, 4), (16, 32, 4))
+        small = rdna or padded > 32
+        tiles = ((16, 16, 4), (16, 32, 4)) if small else ((32, 32, 4), (16, 32, 4))
         return [Config({"BLOCK_M": m, "BLOCK_T": t}, num_warps=w) for m, t, w in tiles]
     return [
         Config({"BLOCK_M": m, "BLOCK_N": n, "BLOCK_K": k}, num_warps=4, num_stages=2)
@@ -67,24 +80,27 @@ def full_precision(op: str, padded: int) -> list[Config]:
 
 
 def half_precision(op: str, target: str, padded: int) -> list[Config]:
-    """bf16 and fp16 on matrix units."""
-    amd = target.startswith("gfx")
+    """bf16 and fp16 on matrix units. 64 rows: wgmma and tcgen05 take no fewer."""
+    rdna, amd = target == "gfx1100", target.startswith("gfx")
     if op == "row_mlp":
-        padded = max(padded, 16)
-        tiles = [(64, 64, 4, 2), (64, 32, 4, 2), (128, 64, 8, 2)]
+        # Slices of 64 hidden units spill at C = 128 and more with 4 warps (sm_80: 8 bytes).
+        tiles = [(64, 64, 4, 2), (64, 32, 4, 2)] if padded <= 64 else [(64, 32, 8, 2)]
+        tiles = [(64, 32, 8, 1), (32, 32, 8, 1)] if rdna else [*tiles, (64, 64, 8, 2)]
         return [
-            Config({"BLOCK_M": m, "BLOCK_H": h, "BLOCK_C": padded}, num_warps=w, num_stages=s)
+            Config({"BLOCK_M": m, "BLOCK_H": h, "BLOCK_C": max(padded, 16)}, w, s)
             for m, h, w, s in tiles
         ]
     if op == "row_attention":
-        return [
-            Config({"BLOCK_M": m, "BLOCK_T": t}, num_warps=w, num_stages=s)
-            for m, t, w, s in ((64, 64, 4, 2), (64, 32, 4, 2), (128, 64, 8, 2))
-        ]
-    tiles = [(64, 128, 32, 4, 2), (64, 64, 32, 4, 2), (128, 128, 32, 8, 2)]
-    if not amd:
-        tiles = [(64, 128, 64, 4, 3), (64, 64, 64, 4, 3), (128, 128, 64, 8, 3)]
-    return [
-        Config({"BLOCK_M": m, "BLOCK_N": n, "BLOCK_K": k}, num_warps=w, num_stages=s)
-        for m, n, k, w, s in tiles
-    ]
+        tiles = (
+            [(64, 64, 4, 2), (64, 32, 4, 2)] if padded <= 64 else [(64, 64, 8, 2), (64, 32, 4, 2)]
+        )
+        tiles = [(32, 32, 4, 1), (64, 32, 8, 1)] if rdna else tiles
+        return [Config({"BLOCK_M": m, "BLOCK_T": t}, w, s) for m, t, w, s in tiles]
+    products: list[tuple[int, int, int, int, int]]
+    if amd:
+        products = [(64, 128, 32, 4, 2), (64, 64, 32, 4, 2), (128, 128, 32, 8, 2)]
+    elif op == "row_qkv":  # its rows, shifts and scales take the registers of half the outputs
+        products = [(64, 64, 64, 4, 3), (64, 128, 32, 8, 3)]
+    else:
+        products = [(64, 128, 64, 4, 3), (64, 64, 64, 4, 3), (128, 128, 64, 8, 3)]
+    return [Config({"BLOCK_M": m, "BLOCK_N": n, "BLOCK_K": k}, w, s) for m, n, k, w, s in products]

@@ -56,7 +56,7 @@ def one_round(
 ) -> dict[str, float]:
     """Each runner once on the seeds of this round; ms a picture."""
     labels, seeds = part_of(drawn, number, batch)
-    order = list(runners) if number % 2 == 0 else list(reversed(runners))
+    order = list(runners) if number % 2 == 0 else list(reversed(list(runners)))
     calls = {key: _call(runners[key], labels, seeds) for key in order}
     timed = time_callables(calls, repeats=1, warmup=0, images_per_call=batch)
     return {key: float(timed[key].ms[0]) for key in runners}

@@ -57,8 +57,7 @@ class RowStore:
         handle, name = tempfile.mkstemp(dir=self.folder, prefix=".row-")
         try:
             with os.fdopen(handle, "wb") as stream:
-                arrays: dict[str, Any] = dict(row.arrays)
-                np.savez_compressed(stream, **arrays)
+                np.savez_compressed(stream, **dict[str, Any](row.arrays))
                 stream.flush()
                 os.fsync(stream.fileno())
             os.replace(name, self.folder / f"{row.key}.npz")

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from nitrogen.pipelines.commands import bench_kernels
 from nitrogen.pipelines.commands.models import RunOption
 from nitrogen.pipelines.commands.output import note, say, say_table
 
@@ -29,6 +30,7 @@ def register(app: typer.Typer) -> None:
     BENCH.command("scaling", epilog="Example: nitrogen bench scaling --out bench/scaling.json")(
         scaling
     )
+    bench_kernels.register(BENCH)
     app.add_typer(BENCH, name="bench")
 
 
@@ -55,7 +57,7 @@ def frontier(
     config = FrontierConfig.model_validate(
         config.model_dump() | {name: value for name, value in sizes.items() if value}
     )
-    models = load_models(run, tuple(thin or ()))
+    models = load_models(folder(run), tuple(thin or ()))
     result = run_frontier(config, models, kept(out), FeatureNet(), note)
     write(out, result | {"command": command("frontier", run, quick)})
     tables(result)
@@ -80,7 +82,7 @@ def attack(
     config = AttackConfig.quick() if quick else AttackConfig()
     if seeds:
         config = config.model_copy(update={"num_seeds": seeds})
-    result = run_attack(config, Pipeline.load(model_directory(run)), note)
+    result = run_attack(config, Pipeline.load(model_directory(folder(run))), note)
     write(out, about() | result | {"command": command("attack", run, quick)})
     say_table(
         ("limit", "attack", "mean GFLOPs", "worst", "ceiling", "amplification", "never above"),
@@ -156,10 +158,17 @@ def write(out: Path, result: dict[str, Any]) -> None:
         ) from exc
 
 
-def command(name: str, run: Path | None, quick: bool) -> str:
+def command(name: str, run: str | None, quick: bool) -> str:
     """The command line that makes the file again."""
     parts = ["nitrogen bench", name, f"--run {run}" if run else "", "--quick" if quick else ""]
     return " ".join(part for part in parts if part)
+
+
+def folder(run: str | None) -> Path | None:
+    """The run's folder on this machine, or none for the shipped weights."""
+    from nitrogen.pipelines.remote_folder import fetched
+
+    return fetched(run) if run is not None else None
 
 
 def tables(result: dict[str, Any]) -> None:

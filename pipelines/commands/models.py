@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import io
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -55,7 +57,9 @@ def generate(
         str, typer.Option(help="euler, heun, dpmpp_2m or unipc; a strided student is Euler's.")
     ] = "dpmpp_2m",
     guidance_scale: Annotated[float, typer.Option(help="Classifier-free guidance.")] = 1.0,
-    size: Annotated[int | None, typer.Option(help="Side of the picture in pixels.")] = None,
+    size: Annotated[
+        int | None, typer.Option(min=8, max=8192, help="Side of the picture in pixels.")
+    ] = None,
     teacher: Annotated[bool, typer.Option("--teacher", help="Use the teacher.")] = False,
     out: Annotated[Path, typer.Option("--out", "-o", help="PNG file to write.")] = Path(
         "image.png"
@@ -72,17 +76,18 @@ def generate(
 
     pipeline = Pipeline.load(directory)
     label = class_index(class_name, tuple(pipeline.classes))
-    generation = pipeline.generate(
-        [label],
-        [seed],
-        num_inference_steps=steps,
-        solver=solver,
-        policy=policy,
-        budget=budget,
-        threshold=threshold,
-        guidance_scale=guidance_scale,
-        image_size=size,
-    )
+    with _in_memory(size):
+        generation = pipeline.generate(
+            [label],
+            [seed],
+            num_inference_steps=steps,
+            solver=solver,
+            policy=policy,
+            budget=budget,
+            threshold=threshold,
+            guidance_scale=guidance_scale,
+            image_size=size,
+        )
     write_png(generation.images[0], out)
     result = described(generation.stats[0])
     result |= {"class": pipeline.classes[label], "seed": seed, "policy": policy, "path": str(out)}
@@ -92,6 +97,19 @@ def generate(
         share = result["gflops"] / result["gflops_full"]
         say(f"{out}  {result['class']}  {result['gflops']:.4g} GFLOPs ({share:.0%} of full)")
         say(f"{result['steps']} steps  {result['ms']:.0f} ms")
+
+
+@contextlib.contextmanager
+def _in_memory(size: int | None) -> Iterator[None]:
+    """A picture that does not fit is the request's fault, not a bug."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "allocate memory" not in str(error):
+            raise
+        raise ConfigError(
+            f"--size must be a picture that fits the memory, got {size}. Give a smaller one."
+        ) from None
 
 
 def described(stats: Any) -> dict[str, Any]:
@@ -112,7 +130,7 @@ def class_index(name: str | None, classes: tuple[str, ...]) -> int:
         return 0
     if name in classes:
         return classes.index(name)
-    if name.isdigit() and int(name) < len(classes):
+    if name.isascii() and name.isdigit() and int(name) < len(classes):
         return int(name)
     close = difflib.get_close_matches(name.lower(), [known.lower() for known in classes], n=1)
     if close:

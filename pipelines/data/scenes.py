@@ -6,7 +6,7 @@ lie somewhere else in every picture. Everything about a scene follows from (seed
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 
 import numpy as np
 from PIL import Image
@@ -60,12 +60,9 @@ class SceneSource:
         self._emoji = {split: _Emoji(split) for split in SPLITS if self._counts.get(split)}
         self.name = "scenes64"
         self.splits = frozenset(self._emoji)
-        self.notes = NOTES
+        self.notes: tuple[str, ...] = NOTES
+        self.classes = tuple(next(iter(self._emoji.values())).data.classes)
         self.num_pictures = sum(self._counts.values())
-
-    @cached_property
-    def classes(self) -> tuple[str, ...]:
-        return next(iter(self._emoji.values())).data.classes
 
     def pictures(self) -> Iterator[Picture]:
         for split in self._emoji:
@@ -172,7 +169,7 @@ def flood(free: np.ndarray) -> np.ndarray:
 
 def spread(mask: np.ndarray) -> np.ndarray:
     """mask and its four neighbours: bool [h, w]."""
-    return np.logical_or.reduce(_neighbours(mask)[:5], axis=0)
+    return np.asarray(_neighbours(mask)[:5].any(axis=0))
 
 
 def _neighbours(values: np.ndarray) -> np.ndarray:

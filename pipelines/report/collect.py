@@ -136,6 +136,9 @@ def _missing(results: Mapping[str, Result], data: ReportData) -> dict[str, str]:
         for step, section in _SECTIONS.items()
         if not results[step]
     }
+    for step, title in (("pretrain", "Teacher"), ("distill", "Student")):
+        if results[step] and not any(panel.title == title for panel in data.panels):
+            absent[_SECTIONS[step]] = f"step {step} reported fewer than two losses"
     if results["evaluate"]:
         for section, value in (("samples", data.samples), ("claims", data.claims)):
             if not value:

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from nitrogen.pipelines.training.config import NoiseConfig, OptimConfig
 from nitrogen.platform.errors import ConfigError, TrainingError
@@ -34,6 +34,30 @@ class PretrainConfig(BaseModel):
     start: str | None = None
     noise: NoiseConfig = NoiseConfig()
     optim: OptimConfig = OptimConfig()
+
+    @field_validator("preset")
+    @classmethod
+    def _known_preset(cls, name: str) -> str:
+        from nitrogen.model.config import PRESETS
+
+        if name not in PRESETS:
+            raise ValueError(
+                f"preset must be one of {', '.join(PRESETS)}, got {name!r}. Correct the name."
+            )
+        return name
+
+    @field_validator("arch")
+    @classmethod
+    def _known_fields(cls, arch: dict[str, Any]) -> dict[str, Any]:
+        from nitrogen.model.config import ArchConfig
+
+        unknown = sorted(set(arch) - set(ArchConfig.model_fields))
+        if unknown:
+            raise ValueError(
+                f"arch must hold known keys, got {', '.join(unknown)}. "
+                f"Known here: {', '.join(ArchConfig.model_fields)}."
+            )
+        return arch
 
 
 def fingerprint(config: PretrainConfig) -> dict[str, Any]:

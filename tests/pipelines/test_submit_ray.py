@@ -1,6 +1,7 @@
 """A whole recipe as a job on two nodes: the wheel travels, twice is one run, logs, status, stop."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -21,13 +22,16 @@ SHORT = (
     "promote.gates=[{metric: compute_ratio, op: <=, bound: 1.0}]",
 )  # fmt: skip
 CLI = [sys.executable, "-m", "nitrogen.pipelines.cli"]
+# The cluster is started without it: there the code comes from the wheel alone.
+SOURCE = {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
 
 
 def nitrogen(*arguments, code=0):
     """A command in a shell of its own; its standard output."""
     done = subprocess.run(
-        [*CLI, *map(str, arguments)], capture_output=True, text=True, timeout=400, check=False
-    )
+        [*CLI, *map(str, arguments)], env={**os.environ, **SOURCE},
+        capture_output=True, text=True, timeout=400, check=False,
+    )  # fmt: skip
     assert done.returncode == code, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout if code == 0 else done.stderr
 

@@ -81,3 +81,9 @@ def test_the_same_recipe_with_other_pictures(pictures, tmp_path):
     assert {"ms", "steps", "active_fraction", "heatmap"} <= told.keys()
     with Image.open(out) as picture:
         assert picture.size == (16, 16)
+
+    nitrogen(*run, "--set=distill.student.strided=true", "--until", "evaluate")
+    strided = json.loads((folder / "summary.json").read_text())["steps"]
+    assert [strided[step]["state"] for step in ("prepare", "pretrain")] == ["cached", "cached"]
+    chosen = folder / "steps" / f"sweep-{strided['sweep']['key'][:12]}" / "student"
+    assert json.loads((chosen / "config.json").read_text())["arch"]["strided"] is True

@@ -164,3 +164,26 @@ def test_a_bucket_that_is_away_meanwhile_is_said_once(mirror, monkeypatch):
     assert len(said) == 1
     assert "sent there later" in said[0]
     assert storage.exists(f"{mirror.uri}/late")
+
+
+def test_a_bucket_that_is_away_at_the_end_loses_nothing(mirror, monkeypatch):
+    def away(*_):
+        raise StorageError("cannot write x: y. Check z.")
+
+    said = []
+
+    def run(error=None):
+        with monkeypatch.context() as patch, mirror.held(said.append):
+            put(mirror, "result", "1")
+            patch.setattr(storage, "upload", away)
+            if error is not None:
+                raise error
+
+    with pytest.raises(StorageError, match=r"What was made lies in .*; run the same command again"):
+        run()
+    with pytest.raises(ValueError, match="the real one"):
+        run(ValueError("the real one"))
+    assert len(said) == 1
+    with mirror.held(print):
+        pass
+    assert storage.read_bytes(f"{mirror.uri}/result") == b"1"

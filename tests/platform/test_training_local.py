@@ -1,7 +1,9 @@
 """run_local: reports, checkpoints, resume, and what a kill -9 leaves."""
 
+import functools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -219,3 +221,19 @@ def test_kill_9_at_any_point_leaves_a_usable_state(tmp_path):
     )
     assert kills >= 2
     assert [row["step"] for row in result.history] == list(range(1, 61))
+
+
+def test_a_full_disk_is_said_in_its_own_words(tmp_path, monkeypatch):
+    """`copytree` gathers its errors in a list of tuples, which is no sentence."""
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "weights").write_text("w")
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device", "weights")
+
+    monkeypatch.setattr("shutil.copy2", full)
+    monkeypatch.setattr("shutil.copytree", functools.partial(shutil.copytree, copy_function=full))
+    with pytest.raises(TrainingError, match=r"written \(No space left on device\)\. Free disk"):
+        save_checkpoint(tmp_path / "checkpoints", source, 1, {"step": 1})
+    assert list((tmp_path / "checkpoints").iterdir()) == []

@@ -12,10 +12,8 @@ from nitrogen.kernels.gpu.region_stats import region_stats
 NAN = float("nan")
 
 
-@pytest.mark.parametrize("block", [4, 1024])
-@pytest.mark.parametrize(
-    ("b", "grid", "size"), [(1, (1, 1), (1, 1)), (3, (3, 2), (9, 4)), (2, (2, 5), (10, 10))]
-)
+@pytest.mark.parametrize("block", [16, 1024])
+@pytest.mark.parametrize(("b", "grid", "size"), [(1, (1, 1), (1, 1)), (2, (3, 2), (9, 4))])
 def test_plan_rows(b, grid, size, block):
     widths, caps = torch.randint(0, 5, (b, *grid)), torch.randint(0, 5, (b,))
     with scope(configs={"plan_rows": Config({"BLOCK": block})}):

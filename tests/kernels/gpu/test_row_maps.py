@@ -47,7 +47,7 @@ def test_depthwise_of_a_volume_only_changes_two_bounds(draw, row_set, check):
 
 
 @pytest.mark.parametrize(
-    ("shape", "heads", "per_head"), [((3, 4, 4), 2, 32), ((2, 2, 33), 1, 24), ((1, 1, 1), 2, 16)]
+    ("shape", "heads", "per_head"), [((3, 3, 3), 2, 32), ((1, 2, 17), 1, 24), ((1, 1, 1), 1, 16)]
 )
 def test_row_attention(shape, heads, per_head, draw, row_set, check):
     b, height, width = shape
@@ -65,8 +65,8 @@ def test_nothing_active_writes_nothing(draw, row_set):
     assert norm_modulate(x.view(-1, 16), shift, shift, rows, counts, 20).isnan().all()
 
 
-def test_bits_of_a_sample_do_not_depend_on_the_batch(draw, row_set):
-    b, side, c = 3, 4, 32
+def test_bits_of_a_sample_do_not_depend_on_the_batch(draw, row_set, placeless):
+    b, side, c = 2, 3, 32
     x, qkv, weight = draw(b, side, side, c), draw(b, side, side, 3 * c), draw(c, 1, 3, 3)
     shift, scale = draw(b, c), draw(b, c)
     quarters = torch.randint(0, 5, (b, side * side))
@@ -83,7 +83,7 @@ def test_bits_of_a_sample_do_not_depend_on_the_batch(draw, row_set):
             assert torch.equal(got[quarters[i] > 0], mine[quarters[i] > 0])
 
 
-def test_infinities_of_one_sample_stay_in_it(draw, row_set):
+def test_infinities_of_one_sample_stay_in_it(draw, row_set, placeless):
     qkv, plan = draw(2, 3, 3, 48), row_set(torch.full((18,), 4))
     expected = row_attention(qkv, *plan, 1)[:9]
     qkv[1] = float("inf")

@@ -7,6 +7,8 @@ import json
 import pytest
 
 from nitrogen.pipelines import cli, trained_models
+from nitrogen.pipelines.commands.models import class_index
+from nitrogen.platform.errors import ConfigError
 
 CLASSES = ("Cat", "Dog", "Owl")
 
@@ -90,3 +92,20 @@ def test_without_any_weights(generate, monkeypatch, tmp_path):
     code, _, err = generate()
     assert code == 3
     assert "Train some with `nitrogen run demo`" in err
+
+
+@pytest.mark.parametrize("name", ["\N{SUPERSCRIPT TWO}", "-1", "9" * 30, ""])
+def test_a_number_that_is_no_class_is_one_sentence(name):
+    with pytest.raises(ConfigError, match="--class must be a class name or a number below 2"):
+        class_index(name, ("a", "b"))
+
+
+def test_a_picture_that_does_not_fit_the_memory_is_one_sentence(monkeypatch, tmp_path, capsys):
+    from nitrogen.model.pipeline import Pipeline
+
+    def too_large(self, *_, **__):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ...")
+
+    monkeypatch.setattr(Pipeline, "generate", too_large)
+    assert cli.invoke(["generate", "--size", "8192", "--out", str(tmp_path / "x.png")]) == 2
+    assert "--size must be a picture that fits the memory, got 8192" in capsys.readouterr().err

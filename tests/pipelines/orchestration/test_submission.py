@@ -63,6 +63,14 @@ def test_a_dead_cluster_is_one_sentence(capsys):
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize("out", ["s3://", "s3://bucket", "s3:///run"])
+def test_a_bucket_needs_a_folder(sent, capsys, out):
+    assert cli.invoke(["run", "tiny.yaml", "--out", out]) == 2
+    assert "must be s3://bucket/run" in capsys.readouterr().err
+    assert cli.invoke(["submit", "tiny.yaml", "--out", out, "--address", "x:1"]) == 2
+    assert sent == []
+
+
 def test_another_store_is_no_run_folder(sent, capsys):
     assert cli.invoke(["run", "tiny.yaml", "--out", "gs://bucket/run"]) == 4
     told = capsys.readouterr().err

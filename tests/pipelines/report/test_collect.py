@@ -133,7 +133,11 @@ def test_a_whole_run_is_collected(tmp_path):
     assert data.promotion == "demo version 3 is the champion."
     assert [(gate.name, gate.passed) for gate in data.gates] == [("kid 1 is <= 2", True)]
     assert data.notes == ["FID was not asked for."]
-    assert set(data.missing) == {"training curve of the student", "quality against compute"}
+    assert set(data.missing) == {
+        "training curve of the student",
+        "training curve of the teacher",  # it has no history
+        "quality against compute",
+    }
 
 
 def test_a_refused_promotion_says_why():

@@ -6,6 +6,7 @@ import torch
 from nitrogen.model.config import ArchConfig
 from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.pipeline import Pipeline
+from nitrogen.pipelines.recipe import load_recipe
 from nitrogen.pipelines.steps.pretrain import PretrainConfig, fingerprint, start_weights
 from nitrogen.platform.errors import ConfigError
 
@@ -33,3 +34,16 @@ def test_shipped_names_the_shipped_teacher():
 def test_a_folder_without_a_model_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"pretrain\.start must be a model directory"):
         start_weights(PretrainConfig(start=str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("pretrain.preset=huge", r"^pretrain\.preset must be one of tiny, .*, got 'huge'"),
+        ("pretrain.arch.width=3", r"^pretrain\.arch must hold known keys, got width\. Known here"),
+        ("seed=1e99", r"^seed must be a whole number, got 1e\+99"),
+    ],
+)
+def test_a_wrong_network_is_refused_with_the_recipe(change, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        load_recipe("demo", [change])

@@ -1,5 +1,7 @@
 """What trainings, trials and single computations ask of Ray for a recipe's executor."""
 
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +12,9 @@ from nitrogen.pipelines.executor import ExecutorConfig
 from nitrogen.pipelines.steps import sweep
 from nitrogen.pipelines.training.launch import launch
 from nitrogen.platform import gpu_task, sweeps, training
+from nitrogen.platform.mirror import Mirror
 
+DONE = SimpleNamespace(trials=[])
 ON_GPU = {"use_gpu": True, "precision": "bf16"}
 
 
@@ -67,6 +71,32 @@ def test_what_is_no_trial_goes_beside_the_gpu_of_a_cluster(monkeypatch):
         ({}, 7), (ON_GPU, 7), (on_cluster, 7), ({**ON_GPU, **on_cluster}, ("head:6379", 7)),
     ):  # fmt: skip
         assert placement.beside_gpu(ExecutorConfig(**executor), lambda: 7) == expected
+
+
+def test_workers_of_a_run_in_a_bucket_are_told_of_the_bucket_alone(tmp_path, monkeypatch):
+    run, bucket, asked = tmp_path / "run", str(tmp_path / "bucket"), {}
+    step = run / "steps" / "sweep-1"
+    for name in ("prepare/data/manifest.json", "pretrain/teacher/model.safetensors",
+                 "distill/student/model.safetensors", "sweep-1/reference.npz"):  # fmt: skip
+        path = run / "steps" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+    (run / "steps/pretrain/teacher/config.json").write_text('{"arch": {}}')
+    monkeypatch.setattr(training, "run_ray", lambda fn, config, **rest: asked.update(rest))
+    monkeypatch.setattr(
+        sweeps, "run_sweep", lambda objective, space, **rest: asked.update(rest) or DONE
+    )
+    context = replace(
+        context_of(step, kind="address", address="auto"), dir=step, mirror=Mirror(run, bucket)
+    )
+    launch("a:b", {"optim": {"batch_size": 8}}, context)
+    assert asked["storage_path"].startswith(f"{bucket}/.shared/sweep-1")
+    sweep.run_trials(sweep.SweepConfig(), {}, context)
+    assert asked["storage_path"].startswith(f"{bucket}/.shared/sweep-1")
+    for name in ("pretrain/teacher/model.safetensors", "prepare/data", "sweep-1/reference.npz"):
+        told = context.for_workers(run / "steps" / name)
+        assert told == f"{bucket}/steps/{name}"
+        assert Path(told).exists()
 
 
 @pytest.mark.ray

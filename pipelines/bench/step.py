@@ -1,0 +1,115 @@
+"""What a whole sampling step costs over the plain dense network, planning and predictor included.
+
+The dense network is the path of training: plain layers at full width. The index path runs the same
+network over row sets with everything that a step needs around it: features, predictor, plan,
+gathers, caches, solver. Random weights: time does not depend on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nitrogen.model.cache import empty_cache
+from nitrogen.model.config import NUM_WIDTHS, preset
+from nitrogen.model.denoiser import Denoiser
+from nitrogen.model.observation import Observation
+from nitrogen.model.policies import Decision
+from nitrogen.model.predictor import Predictor
+from nitrogen.model.regions import HELD, Plan, full_plan
+from nitrogen.model.request import Request, SamplerState
+from nitrogen.model.sampler import Sampler
+from nitrogen.model.solvers import dpmpp_2m, new_history
+from nitrogen.pipelines.bench.kernels import provenance, ratio, record, waiter
+from nitrogen.pipelines.metrics.timing import Timing, time_callables
+
+MOST = {"step full": 1.08, "step half": 0.58}  # of the dense network's time
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """Half of the regions (a checkerboard) or all, whatever the predictor says; it is paid for."""
+
+    half: bool
+    needs_predictor = True
+
+    def decide(self, observation: Observation) -> Decision:
+        _, rh, rw = observation.exited.shape
+        widths = torch.full_like(observation.past.quarters, NUM_WIDTHS)
+        if self.half:
+            odd = (torch.arange(rh)[:, None] + torch.arange(rw)) % 2 == 1
+            known = (observation.past.quarters > HELD) & odd.to(widths.device)
+            widths = torch.where(known, HELD, widths)
+        return Decision(Plan(widths), torch.zeros_like(observation.exited))
+
+
+def run(
+    name: str, size: int, batches: tuple[int, ...], device: str, repeats: int
+) -> Iterator[dict[str, Any]]:
+    """One record a (batch, way); those with a target say whether it is kept."""
+    arch = preset(name)
+    torch.manual_seed(0)
+    denoiser = Denoiser(arch).to(device).eval().requires_grad_(False)
+    predictor = Predictor(arch).to(device).eval().requires_grad_(False)
+    about = provenance()
+    with torch.no_grad():
+        for batch in batches:
+            calls = ways(denoiser, predictor, batch, size)
+            timings = time_callables(calls, repeats=repeats, synchronize=waiter(device))
+            for way, timing in timings.items():
+                yield figures(way, timing, timings, [batch, size, size]) | about
+
+
+def ways(
+    denoiser: Denoiser, predictor: Predictor, batch: int, size: int
+) -> dict[str, Callable[[], Any]]:
+    """The network alone (dense, over all rows, over half of them), and whole steps."""
+    device = next(denoiser.parameters()).device
+    samplers = [
+        Sampler(denoiser, Fixed(half), predictor=predictor, image_size=(size, size))
+        for half in (False, True)
+    ]
+    requests = [Request(0, seed, num_inference_steps=100) for seed in range(batch)]
+    states = [second_step(sampler, requests) for sampler in samplers]
+    live = states[0].live
+    x, sigma, sigma_next, labels = live.x, live.sigma_at(0), live.sigma_at(1), live.labels
+    cache = empty_cache(denoiser.arch, batch, size, size, device)
+    widths = full_plan(batch, samplers[0].grid).widths.to(device)
+    half = widths.clone()
+    half[:, ::2, 1::2] = half[:, 1::2, ::2] = HELD
+    history = new_history(x)
+
+    def dense_step() -> Tensor:
+        return dpmpp_2m(x, denoiser(x, sigma, labels)[0], sigma, sigma_next, history)[0]
+
+    def rows(plan: Tensor) -> Callable[[], Any]:
+        return lambda: denoiser(x, sigma, labels, plan=Plan(plan), cache=cache)
+
+    return {
+        "dense network": lambda: denoiser(x, sigma, labels),
+        "dense step": dense_step,
+        "rows full": rows(widths),
+        "rows half": rows(half),
+        "step full": lambda: samplers[0].step(states[0]),
+        "step half": lambda: samplers[1].step(states[1]),
+    }
+
+
+def second_step(sampler: Sampler, requests: list[Request]) -> SamplerState:
+    """After the first two steps, when a region may be held and the solver is of second order."""
+    return sampler.step(sampler.step(sampler.start(requests)))
+
+
+def figures(
+    way: str, timing: Timing, timings: dict[str, Timing], shape: list[int]
+) -> dict[str, Any]:
+    provider, _, case = way.partition(" ")
+    line = record("step", f"{provider} {case}", shape, timing)
+    line["of_dense"] = ratio(timing, timings["dense network"])
+    if way in MOST:
+        line |= {"bound": MOST[way], "kept": line["of_dense"] <= MOST[way]}
+    return line

@@ -1,0 +1,52 @@
+"""`bench kernels` and `bench step`: whole records, bounds, and no speed for what is wrong."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from nitrogen.pipelines.bench import kernels, step
+from nitrogen.pipelines.metrics.timing import Timing
+
+KEYS = {"op", "provider", "case", "shape", "metric", "unit", "p20", "p50", "p80"}
+ABOUT = {"hardware", "threads", "commit", "date", "load_1m"}
+
+
+def test_every_record_says_what_was_measured_where(monkeypatch):
+    monkeypatch.setattr(kernels, "MAPS", ((32, 1, 4),))
+    records = list(kernels.run("cpu", repeats=3, quick=True))
+    assert all(record.keys() >= KEYS | ABOUT for record in records)
+    assert {r["op"] for r in records} == {
+        "row_mlp", "norm_modulate", "depthwise", "gated_add", "row_linear", "row_qkv",
+        "row_attention",
+    }  # fmt: skip
+    assert {"gemms", "torch", "eager"} <= {r["provider"] for r in records}
+
+
+def test_a_wrong_kernel_has_no_speed(monkeypatch):
+    [eager] = [p for p in kernels.MLP.providers if p.name == "eager"]
+    lazy = replace(eager, name="lazy", kernel=lambda: lambda *args: None)  # writes nothing
+    monkeypatch.setattr(kernels, "MLP", replace(kernels.MLP, providers=(eager, lazy)))
+    records = list(kernels.mlp_records(kernels.Shape(16, 64), "cpu", repeats=3))
+    wrong = [r for r in records if r["provider"] == "lazy"]
+    assert wrong
+    assert all(r.get("failed") and r["metric"] == "relative_rms" for r in wrong)
+    assert not any(r.get("failed") for r in records if r["provider"] == "eager")
+
+
+@pytest.mark.parametrize(("ms", "kept"), [(0.575, True), (0.585, False)])
+def test_the_bound_is_a_share_and_twenty_microseconds(ms, kept):
+    whole, part = Timing("whole", np.full(9, 1.0)), Timing("part", np.full(9, ms))
+    got = kernels.mlp_figures("cpu rows 0.5 width 1", part, whole, whole, 1e6)
+    assert got["bound"] == pytest.approx(0.58)
+    assert got["kept"] is kept
+
+
+def test_a_step_is_timed_with_all_that_it_needs():
+    records = list(step.run("tiny", 32, (2,), "cpu", repeats=3))
+    ways = {f"{r['provider']} {r['case']}": r for r in records}
+    assert set(ways) == {
+        "dense network", "dense step", "rows full", "rows half", "step full", "step half",
+    }  # fmt: skip
+    assert ways["step full"]["bound"] == 1.08
+    assert ways["step half"]["bound"] == 0.58
