@@ -14,17 +14,19 @@ constexpr long MAX_ROWS = 96;       // of a block
 enum Start { FROM_BIAS, FROM_ZERO, FROM_OUT };
 enum Finish { PLAIN, GELU };
 
-// out[r][0 .. 16) += a[r][0 .. depth) panel. Kept out of line: with a start or a finish inlined,
-// GCC 12 spills the accumulators (41 to 68 GFLOP/s a core against 95, Zen 3).
+// out[r][0 .. 16) = start[r][0 .. 16) + a[r][0 .. depth) panel. Kept out of line: with a start or a
+// finish inlined, GCC 12 spills the accumulators (41 to 68 GFLOP/s a core against 95, Zen 3).
 template <int ROWS>
 __attribute__((noinline)) static void multiply(const float* const* a, const float* panel,
-                                               long depth, float* const* out, long column) {
+                                               long depth, const float* const* start,
+                                               float* const* out, long column) {
   const float* row[ROWS];
   vec acc[ROWS][2];
   for (int r = 0; r < ROWS; r++) {
     row[r] = a[r];
-    acc[r][0] = load(out[r] + column);
-    acc[r][1] = load(out[r] + column + LANES);
+    __builtin_prefetch(out[r] + column, 1);
+    acc[r][0] = load(start[r]);
+    acc[r][1] = load(start[r] + LANES);
   }
 #pragma GCC unroll 4
   for (long k = 0; k < depth; k++) {
@@ -45,21 +47,17 @@ __attribute__((noinline)) static void multiply(const float* const* a, const floa
 template <Start START, Finish FINISH>
 static void tile(int rows, const float* const* a, const float* panel, long depth,
                  const float* bias, float* const* out, long column) {
-  if (START != FROM_OUT) {
-    vec left = START == FROM_BIAS ? load(bias) : splat(0.0f);
-    vec right = START == FROM_BIAS ? load(bias + LANES) : splat(0.0f);
-    for (int r = 0; r < rows; r++) {
-      store(out[r] + column, left);
-      store(out[r] + column + LANES, right);
-    }
-  }
+  static const float zeros[COLUMNS] = {};
+  const float* from[TILE];
+  for (int r = 0; r < rows; r++)
+    from[r] = START == FROM_OUT ? out[r] + column : START == FROM_BIAS ? bias : zeros;
   switch (rows) {
-    case 6: multiply<6>(a, panel, depth, out, column); break;
-    case 5: multiply<5>(a, panel, depth, out, column); break;
-    case 4: multiply<4>(a, panel, depth, out, column); break;
-    case 3: multiply<3>(a, panel, depth, out, column); break;
-    case 2: multiply<2>(a, panel, depth, out, column); break;
-    default: multiply<1>(a, panel, depth, out, column);
+    case 6: multiply<6>(a, panel, depth, from, out, column); break;
+    case 5: multiply<5>(a, panel, depth, from, out, column); break;
+    case 4: multiply<4>(a, panel, depth, from, out, column); break;
+    case 3: multiply<3>(a, panel, depth, from, out, column); break;
+    case 2: multiply<2>(a, panel, depth, from, out, column); break;
+    default: multiply<1>(a, panel, depth, from, out, column);
   }
   if (FINISH == GELU)
     for (int r = 0; r < rows; r++) {

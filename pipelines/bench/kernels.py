@@ -21,7 +21,8 @@ from nitrogen.pipelines.report.provenance import commit, machine
 
 CHANNELS, ROWS = (64, 128, 192, 256), (256, 2048, 16384, 65536)
 SHARES = ((1.0, 4), (0.5, 4), (0.25, 4), (0.1, 4), (1.0, 3), (1.0, 2), (1.0, 1), (0.5, 2))
-MAPS = ((64, 1, 16), (64, 8, 16), (192, 8, 8), (64, 1, 128))  # channels, b, side
+# channels, b, side
+MAPS: tuple[tuple[int, int, int], ...] = ((64, 1, 16), (64, 8, 16), (192, 8, 8), (64, 1, 128))
 CHECKED_ROWS = 64  # of each large case, against float64
 SLACK, SLACK_S = 0.06, 20e-6  # time allowed beyond rows * width of dense: a share, and seconds
 Call = Callable[[], Any]
