@@ -1,9 +1,11 @@
 """The optimisers of a training: AdamW for everything, or Muon for the matrices beside it."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
+from torch.autograd.graph import increment_version
 
 from nitrogen.pipelines.training.config import OptimConfig
 from nitrogen.pipelines.training.muon import Muon
@@ -29,10 +31,19 @@ def build_optimizers(module: nn.Module, config: OptimConfig) -> list[torch.optim
         weight_decay=config.weight_decay,
         fused=True,
     )
+    adamw.register_step_post_hook(note_writes)
     if not matrices:
         return [adamw]
     muon = Muon(matrices, lr=config.learning_rate, weight_decay=config.weight_decay)
     return [muon, adamw]
+
+
+def note_writes(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    """Count a fused step as a write: it leaves `_version` alone, and the kernels keep weights
+    packed until that changes, so roll-outs would run on those of the first step."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            increment_version(parameter)
 
 
 def suits_muon(name: str, parameter: nn.Parameter) -> bool:
