@@ -6,6 +6,8 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nitrogen.pipelines.run_folder import RunFolder
+from nitrogen.pipelines.run_lock import lock_holder
 from nitrogen.platform.errors import ConfigError
 from nitrogen.platform.storage import S3_PREFIX, is_s3
 
@@ -45,9 +47,11 @@ def check_bucket(out: str) -> str:
 def fetched(run: Path | str) -> Path:
     """A run folder to read on this machine; one in a bucket is fetched first.
 
+    While a run of this machine works in it the folder is newer than the bucket: a fetch would put
+    older copies, of the database too, under the hands of the run.
     Raises StorageError when the bucket is out of reach.
     """
     folder, mirror = open_out(run)
-    if mirror is not None:
+    if mirror is not None and lock_holder(RunFolder(folder).lock_path) is None:
         mirror.pull()
     return folder

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 STATE, LOCK, OURS = ".mirror.json", ".mirror-lock.json", ".shared/"
 LAST = ("_SUCCESS.json", "summary.json")
 IGNORED_ENDINGS = (".partial", "-wal", "-shm", "-journal", "/.lock")
-STALE_S = 240.0  # of a lock that is renewed at every push, each minute
+STALE_S, RENEW_S = 240.0, 60.0  # of a lock: when others may take it, how often it is renewed
 
 
 class Mirror:
@@ -39,6 +39,7 @@ class Mirror:
         self._state_path = self.folder / STATE
         self._guard = threading.RLock()
         self._owner = {"host": socket.gethostname(), "pid": os.getpid()}
+        self._renewed: float | None = None  # when; None while the lock is not ours
 
     def uri_of(self, path: Path) -> str:
         """The URI of a path inside the folder."""
@@ -78,6 +79,7 @@ class Mirror:
             known, sent = self._known(), 0
             names = list(self._local(below))
             for name in sorted(names, key=lambda n: (Path(n).name in LAST, Path(n).name)):
+                self._keep_lock()
                 if known.get(name, {}).get("local") == self._stamp(name):
                     continue
                 try:
@@ -87,6 +89,8 @@ class Mirror:
                 except FileNotFoundError:
                     continue  # temporary, or dropped meanwhile
                 known[name] = {"local": stamp, "remote": version}
+                # Now: a run that is killed here must not take its own file for somebody else's.
+                self._remember(known)
                 sent += 1
             if below is None:
                 for name in set(known) - set(names):
@@ -103,7 +107,12 @@ class Mirror:
         another error is on its way.
         """
         self._lock()
-        self.pull()
+        try:
+            self.pull()
+        except BaseException:
+            with contextlib.suppress(StorageError):
+                self._release()
+            raise
         ended = threading.Event()
         thread = threading.Thread(target=self._follow, args=(ended, say, interval_s), daemon=True)
         thread.start()
@@ -118,8 +127,9 @@ class Mirror:
 
     def _last_push(self, say: Callable[[str], None] | None) -> None:
         try:
+            self._renew()
             self.push()
-            storage.delete(storage.join(self.uri, LOCK))
+            self._release()
         except StorageError as error:
             text = (
                 f"{error} What was made lies in {self.folder}; "
@@ -136,35 +146,60 @@ class Mirror:
                 self._renew()
                 self.push()
                 away = False
-            except NitrogenError as error:
+            except (NitrogenError, OSError) as error:
                 if not away:
                     say(f"warning: {error} The run goes on and is sent there later.")
                 away = True
 
     def _lock(self) -> None:
-        uri = storage.join(self.uri, LOCK)
-        if storage.exists(uri):
-            with contextlib.suppress(ValueError, KeyError, TypeError):
-                held = json.loads(storage.read_bytes(uri))
-                other = {"host": held["host"], "pid": held["pid"]} != self._owner
-                here = held["host"] == self._owner["host"] and not _alive(int(held["pid"]))
-                if other and not here and time.time() - held["time"] < STALE_S:
-                    raise StorageError(
-                        f"{self.uri} must be free, got a run by process {held['pid']} on "
-                        f"{held['host']} in it. Wait for it, stop it, or choose another --out."
-                    )
+        other = self._other()
+        if other is not None:
+            raise StorageError(
+                f"{self.uri} must be free, got a run by process {other['pid']} on "
+                f"{other['host']} in it. Wait for it, stop it, or choose another --out."
+            )
         self._renew()
 
+    def _other(self) -> dict[str, Any] | None:
+        """host and pid of another run that holds the lock, if one does."""
+        uri = storage.join(self.uri, LOCK)
+        if not storage.exists(uri):
+            return None
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            held = json.loads(storage.read_bytes(uri))
+            owner = {"host": held["host"], "pid": int(held["pid"])}
+            dead = owner["host"] == self._owner["host"] and not _alive(owner["pid"])
+            if owner != self._owner and not dead and time.time() - held["time"] < STALE_S:
+                return owner
+        return None
+
+    def _keep_lock(self) -> None:
+        """Renew in the middle of a long push. A machine that slept has lost its lock meanwhile,
+        and must not write over what its successor does."""
+        if self._renewed is not None and time.monotonic() - self._renewed > RENEW_S:
+            self._renew()
+
     def _renew(self) -> None:
+        if self._renewed is not None and (other := self._other()) is not None:
+            raise StorageError(
+                f"{self.uri} must be this run's, got process {other['pid']} on {other['host']} "
+                "that took it over. Stop one of the two."
+            )
         record = {**self._owner, "time": time.time()}
         storage.write_bytes(storage.join(self.uri, LOCK), json.dumps(record).encode())
+        self._renewed = time.monotonic()
+
+    def _release(self) -> None:
+        self._renewed = None
+        storage.delete(storage.join(self.uri, LOCK))
 
     def _local(self, below: Path | None) -> Iterator[str]:
         root = self.folder if below is None else Path(below).absolute()
-        paths = [root] if root.is_file() else root.rglob("*")
-        for path in paths:
+        # os.walk passes over a folder that is removed meanwhile; rglob raises.
+        found = (Path(at, name) for at, _, names in os.walk(root) for name in names)
+        for path in [root] if root.is_file() else found:
             name = path.relative_to(self.folder).as_posix()
-            hidden = Path(name).name.startswith(".") or name.startswith(("logs/", OURS))
+            hidden = name.startswith("logs/") or any(p.startswith(".") for p in Path(name).parts)
             if not hidden and not f"/{name}".endswith(IGNORED_ENDINGS) and path.is_file():
                 yield name
 
@@ -187,11 +222,7 @@ class Mirror:
         with tempfile.TemporaryDirectory(prefix="nitrogen-") as scratch:
             copy = Path(scratch) / path.name
             if path.suffix == ".db":
-                with (
-                    contextlib.closing(sqlite3.connect(path)) as source,
-                    contextlib.closing(sqlite3.connect(copy)) as target,
-                ):
-                    source.backup(target)
+                _copy_database(path, copy)
             else:
                 copy.write_text(path.read_text().replace(f"{self.folder}", self.uri))
             yield copy
@@ -209,8 +240,23 @@ class Mirror:
         return found["files"] if found.get("uri") == self.uri else {}
 
     def _remember(self, known: dict[str, dict[str, Any]]) -> None:
-        text = json.dumps({"uri": self.uri, "files": known})
-        storage.write_bytes(str(self._state_path), text.encode())
+        partial = self._state_path.with_suffix(".partial")
+        partial.write_text(json.dumps({"uri": self.uri, "files": known}))
+        partial.replace(self._state_path)
+
+
+def _copy_database(path: Path, copy: Path) -> None:
+    path.stat()  # FileNotFoundError
+    try:
+        with (
+            contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True)) as source,
+            contextlib.closing(sqlite3.connect(copy)) as target,
+        ):
+            source.backup(target)
+    except sqlite3.Error as error:
+        raise StorageError(
+            f"cannot copy {path}: {error}. Close what holds the database and run again."
+        ) from error
 
 
 def _alive(pid: int) -> bool:

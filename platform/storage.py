@@ -163,8 +163,16 @@ def local_copy(uri: str) -> Path:
     digest = sha256_bytes(json.dumps([uri, versions]).encode())[:16]
     target = Path(_copies().name) / digest / (uri.rstrip("/").rpartition("/")[2] or "files")
     if not target.exists():
+        # Whole or not at all: what a failed fetch left would pass for the folder next time.
+        arriving = Path(tempfile.mkdtemp(dir=_copies().name)) / target.name
         for name, source in named.items():
-            download(source, target / name if name else target)
+            download(source, arriving / name if name else arriving)
+        target.parent.mkdir(exist_ok=True)
+        try:
+            arriving.rename(target)
+        except OSError:
+            if not target.exists():  # else another thread was first
+                raise
     return target
 
 
@@ -229,11 +237,22 @@ def list_entries(uri: str) -> list[FileEntry]:
     prefix = key.rstrip("/") + "/" if key else ""
     with _s3_errors("list", uri):
         pages = _s3_client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-        return sorted(
+        entries = sorted(
             FileEntry(item["Key"][len(prefix) :], item["Size"], item["ETag"])
             for page in pages
             for item in page.get("Contents", [])
             if not item["Key"].endswith("/")
+        )
+    for entry in entries:
+        _check_inside(entry.path, uri)
+    return entries
+
+
+def _check_inside(path: str, uri: str) -> None:
+    """A key may be called anything; copied to a disk it must stay below the folder."""
+    if path.startswith("/") or ".." in path.split("/"):
+        raise StorageError(
+            f"keys must be relative paths, got {path!r} below {uri}. Rename or delete that object."
         )
 
 

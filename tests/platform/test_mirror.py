@@ -5,6 +5,7 @@ import json
 import os
 import sqlite3
 import threading
+import time
 
 import pytest
 
@@ -187,3 +188,55 @@ def test_a_bucket_that_is_away_at_the_end_loses_nothing(mirror, monkeypatch):
     with mirror.held(print):
         pass
     assert storage.read_bytes(f"{mirror.uri}/result") == b"1"
+
+
+def test_a_killed_push_is_not_taken_for_somebody_elses(mirror, monkeypatch):
+    put(mirror, "a", "old")
+    put(mirror, "b", "old")
+    upload = storage.upload
+
+    def once(path, uri):
+        if path.name == "b":
+            raise KeyboardInterrupt
+        return upload(path, uri)
+
+    monkeypatch.setattr(storage, "upload", once)
+    with pytest.raises(KeyboardInterrupt):
+        mirror.push()
+    put(mirror, "a", "newer!")
+    assert Mirror(mirror.folder, mirror.uri).pull() == 0
+    assert (mirror.folder / "a").read_text() == "newer!"
+
+
+def test_a_lock_that_was_taken_over_ends_the_pushing(mirror, remote):
+    def run():
+        with mirror.held(print):
+            put(mirror, "late", "1")
+            record = {"host": "another", "pid": 1, "time": time.time()}
+            storage.write_bytes(f"{remote}/{LOCK}", json.dumps(record).encode())
+
+    with pytest.raises(StorageError, match="got process 1 on another that took it over"):
+        run()
+    assert not storage.exists(f"{remote}/late")
+    assert json.loads(storage.read_bytes(f"{remote}/{LOCK}"))["host"] == "another"
+
+
+def test_pushing_goes_on_after_a_file_that_vanished(mirror, monkeypatch):
+    said, pushed, push = [], threading.Event(), mirror.push
+
+    def first_fails(*arguments):
+        if not said:
+            raise FileNotFoundError("a checkpoint that was dropped")
+        pushed.set()
+        return push(*arguments)
+
+    monkeypatch.setattr(mirror, "push", first_fails)
+    with mirror.held(said.append, interval_s=0.02):
+        assert pushed.wait(10)
+    assert len(said) == 1
+
+
+def test_a_database_that_is_none_is_one_sentence(mirror):
+    put(mirror, "mlflow.db", "no database" * 100)
+    with pytest.raises(StorageError, match=r"cannot copy .*mlflow\.db"):
+        mirror.push()
