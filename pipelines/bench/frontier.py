@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from nitrogen.kernels.cpu.library import load
 from nitrogen.pipelines.bench.calibrate import Uniform, calibrate
 from nitrogen.pipelines.bench.contenders import (
     FrontierConfig,
@@ -72,7 +73,7 @@ class Contest:
         facts = {
             "weights": models.digest, "seeds": [drawn.seeds[0], len(drawn)], "data": models.name,
             "labels": drawn.labels, "threads": torch.get_num_threads(),
-            "code": code_digests("nitrogen.pipelines.bench.quality"),
+            "kernels": provider(), "code": code_digests("nitrogen.pipelines.bench.quality"),
         }  # fmt: skip
         say("features of the data")
         return cls(
@@ -180,7 +181,9 @@ def timed(
 ) -> dict[str, np.ndarray]:
     """ms a picture of each timed row, [rounds], by the row's key."""
     chosen = {contest.key(m): runner(m, contest.models) for m in methods if m.timed}
-    facts = row_key({"machine": machine(), "threads": torch.get_num_threads()}, {})
+    facts = row_key(
+        {"machine": machine(), "threads": torch.get_num_threads(), "kernels": provider()}, {}
+    )
     contest.say(f"timing {len(chosen)} rows at batch {batch}")
     return time_rounds(
         folder / f"rounds-{facts}.jsonl", chosen, contest.drawn, batch=batch,
@@ -309,6 +312,12 @@ def calibration(contest: Contest) -> dict[str, Any]:
         )  # fmt: skip
         row = contest.store.put(Row(key, values, {}))
     return row.values
+
+
+def provider() -> str:
+    """Which kernels run, C++ with the digest of its sources or plain PyTorch: neither their bits
+    nor their times may stand for each other's."""
+    return load()[1]
 
 
 def first(drawn: Draws, num: int) -> Draws:

@@ -10,6 +10,8 @@ import hashlib
 import json
 import os
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,9 +49,10 @@ class RowStore:
         if not isinstance(values, dict):
             return None
         try:
-            with np.load(self.folder / f"{key}.npz", allow_pickle=False) as stored:
+            file = self.folder / f"{key}.npz"
+            with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
                 return Row(key, values, {name: stored[name] for name in stored.files})
-        except (OSError, ValueError, EOFError, KeyError):
+        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
             return None
 
     def put(self, row: Row) -> Row:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -59,7 +60,9 @@ def frontier(
     )
     models = load_models(folder(run), tuple(thin or ()))
     result = run_frontier(config, models, kept(out), FeatureNet(), note)
-    write(out, result | {"command": command("frontier", run, quick)})
+    options: list[tuple[str, Any]] = [("--thin", path) for path in thin or ()]
+    options += [("--images", images), ("--rounds", rounds)]
+    write(out, result | {"command": command("frontier", out, run, quick, options)})
     tables(result)
     for which in ("mse", "kid"):
         say(str(draw_pareto(result, out.with_name(f"{out.stem}-{which}.png"), which)))
@@ -83,7 +86,10 @@ def attack(
     if seeds:
         config = config.model_copy(update={"num_seeds": seeds})
     result = run_attack(config, Pipeline.load(model_directory(folder(run))), note)
-    write(out, about() | result | {"command": command("attack", run, quick)})
+    write(
+        out,
+        about() | result | {"command": command("attack", out, run, quick, [("--seeds", seeds)])},
+    )
     say_table(
         ("limit", "attack", "mean GFLOPs", "worst", "ceiling", "amplification", "never above"),
         [
@@ -107,7 +113,7 @@ def scaling(
 
     config = ScalingConfig.quick() if quick else ScalingConfig()
     result = run_scaling(config, named(preset), note)
-    line = f"nitrogen bench scaling --preset {preset}{' --quick' if quick else ''}"
+    line = command("scaling", out, None, quick, [("--preset", preset)])
     write(out, about() | result | {"command": line})
     say_table(
         ("px", "batch", "teacher ms", "adaptive ms", "speedup", "conversion", "cache MiB",
@@ -158,10 +164,15 @@ def write(out: Path, result: dict[str, Any]) -> None:
         ) from exc
 
 
-def command(name: str, run: str | None, quick: bool) -> str:
+def command(
+    name: str, out: Path, run: str | None, quick: bool, options: list[tuple[str, Any]]
+) -> str:
     """The command line that makes the file again."""
-    parts = ["nitrogen bench", name, f"--run {run}" if run else "", "--quick" if quick else ""]
-    return " ".join(part for part in parts if part)
+    parts = ["nitrogen", "bench", name, "--out", str(out)]
+    parts += ["--quick"] if quick else []
+    for option, value in [("--run", run), *options]:
+        parts += [option, str(value)] if value is not None else []
+    return shlex.join(parts)
 
 
 def folder(run: str | None) -> Path | None:
