@@ -168,9 +168,13 @@ class Sampler:
 
     def _within_budget(self, decision: Decision, observation: Observation) -> Decision:
         """The same decision where it fits its room, by default an equal share of what is left,
-        else its best part that does: a budget is spent over all steps, not on the first ones."""
+        else its best part that does: a budget is spent over all steps, not on the first ones.
+        Whatever room a policy claims, what is left is not passed."""
         widths = torch.where(observation.exited, HELD, decision.plan.widths)
-        room = step_share(observation) if decision.room is None else decision.room
+        room = step_share(observation)
+        if decision.room is not None:
+            left = observation.budget_left / observation.branches - self.cost.fixed_flops
+            room = torch.minimum(decision.room, torch.maximum(room, left))
         over = self.cost.region_flops.to(widths.device)[widths].flatten(1).sum(dim=1) > room
         if bool(over.any()):
             b, (rh, rw) = widths.shape[0], self.grid

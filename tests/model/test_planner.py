@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +12,7 @@ from nitrogen.model.budget import plan_flops
 from nitrogen.model.config import ArchConfig
 from nitrogen.model.cost import CostModel
 from nitrogen.model.observation import Observation, new_past
-from nitrogen.model.policies import Budget
+from nitrogen.model.policies import Budget, Full
 from nitrogen.model.request import Request
 from nitrogen.model.sampler import Sampler
 
@@ -77,3 +78,21 @@ def test_a_priced_run_keeps_its_ceiling(denoiser, predictor):
             sampler = Sampler(denoiser, Budget(price=price), predictor=predictor)
             for done in sampler.run([Request(i % 3, i, 6, 1.0, share) for i in range(4)]):
                 assert done.flops <= share * done.full_flops
+
+
+class Greedy:
+    """Claims all the room there is, at every step."""
+
+    needs_predictor = False
+
+    def decide(self, observation):
+        decision = Full().decide(observation)
+        return replace(decision, room=torch.full_like(observation.budget_left, math.inf))
+
+
+@pytest.mark.parametrize("solver", ["dpmpp_2m", "heun"])
+def test_a_policy_that_claims_more_room_than_is_left_keeps_the_ceiling(denoiser, solver):
+    sampler = Sampler(denoiser, Greedy(), solver_name=solver)
+    requests = [Request(0, 1, 6, 1.0, 0.5), Request(1, 2, 4, 2.0, 0.6)]
+    for request, done in zip(requests, sampler.run(requests), strict=True):
+        assert done.flops <= request.budget * done.full_flops
