@@ -31,7 +31,7 @@ _NEUTRAL = tuple(
         "platform.training_tracking",
     )
 )
-_TEMPLATES = (".j2", ".html", ".css")
+_BESIDE = (".j2", ".html", ".css", ".cpp", ".h")
 _IMPORT_PATH = re.compile(rf"^({PACKAGE}(?:\.\w+)+)(?::\w+)?$")
 
 
@@ -47,16 +47,16 @@ def code_digests(module: str) -> dict[str, str]:
             continue
         found[name], imported = _read(path, path.stat().st_mtime_ns)
         waiting.extend(imported)
-        found.update(_templates(path.parent))
+        found.update(_beside(path.parent))
     return dict(sorted(found.items()))
 
 
-def _templates(folder: Path) -> dict[str, str]:
-    """Page templates beside a module: they are code as well."""
+def _beside(folder: Path) -> dict[str, str]:
+    """Page templates and C++ beside a module: they are code as well."""
     return {
         f"{folder.name}/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest()
         for path in folder.iterdir()
-        if path.suffix in _TEMPLATES
+        if path.suffix in _BESIDE
     }
 
 

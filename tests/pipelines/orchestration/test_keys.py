@@ -126,3 +126,8 @@ def test_code_digest_follows_lazy_imports_and_import_paths(tmp_path, monkeypatch
     assert "os" not in found
     assert "nested_code.deep.value" not in found
     assert "nitrogen.platform.errors" not in found
+
+
+def test_the_code_of_a_kernel_is_its_cpp_too():
+    found = code_digests("nitrogen.kernels.providers")
+    assert {"cpu/gemm.h", "cpu/row_mlp.cpp"} <= set(found)
