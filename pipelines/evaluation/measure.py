@@ -253,7 +253,10 @@ def measure_bias(
     known: features of the training and the test split.
     """
     teacher, student = sampled[0], sampled[1]
-    full = dense_images(bench.student.denoiser, drawn, config.num_inference_steps, config.solver)
+    with autocast(bench.device, bench.precision):
+        full = dense_images(
+            bench.student.denoiser, drawn, config.num_inference_steps, config.solver
+        )
     drawn_by = {
         "teacher": teacher.images,
         "student, full": full,

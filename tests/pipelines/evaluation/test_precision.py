@@ -1,6 +1,7 @@
 """Device and precision of the recipe, where pictures are made."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from nitrogen.model.config import ArchConfig
 from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.pipeline import Pipeline
 from nitrogen.model.predictor import Predictor
+from nitrogen.pipelines.evaluation import measure
 from nitrogen.pipelines.evaluation.measure import Bench, sample_all
 from nitrogen.pipelines.evaluation.sweep_curves import full_curve, static_curve, teacher_images
 from nitrogen.pipelines.evaluation.trial import score, write_reference
@@ -19,6 +21,7 @@ from nitrogen.pipelines.sampling import Draws
 from nitrogen.pipelines.steps.evaluate import EvaluateConfig
 from nitrogen.platform.errors import ConfigError
 
+DATA = SimpleNamespace(images=None, labels=None, classes=())
 DRAWN = Draws([0, 1, 2], [11, 12, 13])
 POLICIES = {
     "full": {}, "static": {}, "random": {}, "threshold": {"threshold": 0.01},
@@ -77,7 +80,7 @@ def test_bf16_samples_every_policy_and_alone_equals_in_a_batch(pipeline, policy)
 
 @pytest.mark.parametrize(("precision", "expected"), [("fp32", False), ("bf16", torch.bfloat16)])
 def test_sweep_and_evaluation_sample_in_the_recipes_precision(
-    pipeline, saved, tmp_path, seen, precision, expected
+    pipeline, saved, tmp_path, seen, precision, expected, monkeypatch
 ):
     images = teacher_images(saved, DRAWN, 4, "dpmpp_2m", "cpu", precision)
     full_curve(saved, DRAWN, images, (2,), "dpmpp_2m", "cpu", precision)
@@ -86,11 +89,13 @@ def test_sweep_and_evaluation_sample_in_the_recipes_precision(
     settings = {"device": "cpu", "sampling_precision": precision}
     point = {"policy": "threshold", "threshold": 0.01, "num_inference_steps": 2}
     bench = Bench(
-        pipeline, pipeline, pipeline.denoiser, _point(point), None, None, "", 0, "cpu", precision,
+        pipeline, pipeline, pipeline.denoiser, _point(point), DATA, DATA, "", 0, "cpu", precision,
     )  # fmt: skip
     score(pipeline, _point(point), settings | {"reference": str(tmp_path / "reference.npz")})
     config = EvaluateConfig(num_images=16, num_reference=16, num_inference_steps=2)
     sampled = sample_all(config, bench, DRAWN, _Silent())
+    monkeypatch.setattr(measure, "bias_table", lambda *_: {})
+    measure.measure_bias(config, bench, DRAWN, sampled, lambda images: images, (None, None))
     assert seen == {expected}
     assert len(sampled[0].images) == 3
 
