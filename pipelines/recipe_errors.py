@@ -65,6 +65,8 @@ def _constraint(item: Any) -> str:
     if kind in _BOUNDS:
         words, key = _BOUNDS[kind]
         return f"{words} {ctx[key]}"
+    if kind == "too_short":
+        return f"a list of at least {ctx['min_length']}"
     if kind in ("literal_error", "enum"):
         return f"one of {ctx['expected']}"
     stem = (

@@ -1,6 +1,6 @@
 """Settings of the two training stages; importable without torch."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -48,4 +48,7 @@ class StudentConfig(BaseModel):
     strided: bool = False  # D is to land where the teacher's ODE lands at the next sigma
     num_substeps: int = Field(2, ge=1, le=8)  # of the teacher within a strided step, by Heun
     train_denoiser: bool = True  # False: only the predictor learns, as in the sweep's trials
-    num_steps: tuple[int, ...] = (8, 10, 12, 16)  # sigma grids of the roll-outs
+    # Sigma grids of the roll-outs, which take up to 2 steps and look one ahead.
+    num_steps: tuple[Annotated[int, Field(ge=3, le=1000)], ...] = Field(
+        (8, 10, 12, 16), min_length=1
+    )

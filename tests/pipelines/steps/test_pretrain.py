@@ -41,6 +41,11 @@ def test_a_folder_without_a_model_is_refused(tmp_path):
     [
         ("pretrain.preset=huge", r"^pretrain\.preset must be one of tiny, .*, got 'huge'"),
         ("pretrain.arch.width=3", r"^pretrain\.arch must hold known keys, got width\. Known here"),
+        (
+            "distill.student.num_steps=[8,2]",
+            r"student\.num_steps must be at least 3, got 2",
+        ),
+        ("distill.student.num_steps=[]", r"num_steps must be a list of at least 1, got \[\]"),
         ("seed=1e99", r"^seed must be a whole number, got 1e\+99"),
     ],
 )
