@@ -13,6 +13,7 @@ from nitrogen.platform.errors import TrainingError
 from nitrogen.platform.training import run_local
 
 TEACHER = "nitrogen.pipelines.training.teacher:train_teacher"
+STUDENT = "nitrogen.pipelines.training.student:train_student"
 
 
 def config(arch, data_uri, **optim):
@@ -43,6 +44,24 @@ def test_resumed_equals_uninterrupted_bit_for_bit(arch, data_uri, tmp_path, opti
     expected = load_tensors(whole.checkpoint / TENSORS)
     got = load_tensors(resumed.checkpoint / TENSORS)
     assert got.keys() == expected.keys()
+    assert all(torch.equal(got[name], expected[name]) for name in expected)
+
+
+def test_a_resumed_student_rolls_out_as_the_uninterrupted_one(arch, data_uri, tmp_path):
+    torch.manual_seed(0)
+    weights = tmp_path / "model.safetensors"
+    save_tensors(weights, prefixed("denoiser.", Denoiser(arch).state_dict()))
+    settings = config(arch, data_uri, num_images=240) | {"student": {}, "teacher": str(weights)}
+    whole = run_local(STUDENT, settings, tmp_path / "whole")
+    reports = []
+    stopped = run_local(
+        STUDENT, settings, tmp_path / "parts", reports.append,
+        should_stop=lambda: len(reports) >= 1,
+    )  # fmt: skip
+    assert stopped.stopped
+    resumed = run_local(STUDENT, settings, tmp_path / "parts")
+    expected = load_tensors(whole.checkpoint / TENSORS)
+    got = load_tensors(resumed.checkpoint / TENSORS)
     assert all(torch.equal(got[name], expected[name]) for name in expected)
 
 
