@@ -34,7 +34,7 @@ from nitrogen.platform.training_checkpoints import newest_checkpoint
 WEIGHTS = Path(__file__).parent.parent / "pipelines" / "weights"
 MAX_BYTES = 10_000_000
 LOG_STRIDE = 20
-GRID_SEED, GRID_STEPS, GRID_GUIDANCE = 100, 16, 2.0
+GRID_SEED, GRID_STEPS, GRID_GUIDANCE = 100, 8, 2.0
 
 
 def training_folder(run: Path, step: str) -> Path:
