@@ -158,7 +158,15 @@ class Mirror:
                 f"{self.uri} must be free, got a run by process {other['pid']} on "
                 f"{other['host']} in it. Wait for it, stop it, or choose another --out."
             )
-        self._renew()
+        uri = storage.join(self.uri, LOCK)
+        if storage.exists(uri):
+            storage.delete(uri)  # left by a run that is dead, or by this process
+        if not storage.create_bytes(uri, self._record()):
+            raise StorageError(
+                f"{self.uri} must be free, got a run that started there at the same moment. "
+                "Wait for it, stop it, or choose another --out."
+            )
+        self._renewed = time.monotonic()
 
     def _other(self) -> dict[str, Any] | None:
         """host and pid of another run that holds the lock, if one does."""
@@ -185,9 +193,11 @@ class Mirror:
                 f"{self.uri} must be this run's, got process {other['pid']} on {other['host']} "
                 "that took it over. Stop one of the two."
             )
-        record = {**self._owner, "time": time.time()}
-        storage.write_bytes(storage.join(self.uri, LOCK), json.dumps(record).encode())
+        storage.write_bytes(storage.join(self.uri, LOCK), self._record())
         self._renewed = time.monotonic()
+
+    def _record(self) -> bytes:
+        return json.dumps({**self._owner, "time": time.time()}).encode()
 
     def _release(self) -> None:
         self._renewed = None

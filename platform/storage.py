@@ -27,6 +27,7 @@ S3_PREFIX = "s3://"
 CONNECT_TIMEOUT_S = 3
 READ_TIMEOUT_S = 30
 MAX_ATTEMPTS = 2
+TAKEN = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
 
 
 def is_s3(uri: str) -> bool:
@@ -117,6 +118,33 @@ def write_bytes(uri: str, data: bytes) -> None:
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
+
+
+def create_bytes(uri: str, data: bytes) -> bool:
+    """Writes `data` if nothing is there yet; False if something is. One of several writers wins,
+    on a disk and on every S3 server with conditional writes."""
+    if is_s3(uri):
+        from botocore.exceptions import ClientError
+
+        bucket, key = _bucket_and_key(uri)
+        with _s3_errors("write", uri):
+            try:
+                _s3_client().put_object(Bucket=bucket, Key=key, Body=data, IfNoneMatch="*")
+            except ClientError as error:
+                if error.response["Error"]["Code"] in TAKEN:
+                    return False
+                raise
+        return True
+    path = _local_path(uri)
+    with _local_errors("write", uri):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        except FileExistsError:
+            return False
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+    return True
 
 
 def upload(path: Path, uri: str) -> str:

@@ -16,26 +16,32 @@ _packed = Packed()
 NO_MODULATION = (None, None, 0, 1, 0.0)
 
 
-def dense(x: Tensor) -> Tensor:
-    """x with its elements in a row, as the kernels walk it."""
+def dense(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """x with its elements in a row, as the kernels walk it. Raises TypeError for another dtype."""
+    if x.dtype != dtype:
+        raise TypeError(f"a kernel of this processor takes {dtype} here, got {x.dtype}.")
     return x if x.is_contiguous() else x.contiguous()
 
 
 def lines(x: Tensor) -> Tensor:
     """x [b, c] whose samples may stand apart (a slice of all modulations), each in a row."""
-    assert x.dtype == torch.float32, "modulations must be float32"
+    if x.dtype != torch.float32:
+        raise TypeError(f"modulations must be float32, got {x.dtype}.")
     return x if x.stride(1) == 1 else x.contiguous()
 
 
 def writable(x: Tensor, *shape: int) -> Tensor:
     """x, if a kernel may write this shape into it."""
-    assert x.is_contiguous()
-    assert (*x.shape, x.dtype) == (*shape, torch.float32)
+    if not x.is_contiguous() or (*x.shape, x.dtype) != (*shape, torch.float32):
+        raise TypeError(
+            f"what a kernel writes must be contiguous float32 {list(shape)}, got {x.dtype} "
+            f"{list(x.shape)}."
+        )
     return x
 
 
 def plan_rows(widths: Tensor, caps: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    widths, caps = dense(widths), dense(caps)
+    widths, caps = dense(widths, torch.int64), dense(caps, torch.int64)
     b, rh, rw = widths.shape
     rows = torch.empty(b * height * width, dtype=torch.int64)
     counts = torch.empty(NUM_WIDTHS + 1, dtype=torch.int64)

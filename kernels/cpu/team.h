@@ -16,7 +16,8 @@ struct Block {
   int quarters;
 };
 
-// At least `bytes` of aligned memory that this thread keeps until it ends.
+// At least this many floats of aligned memory that the thread keeps until it ends. A slot belongs
+// to one operator of a translation unit: each has its own set.
 INLINE float* workspace(int slot, long floats) {
   struct Kept {
     float* data = nullptr;

@@ -136,6 +136,15 @@ def test_held_pushes_as_it_goes_and_is_alone(mirror, remote, tmp_path):
     assert not storage.exists(f"{remote}/{LOCK}")
 
 
+def test_of_two_that_start_together_one_is_told(mirror, monkeypatch):
+    monkeypatch.setattr(mirror, "_other", lambda: None)  # neither has seen the other's lock
+    monkeypatch.setattr(storage, "exists", lambda uri: False)
+    storage.write_bytes(f"{mirror.uri}/{LOCK}", b"{}")
+    with pytest.raises(StorageError, match="at the same moment"), mirror.held(print):
+        pass
+    assert storage.read_bytes(f"{mirror.uri}/{LOCK}") == b"{}"
+
+
 def test_a_lock_of_a_killed_run_does_not_block(mirror, remote):
     dead = {"host": mirror._owner["host"], "pid": 2**22 + 1, "time": 9e9}
     storage.write_bytes(f"{remote}/{LOCK}", json.dumps(dead).encode())

@@ -59,6 +59,13 @@ def test_a_reader_never_sees_half_a_file(tmp_path: Path):
     assert sizes <= {0, 2_000_000}
 
 
+def test_one_of_two_creates_a_file(tmp_path: Path):
+    uri = str(tmp_path / "new" / "lock")
+    assert storage.create_bytes(uri, b"first")
+    assert not storage.create_bytes(uri, b"second")
+    assert storage.read_bytes(uri) == b"first"
+
+
 def test_exists_and_delete(tmp_path: Path):
     uri = str(tmp_path / "x")
     assert not storage.exists(uri)

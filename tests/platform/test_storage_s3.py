@@ -96,6 +96,12 @@ def test_write_read_list_delete(prefix: str):
     assert storage.list_files(prefix) == ["a/one"]
 
 
+def test_one_of_two_creates_an_object(prefix: str):
+    assert storage.create_bytes(f"{prefix}/lock", b"first")
+    assert not storage.create_bytes(f"{prefix}/lock", b"second")
+    assert storage.read_bytes(f"{prefix}/lock") == b"first"
+
+
 def test_exists_means_an_object_or_a_prefix_and_no_mere_beginning(prefix: str):
     storage.write_bytes(f"{prefix}/data-old/x", b"")
     storage.write_bytes(f"{prefix}/data/x", b"")
