@@ -200,7 +200,7 @@ def _result(
     failed = [trial for trial in trials if trial.state == "FAIL"]
     if trials and len(failed) == len(trials):
         raise TrainingError(
-            f"every trial of the sweep failed, the first because: {failed[0].error}. "
+            f"every trial of the sweep failed, the first because: {str(failed[0].error).rstrip('.')}. "
             "Correct that, and give the sweep another name or folder."
         )
     if len(trials) < num_trials:

@@ -209,7 +209,8 @@ def ode_exit(
     x: Tensor, denoised: Tensor, last: Tensor, sigma: Tensor, sigma_next: Tensor,
     sigma_last: Tensor, held: Tensor,
 ) -> Tensor:  # fmt: skip
-    inputs = [dense(v) for v in (x, denoised, last, sigma, sigma_next, sigma_last, held)]
+    inputs = [dense(v) for v in (x, denoised, last, sigma, sigma_next, sigma_last)]
+    inputs.append(dense(held, torch.bool))
     out = torch.empty_like(inputs[0])
     load()[0].ode_exit(
         *(value.data_ptr() for value in inputs), *x.shape, held.shape[1], held.shape[2],
