@@ -199,8 +199,9 @@ def _result(
     trials = [journal.finished[i] for i in sorted(journal.finished)]
     failed = [trial for trial in trials if trial.state == "FAIL"]
     if trials and len(failed) == len(trials):
+        first = str(failed[0].error).rstrip(".")
         raise TrainingError(
-            f"every trial of the sweep failed, the first because: {str(failed[0].error).rstrip('.')}. "
+            f"every trial of the sweep failed, the first because: {first}. "
             "Correct that, and give the sweep another name or folder."
         )
     if len(trials) < num_trials:
