@@ -100,7 +100,10 @@ def two_nodes() -> Iterator[tuple[str, str, str]]:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         # Jobs find the interpreter, and no source tree: the code comes from the wheel.
         patch.delenv("PYTHONPATH", raising=False)
-        patch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+        # Ray starts a worker that has a runtime environment through bash, the interpreter unquoted.
+        (folder / "venv").symlink_to(sys.prefix)
+        patch.setattr(sys, "executable", str(folder / "venv" / "bin" / "python"))
+        patch.setenv("PATH", str(folder / "venv" / "bin"), prepend=os.pathsep)
         stack.enter_context(clean_ray_environment(cluster.QUIET))
         stack.enter_context(token_authentication(folder / "token"))
         # `add_node` writes the address there, whatever folder the node is given.
