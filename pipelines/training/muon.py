@@ -27,10 +27,9 @@ class Muon(torch.optim.Optimizer):
         lr: float = 1e-3,
         weight_decay: float = 0.0,
         momentum: float = 0.95,
-        dtype: torch.dtype = torch.float32,  # of the orthogonalisation
     ):
         super().__init__(
-            params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "dtype": dtype}
+            params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum}
         )
 
     @torch.no_grad()
@@ -49,7 +48,7 @@ class Muon(torch.optim.Optimizer):
             buffer = self.state[p].setdefault("momentum_buffer", torch.zeros_like(p))
             buffer.lerp_(p.grad, 1 - momentum)
             updates.append(p.grad.lerp(buffer, momentum))
-        directions = orthogonalise(torch.stack(updates).to(group["dtype"]))
+        directions = orthogonalise(torch.stack(updates).float())
         scale = 0.2 * max(params[0].shape) ** 0.5
         for p, direction in zip(params, directions, strict=True):
             p.mul_(1 - lr * group["weight_decay"])
@@ -57,13 +56,24 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalise(matrices: Tensor) -> Tensor:
-    """[n, r, c] -> the same with singular values near 1 (0.7 to 1.2), by Newton-Schulz."""
+    """[n, r, c] -> the same with singular values near 1 (0.7 to 1.2), by Newton-Schulz.
+
+    A round is x <- p(x x^T) x with one polynomial p, so the rounds are products of r x r matrices
+    that commute, and x is met twice: 25 r^3 multiply-adds instead of 45 r^3 at c = 4 r. Only in
+    fp32: rounding of the small Gram values grows by A^2 a round.
+    """
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if tall else matrices
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp_min(EPS)
-    for _ in range(ROUNDS):
-        gram = x @ x.mT
-        x = A * x + (B * gram + C * gram @ gram) @ x
+    gram, product = x @ x.mT, None
+    for left in reversed(range(ROUNDS)):
+        step = torch.baddbmm(gram, gram, gram, beta=B, alpha=C)
+        step.diagonal(dim1=1, dim2=2).add_(A)
+        product = step if product is None else step @ product
+        if left:
+            gram = step @ gram @ step
+    assert product is not None
+    x = product @ x
     return x.mT if tall else x
 
 
