@@ -8,27 +8,25 @@ import torch
 from torch import Tensor
 
 from nitrogen.kernels import dispatch
-from nitrogen.kernels.cpu import ops as cpu
+from nitrogen.kernels.cpu import fused
 from nitrogen.kernels.plan import RowSet
 from nitrogen.kernels.providers import takes_cpp, wants_gradient
-
-Modulation = tuple[Tensor, Tensor, Tensor]  # shift, scale, gate: [b, c] each
 
 
 def mlp_block(
     x: Tensor,  # [b, h, w, c]
     taps: Tensor,  # [c, 1, 3, 3]
-    modulation: Modulation,
+    modulation: Tensor,  # [b, 3 c]: shift, scale and gate
     weights: tuple[Tensor, Tensor, Tensor, Tensor],  # w_in [e, c], b_in, w_out [c, e], b_out
     rows: RowSet,
     hidden_per_quarter: int,
     residual: Tensor,  # [b, h, w, c], written at active rows
 ) -> tuple[Tensor, Tensor]:
     """x + gate * residual with residual = MLP(modulate(depthwise(rms_norm(x)))), and residual."""
-    if one_call(x, taps, *modulation, *weights):
+    if one_call(x, taps, modulation, *weights):
         args = (x, taps, modulation, weights, rows.rows, rows.counts, hidden_per_quarter, residual)
-        return cpu.mlp_block(*args), residual
-    shift, scale, gate = modulation
+        return fused.mlp_block(*args), residual
+    shift, scale, gate = modulation.chunk(3, dim=-1)
     mixed = dispatch.depthwise(x, taps, shift, scale, rows)
     out = dispatch.row_mlp(mixed, weights, rows, hidden_per_quarter, flat(residual))
     return add(x, gate, out), out.view(x.shape)
@@ -36,7 +34,7 @@ def mlp_block(
 
 def attention_block(
     x: Tensor,  # [b, h, w, c]
-    modulation: Modulation,
+    modulation: Tensor,  # [b, 3 c]: shift, scale and gate
     w_qkv: Tensor,  # [3 c, c]
     w_proj: Tensor,  # [c, c]
     num_heads: int,
@@ -45,10 +43,10 @@ def attention_block(
     qkv: Tensor,  # [b, h, w, 3 c], written at active rows
 ) -> tuple[Tensor, Tensor, Tensor]:
     """x + gate * attended with attended = w_proj attention(qkv); attended; and qkv."""
-    if one_call(x, *modulation, w_qkv, w_proj):
+    if one_call(x, modulation, w_qkv, w_proj):
         args = (x, modulation, w_qkv, w_proj, num_heads, rows.rows, rows.counts, attended, qkv)
-        return cpu.attention_block(*args), attended, qkv
-    shift, scale, gate = modulation
+        return fused.attention_block(*args), attended, qkv
+    shift, scale, gate = modulation.chunk(3, dim=-1)
     rows_per_sample = x.shape[1] * x.shape[2]
     new = dispatch.row_qkv(flat(x), shift, scale, w_qkv, rows, rows_per_sample, flat(qkv))
     mixed = dispatch.row_attention(new.view(qkv.shape), rows, num_heads)
@@ -57,7 +55,7 @@ def attention_block(
 
 
 def one_call(x: Tensor, *others: Tensor) -> bool:
-    """Whether the fused C++ may run."""
+    """Whether `kernels.cpu.fused` may run: nobody watches, no gradient is wanted, the C++ is on."""
     if dispatch.watched() or (torch.is_grad_enabled() and wants_gradient((x, *others))):
         return False
     return takes_cpp(x)

@@ -19,7 +19,7 @@ from nitrogen.kernels.row_mlp import dense_mlp
 
 
 class Modulation:
-    """shift, scale and gate of one block for every sample; each [b, c]."""
+    """shift, scale and gate of one block for every sample, each [b, c]. parts: [b, 3 c]."""
 
     def __init__(self, parts: Tensor):
         self.shift, self.scale, self.gate = parts.chunk(3, dim=-1)
@@ -31,9 +31,6 @@ class Modulation:
     def add(self, x: Tensor, residual: Tensor) -> Tensor:
         """x + gate * residual, both [b, h, w, c]."""
         return x + self.gate[:, None, None] * residual
-
-    def parts(self) -> tuple[Tensor, Tensor, Tensor]:
-        return self.shift, self.scale, self.gate
 
 
 class MLPBlock(nn.Module):
@@ -59,15 +56,14 @@ class MLPBlock(nn.Module):
     def forward_rows(
         self,
         x: Tensor,  # [b, h, w, c]
-        modulation: Modulation,
+        modulation: Tensor,  # [b, 3 c]
         rows: RowSet,
         residual: Tensor,  # [b, h, w, c], from the cache
         hidden_per_quarter: int,
     ) -> tuple[Tensor, Tensor]:
         """Path over rows. Returns x of the next block and the updated residual."""
         weights = (self.w_in, self.b_in, self.w_out, self.b_out)
-        parts = modulation.parts()
-        return mlp_block(x, self.depthwise, parts, weights, rows, hidden_per_quarter, residual)
+        return mlp_block(x, self.depthwise, modulation, weights, rows, hidden_per_quarter, residual)
 
 
 class AttentionBlock(nn.Module):
@@ -87,12 +83,11 @@ class AttentionBlock(nn.Module):
     def forward_rows(
         self,
         x: Tensor,  # [b, h, w, c]
-        modulation: Modulation,
+        modulation: Tensor,  # [b, 3 c]
         rows: RowSet,
         attended: Tensor,  # [b, h, w, c], from the cache
         qkv: Tensor,  # [b, h, w, 3 c], from the cache
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Path over rows. Returns x of the next block, and the updated attended and qkv."""
         weights = (self.w_qkv, self.w_proj)
-        parts = modulation.parts()
-        return attention_block(x, parts, *weights, self.num_heads, rows, attended, qkv)
+        return attention_block(x, modulation, *weights, self.num_heads, rows, attended, qkv)

@@ -7,8 +7,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nitrogen.kernels import dispatch
+from nitrogen.kernels.blocks import one_call
+from nitrogen.kernels.cpu import fused
 from nitrogen.kernels.linear import pad_rows
 from nitrogen.model.config import ArchConfig
+from nitrogen.model.errors import ModelError
 
 NUM_FREQUENCIES = 32
 SAMPLE_BLOCK = 8  # a whole vector of samples: activations round differently in a loop's tail
@@ -47,9 +50,17 @@ class Conditioning(nn.Module):
     ) -> Tensor:
         """c_noise: [b], labels: [b] int64 -> [b, num_outputs].
 
-        stride: [b], sigma_next / sigma in 0..1; read by a strided network alone.
+        stride: [b], sigma_next / sigma in 0..1; read by a strided network alone, which raises
+        ModelError without it.
         blocked: samples in padded blocks, so that a sample's bits do not depend on the batch.
         """
+        if self.strided and stride is None:
+            raise ModelError(
+                "sigma_next must be given to a strided denoiser, got none. Pass the noise level "
+                "that the step ends at."
+            )
+        if blocked and one_call(c_noise, self.w_out):
+            return self._one_call(c_noise, labels, stride)
         num_samples = c_noise.shape[0]
         linear = dispatch.linear if blocked else F.linear
         if blocked:
@@ -57,12 +68,19 @@ class Conditioning(nn.Module):
             labels = F.pad(labels, (0, c_noise.shape[0] - num_samples))
             stride = None if stride is None else F.pad(stride, (0, len(labels) - num_samples))
         hidden = linear(self._fourier(c_noise), self.w_sigma, self.b_sigma) + self.classes[labels]
-        if self.strided:
-            assert stride is not None, "a strided network needs sigma_next"
+        if self.strided and stride is not None:
             hidden = hidden + linear(self._fourier(stride), self.w_stride, self.b_stride)
         hidden = F.silu(hidden)
         hidden = F.silu(linear(hidden, self.w_joint, self.b_joint))
         return linear(hidden[:num_samples], self.w_out, self.b_out)
+
+    def _one_call(self, c_noise: Tensor, labels: Tensor, stride: Tensor | None) -> Tensor:
+        of_stride = (self.w_stride, self.b_stride) if self.strided else None
+        return fused.conditioning(
+            c_noise, labels, stride, self.frequencies, self.classes,
+            ((self.w_sigma, self.b_sigma), of_stride, (self.w_joint, self.b_joint),
+             (self.w_out, self.b_out)),
+        )  # fmt: skip
 
     def _fourier(self, values: Tensor) -> Tensor:
         """values: [b] -> [b, 2 NUM_FREQUENCIES]."""

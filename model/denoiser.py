@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from nitrogen.kernels.blocks import one_call
+from nitrogen.kernels.cpu import fused
 from nitrogen.model.cache import Cache
 from nitrogen.model.config import NUM_WIDTHS, ArchConfig
 from nitrogen.model.regions import Plan
@@ -44,6 +46,10 @@ class Denoiser(nn.Module):
 
 def preconditioning(sigma: Tensor, sigma_data: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """c_skip, c_out, c_in: [b, 1, 1, 1] and c_noise: [b] (EDM, table 1)."""
+    if one_call(sigma):
+        made = fused.preconditioning(sigma, sigma_data)
+        c_skip, c_out, c_in, _ = made[..., None, None, None].unbind()
+        return c_skip, c_out, c_in, made[3]
     s = sigma[:, None, None, None]
     total = s.square() + sigma_data**2
     c_skip = sigma_data**2 / total

@@ -65,5 +65,7 @@ def pool_to_regions(x: Tensor, grid: tuple[int, int]) -> Tensor:
 
 def spread_to_pixels(values: Tensor, height: int, width: int) -> Tensor:
     """values: [b, rh, rw] -> [b, height, width, 1], each region's value at each of its pixels."""
-    scale_y, scale_x = height // values.shape[1], width // values.shape[2]
-    return values.repeat_interleave(scale_y, 1).repeat_interleave(scale_x, 2).unsqueeze(-1)
+    b, rh, rw = values.shape
+    scale_y, scale_x = height // rh, width // rw
+    spread = values[:, :, None, :, None].expand(b, rh, scale_y, rw, scale_x)
+    return spread.reshape(b, height, width, 1)

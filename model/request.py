@@ -73,8 +73,13 @@ class Live:
 
     def sigma_at(self, ahead: int) -> Tensor:
         """[b] sigma of the coming step (0) or of the one after it (1)."""
+        return self.sigma_pair()[ahead]
+
+    def sigma_pair(self) -> Tensor:
+        """[2, b] sigma of the coming step and of the one after it."""
+        ahead = torch.arange(2, device=self.step.device)[:, None]
         index = (self.step + ahead).clamp_max(self.sigmas.shape[1] - 1)
-        return self.sigmas.gather(1, index[:, None])[:, 0]
+        return self.sigmas.t().gather(0, index)
 
     def select(self, samples: Tensor) -> "Live":
         """Some of the samples; samples: [k] int64."""

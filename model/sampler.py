@@ -107,7 +107,7 @@ class Sampler:
         The caches of `state` are written in place: it cannot be stepped from again.
         """
         live = state.live
-        sigma, sigma_next = live.sigma_at(0), live.sigma_at(1)
+        sigma, sigma_next = live.sigma_pair()
         forwards = live.branches // (1 + (sigma_next == 0).long()) if self.heun else live.branches
         observation = self._observe(live, sigma, sigma_next, forwards)
         decision = self._within_budget(self.policy.decide(observation), observation)
@@ -150,8 +150,9 @@ class Sampler:
         if not self.policy.needs_predictor:
             return observation
         assert self.predictor is not None, "this policy needs a predictor"
+        share = self._share(observation)
         features = region_features(
-            live.x, live.denoised, sigma, sigma_next, live.past, self._share(live, left),
+            live.x, live.denoised, sigma, sigma_next, live.past, share,
             self.denoiser.arch.sigma_data,
         )  # fmt: skip
         return replace(observation, log_errors=self.predictor(features, live.labels))
@@ -161,10 +162,10 @@ class Sampler:
         total = (live.num_steps - live.step) * live.branches
         return total - live.branches // 2 if self.heun else total
 
-    def _share(self, live: Live, left: Tensor) -> Tensor:
+    def _share(self, seen: Observation) -> Tensor:
         """What is left, as a share of full compute for the steps that are left; at most 1."""
-        full = self._forwards_left(live) * float(self.cost.full_flops)
-        return (left / full).clamp(0, 1)
+        full = seen.forwards_left * float(self.cost.full_flops)
+        return (seen.budget_left / full).clamp(0, 1)
 
     def _within_budget(self, decision: Decision, observation: Observation) -> Decision:
         """The same decision where it fits its room, by default an equal share of what is left,

@@ -23,6 +23,7 @@ class Shell:
     """A dense denoiser that can leave everything below its finest level out."""
 
     def __init__(self, denoiser: Denoiser):
+        refuse_strided(denoiser, "a shell")
         if denoiser.arch.num_levels < 2:
             raise ModelError("channels must name at least 2 levels for a shell, got 1.")
         self.denoiser, self.arch = denoiser, denoiser.arch
@@ -66,6 +67,15 @@ class Shell:
                 x = next(attentions)(x, Modulation(next(modulations)))
             x = block(x, Modulation(next(modulations)), self.arch.hidden(level))
         return x
+
+
+def refuse_strided(denoiser: Denoiser, what: str) -> None:
+    """Raises ModelError: what is made of single evaluations of D has no step to answer for."""
+    if denoiser.arch.strided:
+        raise ModelError(
+            f"denoiser must not be strided for {what}, got strided: true. Take the teacher, whose "
+            "D answers for one noise level."
+        )
 
 
 class _Inner:

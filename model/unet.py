@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nitrogen.kernels import dispatch
+from nitrogen.kernels.blocks import one_call
+from nitrogen.kernels.cpu import fused
 from nitrogen.kernels.norm import modulate, rms_norm
 from nitrogen.kernels.plan import RowSet
 from nitrogen.model.blocks import AttentionBlock, MLPBlock, Modulation
@@ -62,25 +64,26 @@ class RowUNet(nn.Module):
         modulations = self.conditioning(c_noise, labels, stride, blocked=plan is not None)
         parts = list(modulations.split(self._sizes, dim=1))
         head_shift, head_scale = parts.pop().chunk(2, dim=1)
-        patch = self.arch.patch_size
-        rows = rearrange(x, "b (h p) (w q) c -> b h w (p q c)", p=patch, q=patch)
-        x = linear_map(rows, self.stem, plan is not None)
         run = DenseRun(self, parts, quarters) if plan is None else RowRun(self, parts, plan, cache)
-        x = self._levels(x, run)
-        x = modulate(rms_norm(x), head_shift[:, None, None], head_scale[:, None, None])
-        x = linear_map(x, self.head, plan is not None)
-        out = rearrange(x, "b h w (p q c) -> b (h p) (w q) c", p=patch, q=patch)
-        return out, run.cache()
+        between = self._between(x, blocked=plan is not None)
+        x = self._levels(between.stem(x), run, between)
+        return between.head(x, head_shift, head_scale), run.cache()
 
-    def _levels(self, x: Tensor, run: "DenseRun | RowRun") -> Tensor:
+    def _between(self, x: Tensor, blocked: bool) -> "Layers | FusedLayers":
+        fits = blocked and one_call(x, self.stem.weight)
+        return FusedLayers(self) if fits else Layers(self, blocked)
+
+    def _levels(
+        self, x: Tensor, run: "DenseRun | RowRun", between: "Layers | FusedLayers"
+    ) -> Tensor:
         last, skips = self.arch.num_levels - 1, []
         for level in range(last):
             x = run.level(x, level, self.arch.num_blocks[level])
             skips.append(x)
-            x = linear_map(halve(x), self.down[level], run.blocked)
+            x = between.down(x, level)
         x = run.level(x, last, self.arch.num_blocks[last])
         for level in reversed(range(last)):
-            x = double(linear_map(x, self.up[level], run.blocked)) + skips.pop()
+            x = between.up(x, level, skips.pop())
             x = run.level(x, level, self.arch.num_blocks[level])
         return x
 
@@ -93,10 +96,58 @@ class RowUNet(nn.Module):
             )
 
 
+class Layers:
+    """The linear layers between the blocks; `blocked`: a row's bits do not depend on the others."""
+
+    def __init__(self, net: RowUNet, blocked: bool):
+        self._net, self._linear = net, dispatch.linear if blocked else F.linear
+
+    def stem(self, x: Tensor) -> Tensor:
+        patch = self._net.arch.patch_size
+        rows = rearrange(x, "b (h p) (w q) c -> b h w (p q c)", p=patch, q=patch)
+        return self._map(rows, self._net.stem)
+
+    def down(self, x: Tensor, level: int) -> Tensor:
+        return self._map(halve(x), self._net.down[level])
+
+    def up(self, x: Tensor, level: int, skip: Tensor) -> Tensor:
+        return double(self._map(x, self._net.up[level])) + skip
+
+    def head(self, x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+        patch = self._net.arch.patch_size
+        x = modulate(rms_norm(x), shift[:, None, None], scale[:, None, None])
+        x = self._map(x, self._net.head)
+        return rearrange(x, "b h w (p q c) -> b (h p) (w q) c", p=patch, q=patch)
+
+    def _map(self, x: Tensor, layer: nn.Module) -> Tensor:
+        """x: [..., c] -> [..., e]."""
+        return self._linear(x, layer.weight, layer.bias)
+
+
+class FusedLayers:
+    """The same in one call each, what moves data around them included."""
+
+    def __init__(self, net: RowUNet):
+        self._net, self._patch = net, net.arch.patch_size
+
+    def stem(self, x: Tensor) -> Tensor:
+        return fused.stem(x, self._net.stem.weight, self._net.stem.bias, self._patch)
+
+    def down(self, x: Tensor, level: int) -> Tensor:
+        layer = self._net.down[level]
+        return fused.down(x, layer.weight, layer.bias)
+
+    def up(self, x: Tensor, level: int, skip: Tensor) -> Tensor:
+        layer = self._net.up[level]
+        return fused.up(x, layer.weight, layer.bias, skip)
+
+    def head(self, x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+        layer = self._net.head
+        return fused.head(x, shift, scale, layer.weight, layer.bias, self._patch)
+
+
 class DenseRun:
     """One forward over every position at one width."""
-
-    blocked = False
 
     def __init__(self, net: RowUNet, modulations: list[Tensor], quarters: int):
         self._blocks, self._attentions = iter(net.blocks), iter(net.attentions)
@@ -119,8 +170,6 @@ class DenseRun:
 class RowRun:
     """One forward over the rows that the plan names."""
 
-    blocked = True
-
     def __init__(self, net: RowUNet, modulations: list[Tensor], plan: Plan, cache: Cache | None):
         assert cache is not None, "a plan needs a cache"
         self._blocks, self._attentions = iter(net.blocks), iter(net.attentions)
@@ -138,13 +187,13 @@ class RowRun:
         for _ in range(num_blocks):
             _, attends = next(self._order)
             if attends:
-                modulation = Modulation(next(self._modulations))
+                modulation = next(self._modulations)
                 block, old = next(self._attentions), next(self._old_attention)
                 assert isinstance(block, AttentionBlock)
                 x, attended, qkv = block.forward_rows(x, modulation, rows, *old)
                 self._attended.append(attended)
                 self._qkv.append(qkv)
-            modulation, residual = Modulation(next(self._modulations)), next(self._old_residuals)
+            modulation, residual = next(self._modulations), next(self._old_residuals)
             step, mlp = self._arch.hidden(level, 1), next(self._blocks)
             assert isinstance(mlp, MLPBlock)
             x, residual = mlp.forward_rows(x, modulation, rows, residual, step)
@@ -167,13 +216,6 @@ def modulation_sizes(arch: ArchConfig) -> list[int]:
     for level, attends in arch.blocks():
         sizes += [3 * arch.channels[level]] * (2 if attends else 1)
     return [*sizes, 2 * arch.channels[0]]
-
-
-def linear_map(x: Tensor, layer: nn.Module, blocked: bool) -> Tensor:
-    """A linear layer on every position of x: [..., c] -> [..., e]."""
-    assert isinstance(layer, nn.Linear)
-    linear = dispatch.linear if blocked else F.linear
-    return linear(x, layer.weight, layer.bias)
 
 
 def halve(x: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from nitrogen.kernels.cpu import build
 from nitrogen.pipelines.code_digest import code_digests
 from nitrogen.pipelines.executor import ExecutorConfig
 from nitrogen.pipelines.step_table import StepSpec, step_module
@@ -58,6 +59,7 @@ def key_parts(
         "code": code_digests(spec.module),
         "lock": locked_versions(),
         "executor": executor.facts(spec.samples) if spec.computes else {},
+        "kernels": build.provider() if spec.computes else None,
         "registry": _short_digest(registry) if registry and spec.uses_registry else None,
     }
 
@@ -97,6 +99,8 @@ def explain(old: KeyParts, new: KeyParts) -> list[str]:
         *_differences(old.get("outside"), new.get("outside"), "source."),
         *_differences({"registry": old.get("registry")}, {"registry": new.get("registry")}, ""),
     ]
+    kernels = [{"kernels": parts.get("kernels")} for parts in (old, new)]
+    changes.extend(_differences(*kernels, ""))
     for step in _changed(old.get("inputs"), new.get("inputs")):
         changes.append(f"result of {step} changed")
     changes.extend(_differences(old.get("lock"), new.get("lock"), ""))

@@ -97,9 +97,9 @@ static void attend(const Map& map, long head, const int64_t* rows, long count, c
   }
 }
 
-EXPORT void row_attention(const float* qkv, const int64_t* rows, const int64_t* counts,
-                          long samples, long height, long width, long channels, long num_heads,
-                          float* out, int threads) {
+void row_attention(const float* qkv, const int64_t* rows, const int64_t* counts, long samples,
+                   long height, long width, long channels, long num_heads, float* out,
+                   int threads) {
   Map map{qkv, height, width, channels, num_heads};
   long active = num_active(counts), per_sample = height * width;
   if (active == 0) return;
@@ -116,9 +116,8 @@ EXPORT void row_attention(const float* qkv, const int64_t* rows, const int64_t* 
     long sample = i / num_heads, head = i % num_heads, count = first[sample + 1] - first[sample];
     if (count == 0) return;
     long depth = map.depth(), wide = padded(map.keys()), deep = padded(depth);
-    float* keys = workspace(0, wide * depth + map.keys() * deep);
+    Workspace keys(KEYS, wide * depth + map.keys() * deep), space(SCORES, TILE * (2 * deep + wide));
     float* values = keys + wide * depth;
-    float* space = workspace(1, TILE * (2 * deep + wide));
     pack(map, qkv + sample * per_sample * 3 * channels, head, keys, values);
     attend(map, head, sorted.data() + first[sample], count, keys, values, space, out);
   });

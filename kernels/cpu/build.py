@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+OFF = "NITROGEN_CPU_KERNELS"  # =0: plain PyTorch
 NEEDED = {"avx2", "fma"}
 FLAGS = (
     "-std=c++17", "-O3", "-march=x86-64-v3", "-fPIC", "-shared", "-fopenmp", "-fvisibility=hidden",
@@ -23,11 +24,7 @@ class BuildError(Exception):
 
 def library_path() -> Path:
     """The shared library, built if it is not there yet. Raises BuildError."""
-    if platform.machine() not in ("x86_64", "AMD64") or not processor_flags() >= NEEDED:
-        raise BuildError("the processor has no AVX2 and FMA")
-    compiler = shutil.which(os.environ.get("CXX", "g++")) or shutil.which("clang++")
-    if compiler is None:
-        raise BuildError("there is no C++ compiler (install g++, or set CXX)")
+    compiler = usable_compiler()
     try:
         folder = cache_folder()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -42,18 +39,44 @@ def library_path() -> Path:
     return path
 
 
+def usable_compiler() -> str:
+    """Raises BuildError where nothing can be built, or nobody wants it to be."""
+    if os.environ.get(OFF) == "0":
+        raise BuildError(f"{OFF}=0")
+    if platform.machine() not in ("x86_64", "AMD64") or not processor_flags() >= NEEDED:
+        raise BuildError("the processor has no AVX2 and FMA")
+    compiler = shutil.which(os.environ.get("CXX", "g++")) or shutil.which("clang++")
+    if compiler is None:
+        raise BuildError("there is no C++ compiler (install g++, or set CXX)")
+    return compiler
+
+
+def provider() -> str:
+    """Which kernels this processor runs, for keys of results; nothing is built. Their sources are
+    part of a key as code."""
+    try:
+        usable_compiler()
+    except BuildError:
+        return "plain PyTorch"
+    return "C++"
+
+
 def compile_to(path: Path, compiler: str) -> None:
     """Atomic: the library is there as a whole or not at all."""
     with tempfile.TemporaryDirectory(dir=path.parent) as place:
-        made = Path(place) / path.name
-        sources = [str(source) for source in files() if source.suffix == ".cpp"]
-        command = [compiler, *FLAGS, *sources, "-o", str(made)]
+        made, whole = Path(place) / path.name, Path(place) / "all.cpp"
+        # As one unit: the headers are read once (6 s of processor time against 15 file by file).
+        lines = [f'#include "{source}"\n' for source in files() if source.suffix == ".cpp"]
+        whole.write_text("".join(lines))
+        command = [compiler, *FLAGS, str(whole), "-o", str(made)]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
         except subprocess.TimeoutExpired:
             raise BuildError(f"{compiler} took longer than {TIMEOUT_S} s") from None
         if done.returncode:
-            raise BuildError(f"{compiler} failed: {(done.stderr.splitlines() or ['?'])[0][:200]}")
+            said = done.stderr.splitlines() or ["?"]
+            why = next((line for line in said if "error" in line), said[0])
+            raise BuildError(f"{compiler} failed: {why[:200]}")
         made.replace(path)
 
 

@@ -1,17 +1,23 @@
 // Plans, statistics and the ODE's step of regions: small, outside the network, one thread.
 #include <cmath>
+#include <stdexcept>
 
+#include "operators.h"
+#include "regions.h"
 #include "team.h"
 
 // widths: [b, region_rows, region_columns]; caps: [b]; rows: [b * height * width]; counts: [5].
-EXPORT void plan_rows(const int64_t* widths, const int64_t* caps, long samples, long region_rows,
-                      long region_columns, long height, long width, int64_t* rows,
-                      int64_t* counts) {
+// Throws std::out_of_range for a width that is not 0 to 4.
+void plan_rows(const int64_t* widths, const int64_t* caps, long samples, long region_rows,
+               long region_columns, long height, long width, int64_t* rows, int64_t* counts) {
   long per_y = height / region_rows, per_x = width / region_columns;
   long regions = region_rows * region_columns, area = per_y * per_x;
   std::fill(counts, counts + NUM_WIDTHS + 1, 0);
-  for (long r = 0; r < samples * regions; r++)
-    counts[std::min(widths[r], caps[r / regions])] += area;
+  for (long r = 0; r < samples * regions; r++) {
+    int64_t quarters = std::min(widths[r], caps[r / regions]);
+    if (quarters < 0 || quarters > NUM_WIDTHS) throw std::out_of_range("widths");
+    counts[quarters] += area;
+  }
   int64_t* next[NUM_WIDTHS + 1];
   next[1] = rows;
   for (int q = 1; q < NUM_WIDTHS; q++) next[q + 1] = next[q] + counts[q];
@@ -28,31 +34,21 @@ EXPORT void plan_rows(const int64_t* widths, const int64_t* caps, long samples, 
 }
 
 // denoised, last: [b, height, width, ch] -> out: [b, region_rows, region_columns, ch + 2].
-EXPORT void region_stats(const float* denoised, const float* last, long samples, long height,
-                         long width, long ch, long region_rows, long region_columns, float* out) {
-  long per_y = height / region_rows, per_x = width / region_columns;
-  for (long s = 0; s < samples; s++)
-    for (long i = 0; i < region_rows; i++)
-      for (long j = 0; j < region_columns; j++, out += ch + 2) {
-        std::fill(out, out + ch + 2, 0.0f);
-        for (long y = i * per_y; y < (i + 1) * per_y; y++) {
-          long start = ((s * height + y) * width + j * per_x) * ch;
-          for (long k = 0; k < per_x * ch; k++) {
-            float d = denoised[start + k], change = d - last[start + k];
-            out[k % ch] += d;
-            out[ch] += d * d;
-            out[ch + 1] += change * change;
-          }
-        }
-        for (long k = 0; k < ch + 2; k++) out[k] /= per_y * per_x * (k < ch ? 1 : ch);
-      }
+void region_stats(const float* denoised, const float* last, long samples, long height, long width,
+                  long ch, long region_rows, long region_columns, float* out) {
+  Regions regions{height, width, ch, region_rows, region_columns};
+  for (long r = 0; r < samples * regions.count(); r++, out += ch + 2)
+    regions.means(denoised, last, r, out);
 }
 
-// half, ratio: [b]: half the slope's step over the last one, and sigma_next / sigma.
-EXPORT void ode_exit(const float* x, const float* denoised, const float* last, const float* sigma,
-                     const float* sigma_next, const float* sigma_last, const bool* held,
-                     long samples, long height, long width, long ch, long region_rows,
-                     long region_columns, float* out) {
+// x, denoised, last: [b, height, width, ch]; sigma, sigma_next, sigma_last: [b], the last NaN at
+// the first step; held: [b, region_rows, region_columns]. A computed region takes the target
+// D + half (D - last), half being half of log(sigma / sigma_next) / log(sigma_last / sigma); a held
+// one takes D itself. Then x(s') = target + sigma_next / sigma (x - target).
+void ode_exit(const float* x, const float* denoised, const float* last, const float* sigma,
+              const float* sigma_next, const float* sigma_last, const bool* held, long samples,
+              long height, long width, long ch, long region_rows, long region_columns,
+              float* out) {
   long per_y = height / region_rows, per_x = width / region_columns;
   for (long s = 0; s < samples; s++) {
     double now = sigma[s], next = sigma_next[s], before = sigma_last[s];

@@ -5,7 +5,6 @@
 
 #include <cstring>
 
-#define EXPORT extern "C" __attribute__((visibility("default")))
 #define INLINE static inline __attribute__((always_inline))
 
 constexpr int LANES = 8;
@@ -45,8 +44,9 @@ INLINE vec gelu(vec x) {
 }
 
 // e^x for x <= 0: 2^n times a Taylor polynomial of degree 6 on [-ln 2 / 2, ln 2 / 2]; 1e-7.
+// NaN stays NaN: of two operands, the one that is not a number, `most` returns the second.
 INLINE vec exp_negative(vec x) {
-  x = most(x, splat(-87.0f));
+  x = most(splat(-87.0f), x);
   vec scaled = x * 1.44269504f;
   ivec whole = __builtin_convertvector(scaled - 0.5f, ivec);  // towards zero: rounds, as x <= 0
   vec n = __builtin_convertvector(whole, vec);

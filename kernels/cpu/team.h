@@ -1,38 +1,64 @@
-// The thread team, the workspaces that each thread keeps, and the blocks of rows they work on.
+// The thread team, the memory of a call, and the blocks of rows that the team works on.
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <cstdlib>
+#include <new>
 #include <vector>
 
 #include "gemm.h"
 
 constexpr int NUM_WIDTHS = 4;
-constexpr double WORTH_A_TEAM = 4e5;  // FLOPs: below, waking the second thread costs more
+constexpr double WORTH_A_TEAM = 4e5;    // FLOPs: below, waking the second thread costs more
+constexpr long KEPT_FLOATS = 1L << 20;  // 4 MiB: what a thread keeps of a slot between calls
+
+// Who uses which memory; two slots of one call may not be the same.
+enum Slot { FACTORS, MIXED, UNITS, SUMS, KEYS, SCORES, ATTENDED, NUM_SLOTS };
+
+// Aligned memory for one call, at least this many floats. What a call took its thread keeps for
+// the next one until the thread ends, up to KEPT_FLOATS a slot (28 MiB a thread at the very most);
+// more goes back at once. Throws std::bad_alloc.
+class Workspace {
+ public:
+  Workspace(Slot slot, long floats) : mine(kept(slot)) {
+    if (mine.size >= floats) return;
+    mine.release();
+    long size = (floats + 1023) / 1024 * 1024;
+    mine.data = (float*)aligned_alloc(64, size * sizeof(float));
+    if (!mine.data) throw std::bad_alloc();
+    mine.size = size;
+  }
+  ~Workspace() {
+    if (mine.size > KEPT_FLOATS) mine.release();
+  }
+  Workspace(const Workspace&) = delete;
+  Workspace& operator=(const Workspace&) = delete;
+  operator float*() const { return mine.data; }
+
+ private:
+  struct Kept {
+    float* data = nullptr;
+    long size = 0;
+    void release() {
+      free(data);
+      data = nullptr;
+      size = 0;
+    }
+    ~Kept() { free(data); }
+  };
+  static Kept& kept(Slot slot) {
+    static thread_local Kept all[NUM_SLOTS];
+    return all[slot];
+  }
+  Kept& mine;
+};
 
 struct Block {
   long begin, rows;  // in the list of rows
   int quarters;
 };
-
-// At least this many floats of aligned memory that the thread keeps until it ends. A slot belongs
-// to one operator of a translation unit: each has its own set.
-INLINE float* workspace(int slot, long floats) {
-  struct Kept {
-    float* data = nullptr;
-    long size = 0;
-    ~Kept() { free(data); }
-  };
-  static thread_local Kept kept[3];
-  Kept& mine = kept[slot];
-  if (mine.size < floats) {
-    free(mine.data);
-    mine.size = (floats + 1023) / 1024 * 1024;
-    mine.data = (float*)aligned_alloc(64, mine.size * sizeof(float));
-  }
-  return mine.data;
-}
 
 // Blocks of [begin, begin + count): equal, at most MAX_ROWS, a whole number a thread.
 INLINE void cut(std::vector<Block>& blocks, long begin, long count, int quarters, int threads) {
@@ -50,14 +76,21 @@ INLINE long num_active(const int64_t* counts) {
 }
 
 // Runs body(i) for i in [0, count) on the team that torch keeps; the caller's thread is one of it.
+// What is thrown inside is thrown again behind the team: nothing may leave a thread of OpenMP.
 template <class Body>
 INLINE void share(long count, int threads, const Body& body) {
   if (threads <= 1 || count <= 1) {
     for (long i = 0; i < count; i++) body(i);
     return;
   }
+  std::atomic<bool> failed{false};
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
-  for (long i = 0; i < count; i++) body(i);
+  for (long i = 0; i < count; i++) try {
+      body(i);
+    } catch (const std::bad_alloc&) {
+      failed = true;
+    }
+  if (failed) throw std::bad_alloc();
 }
 
 // The same over [0, count) in even ranges: body(from, to).

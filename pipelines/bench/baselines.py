@@ -20,7 +20,7 @@ from nitrogen.model.blocks import Modulation
 from nitrogen.model.config import NUM_WIDTHS
 from nitrogen.model.cost import CostModel
 from nitrogen.model.denoiser import Denoiser, preconditioning
-from nitrogen.model.shell import Shell, shell_flops
+from nitrogen.model.shell import Shell, refuse_strided, shell_flops
 from nitrogen.model.solvers import new_history, settle, solver
 from nitrogen.model.unet import modulation_sizes
 
@@ -141,6 +141,7 @@ class FirstFeatures:
     """What enters the first block: the stem's rows, normed and modulated by (sigma, class)."""
 
     def __init__(self, denoiser: Denoiser):
+        refuse_strided(denoiser, "first features")
         self.denoiser = denoiser
         arch, cost = denoiser.arch, cost_of(denoiser)
         patch_channels = arch.image_channels * arch.patch_size**2

@@ -181,9 +181,7 @@ def timed(
 ) -> dict[str, np.ndarray]:
     """ms a picture of each timed row, [rounds], by the row's key."""
     chosen = {contest.key(m): runner(m, contest.models) for m in methods if m.timed}
-    facts = row_key(
-        {"machine": machine(), "threads": torch.get_num_threads(), "kernels": provider()}, {}
-    )
+    facts = row_key(where(), {})
     contest.say(f"timing {len(chosen)} rows at batch {batch}")
     return time_rounds(
         folder / f"rounds-{facts}.jsonl", chosen, contest.drawn, batch=batch,
@@ -197,7 +195,8 @@ def memory_of(contest: Contest, method: Method, row: Row) -> float | None:
     if not method.timed:
         return None
     batch = max(contest.config.batches)
-    key = row_key({"memory": row.key, "batch": batch}, {})
+    # Another machine's allocator, or other kernels, take other memory.
+    key = row_key({"memory": row.key, "batch": batch}, where())
     found = contest.store.get(key)
     if found is None:
         run, part = runner(method, contest.models), part_of(contest.drawn, 0, batch)
@@ -318,6 +317,11 @@ def provider() -> str:
     """Which kernels run, C++ with the digest of its sources or plain PyTorch: neither their bits
     nor their times may stand for each other's."""
     return load()[1]
+
+
+def where() -> dict[str, Any]:
+    """What a measured time or peak of memory holds for."""
+    return {"machine": machine(), "threads": torch.get_num_threads(), "kernels": provider()}
 
 
 def first(drawn: Draws, num: int) -> Draws:

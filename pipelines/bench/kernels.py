@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,13 +13,16 @@ from nitrogen.kernels.plan import NUM_WIDTHS
 from nitrogen.kernels.reference import TOLERANCES, relative_rms
 from nitrogen.kernels.registry import OPERATORS, Operator, Provider
 from nitrogen.kernels.row_mlp import dense_mlp
+from nitrogen.pipelines.bench.kernel_inputs import Drawn, map_arguments
+from nitrogen.pipelines.bench.precisions import lower_precision
+from nitrogen.pipelines.bench.records import failed, provenance, rate, ratios, record, waiter
 from nitrogen.pipelines.metrics.timing import Timing, time_callables
-from nitrogen.pipelines.report.provenance import commit, machine
 
 CHANNELS, ROWS = (64, 128, 192, 256), (256, 2048, 16384, 65536)
 SHARES = ((1.0, 4), (0.5, 4), (0.25, 4), (0.1, 4), (1.0, 3), (1.0, 2), (1.0, 1), (0.5, 2))
 # channels, b, side
 MAPS: tuple[tuple[int, int, int], ...] = ((64, 1, 16), (64, 8, 16), (192, 8, 8), (64, 1, 128))
+MOST_ROWS_IN_FEWER_BITS = 2048  # without units for bf16 a call of 65,536 rows takes seconds
 CHECKED_ROWS = 64  # of each large case, against float64
 SLACK, SLACK_S = 0.06, 20e-6  # time allowed beyond rows * width of dense: a share, and seconds
 Call = Callable[[], Any]
@@ -37,13 +37,16 @@ class Shape:
     num_rows: int
 
 
-def run(device: str, repeats: int, quick: bool = False) -> Iterator[dict[str, Any]]:
+def run(
+    device: str, repeats: int, quick: bool = False, tune: bool = False
+) -> Iterator[dict[str, Any]]:
     """One record a (op, provider, shape, case), as they are measured.
 
-    On a GPU against the card's own copy and product, in bf16 and float32: `kernels.gpu.bench`.
+    On a GPU against the card's own copy and product, in bf16 and float32, with every candidate of
+    the tuning table if asked: `kernels.gpu.bench`.
     """
     if device == "cuda":
-        yield from on_gpu(repeats, quick)
+        yield from on_gpu(repeats, quick, tune)
         return
     shapes = [Shape(c, m) for c in CHANNELS for m in ROWS]
     maps: Sequence[tuple[int, int, int]] = MAPS
@@ -59,26 +62,17 @@ def run(device: str, repeats: int, quick: bool = False) -> Iterator[dict[str, An
                 yield record | about
 
 
-def on_gpu(repeats: int, quick: bool) -> Iterator[dict[str, Any]]:
+def on_gpu(repeats: int, quick: bool, tune: bool) -> Iterator[dict[str, Any]]:
     from nitrogen.kernels.gpu.bench import measure
     from nitrogen.kernels.roofline import SHAPES
 
     shapes = SHAPES[:1] if quick else SHAPES
     for dtype in (torch.bfloat16, torch.float32):
         with torch.no_grad():
-            for line in measure(device="cuda", dtype=dtype, shapes=shapes, repeats=repeats):
+            for line in measure(
+                device="cuda", dtype=dtype, shapes=shapes, repeats=repeats, tune=tune
+            ):
                 yield provenance() | line
-
-
-def provenance() -> dict[str, Any]:
-    return {
-        "hardware": machine(),
-        "threads": torch.get_num_threads(),
-        # Above the number of cores the times measure the neighbours.
-        "load_1m": round(os.getloadavg()[0], 1),
-        "commit": commit(),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
 
 
 def providers(operator: Operator, device: str) -> list[Provider]:
@@ -102,6 +96,9 @@ def mlp_records(shape: Shape, device: str, repeats: int) -> Iterator[dict[str, A
         "torch": lambda: dense_mlp(x, *weights, 4 * c),
     }
     wrong: dict[str, float] = {}
+    fits = device == "cpu" and m <= MOST_ROWS_IN_FEWER_BITS
+    lower = lower_precision(x, weights) if fits else {}
+    calls |= {name: call for name, (call, _) in lower.items()}
     for provider in providers(MLP, device):
         kernel = provider.kernel()
         for share, width in SHARES if provider.name != "eager" else SHARES[:2]:
@@ -116,8 +113,11 @@ def mlp_records(shape: Shape, device: str, repeats: int) -> Iterator[dict[str, A
     flops = 4.0 * m * c * 4 * c
     for name, timing in timings.items():
         whole = timings.get(f"{name.split()[0]} rows 1 width 1")
-        yield record("row_mlp", name, [m, c, 4 * c], timing) | mlp_figures(
-            name, timing, whole, timings["gemms"], flops
+        error = {"relative_rms": lower[name][1]} if name in lower else {}
+        yield (
+            record("row_mlp", name, [m, c, 4 * c], timing)
+            | error
+            | mlp_figures(name, timing, whole, timings["gemms"], flops)
         )
     for name, error in wrong.items():
         yield failed("row_mlp", name, [m, c, 4 * c], error)
@@ -129,15 +129,17 @@ def mlp_figures(
     """Rate of what was computed; of ours also the share of the same provider's dense time with the
     bound that it must keep, and the dense rate over that of the GEMMs."""
     words = name.split()
+    if words[0] == "torch":
+        return {"gflops_per_s": rate(flops, timing), **ratios("rate_over_gemms", gemms, timing)}
     if len(words) == 1 or whole is None:
         return {"gflops_per_s": rate(flops, timing)}
     share, width = float(words[2]), float(words[4])
     figures: dict[str, Any] = {"gflops_per_s": rate(flops * share * width, timing)}
     if timing is whole:
-        return figures | {"rate_over_gemms": ratio(gemms, timing)}
+        return figures | ratios("rate_over_gemms", gemms, timing)
     bound = share * width + SLACK + SLACK_S * 1e3 / whole.p50
-    value = ratio(timing, whole)
-    return figures | {"of_dense": value, "bound": round(bound, 4), "kept": value <= bound}
+    found = ratios("of_dense", timing, whole)
+    return figures | found | {"bound": round(bound, 4), "kept": found["of_dense"] <= bound}
 
 
 def mlp_error(kernel: Callable[..., Any], args: tuple[Any, ...]) -> float:
@@ -181,82 +183,11 @@ def map_records(
         for label, timing in timings.items():
             whole = timings.get(f"{label.split()[0]} rows 1")
             yield record(name, label, shape, timing) | (
-                {"of_dense": ratio(timing, whole)} if whole and timing is not whole else {}
+                ratios("of_dense", timing, whole) if whole and timing is not whole else {}
             )
         for label, error in wrong.items():
             yield failed(name, label, shape, error)
 
 
-def map_arguments(
-    name: str, c: int, b: int, side: int, share: float, device: str
-) -> tuple[Any, ...]:
-    """Arguments of one operator at this shape; buffers hold zeros."""
-    draw, m = Drawn(device), b * side * side
-    rows = draw.row_set(m, share, NUM_WIDTHS)
-    x, shift, scale = draw(m, c), draw(b, c), draw(b, c)
-    zeros = lambda e: torch.zeros(m, e, device=device)  # noqa: E731
-    return {
-        "norm_modulate": lambda: (x, shift, scale, *rows, side * side),
-        "depthwise": lambda: (x.view(b, side, side, c), draw(c, 1, 3, 3), shift, scale, *rows),
-        "gated_add": lambda: (x, shift, draw(m, c), side * side),
-        "row_linear": lambda: (x, draw(c, c, spread=c**-0.5), draw(c), *rows, zeros(c)),
-        "row_qkv": lambda: (
-            x, shift, scale, draw(3 * c, c, spread=c**-0.5), *rows, side * side, zeros(3 * c),
-        ),
-        "row_attention": lambda: (draw(b, side, side, 3 * c), *rows, c // 32),
-    }[name]()  # fmt: skip
-
-
-class Drawn:
-    """Random tensors and row sets, the same in every run."""
-
-    def __init__(self, device: str):
-        self.device, self.generator = device, torch.Generator().manual_seed(0)
-
-    def __call__(self, *shape: int, spread: float = 1.0) -> Tensor:
-        return (torch.randn(*shape, generator=self.generator) * spread).to(self.device)
-
-    def row_set(self, m: int, share: float, width: int) -> tuple[Tensor, Tensor]:
-        """round(share * m) random rows at `width` quarters, the others held."""
-        num = round(m * share)
-        order = torch.randperm(m, generator=self.generator)
-        rows = torch.cat([order[:num].sort().values, order[num:].sort().values])
-        counts = torch.zeros(NUM_WIDTHS + 1, dtype=torch.int64)
-        counts[0], counts[width] = m - num, num
-        return rows.to(self.device), counts.to(self.device)
-
-
 def bind(kernel: Callable[..., Any], args: tuple[Any, ...]) -> Call:
     return lambda: kernel(*args)
-
-
-def waiter(device: str) -> Callable[[], object] | None:
-    return torch.cuda.synchronize if device == "cuda" else None
-
-
-def rate(flops: float, timing: Timing) -> float:
-    """GFLOP/s at the median."""
-    return round(flops / timing.p50 / 1e6, 1)
-
-
-def ratio(one: Timing, other: Timing) -> float:
-    """Median of the ratios of paired calls."""
-    return round(float(np.median(one.ms / other.ms)), 4)
-
-
-def record(op: str, name: str, shape: list[int], timing: Timing) -> dict[str, Any]:
-    provider, _, case = name.partition(" ")
-    p20, p50, p80 = np.percentile(timing.ms, [20, 50, 80]).round(4).tolist()
-    return {
-        "op": op, "provider": provider, "case": case, "shape": shape, "metric": "time",
-        "unit": "ms", "p20": p20, "p50": p50, "p80": p80, "n": len(timing.ms),
-    }  # fmt: skip
-
-
-def failed(op: str, name: str, shape: list[int], error: float) -> dict[str, Any]:
-    """A kernel that is wrong has no speed."""
-    provider, _, case = name.partition(" ")
-    return {
-        "op": op, "provider": provider, "case": case, "shape": shape, "metric": "relative_rms",
-        "unit": "1", "p50": error, "failed": True,
-    }  # fmt: skip

@@ -22,6 +22,7 @@ from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.observation import new_past, region_features
 from nitrogen.model.predictor import Predictor, predictor_flops
 from nitrogen.model.regions import HELD, Plan
+from nitrogen.pipelines.bench.figures import MIN_SAVED
 from nitrogen.pipelines.bench.memory import peak_bytes
 from nitrogen.pipelines.metrics.timing import paired_speedup, time_callables
 
@@ -152,13 +153,19 @@ def measure(config: ScalingConfig, step: Step) -> dict[str, Any]:
         "teacher": timings["teacher"].to_dict() | {"gflops": dense / 1e9},
         "adaptive": timings["adaptive"].to_dict() | {"gflops": adaptive / 1e9},
         "speedup": speedup.to_dict(),
-        "conversion": (1 - 1 / speedup.value) / (1 - adaptive / dense),
+        "conversion": conversion(speedup.value, adaptive / dense),
         "peak_mib": {name: None if p is None else p / 2**20 for name, p in peaks.items()},
         "cache_mib": step.cache_bytes / batch / 2**20,
         "ns_per_pixel": {
             name: timing.p50 * 1e6 / size**2 for name, timing in timings.items()
         },
     }  # fmt: skip
+
+
+def conversion(speedup: float, flops_ratio: float) -> float | None:
+    """How much of the saved arithmetic becomes saved time; None where next to none is saved."""
+    saved = 1 - flops_ratio
+    return None if saved < MIN_SAVED else (1 - 1 / speedup) / saved
 
 
 def per_pixel(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from nitrogen.model.regions import HELD, Plan, full_plan
 from nitrogen.model.request import Request, SamplerState
 from nitrogen.model.sampler import Sampler
 from nitrogen.model.solvers import dpmpp_2m, new_history
-from nitrogen.pipelines.bench.kernels import provenance, ratio, record, waiter
+from nitrogen.pipelines.bench.records import provenance, ratios, record, waiter
 from nitrogen.pipelines.metrics.timing import Timing, time_callables
 
 MOST = {"step full": 1.08, "step half": 0.58}  # of the dense network's time
@@ -109,7 +109,7 @@ def figures(
 ) -> dict[str, Any]:
     provider, _, case = way.partition(" ")
     line = record("step", f"{provider} {case}", shape, timing)
-    line["of_dense"] = ratio(timing, timings["dense network"])
+    line |= ratios("of_dense", timing, timings["dense network"])
     if way in MOST:
         line |= {"bound": MOST[way], "kept": line["of_dense"] <= MOST[way]}
     return line

@@ -28,11 +28,14 @@ def kernels(
     json_: LinesOption = False,
     repeats: RepeatsOption = 15,
     quick: Annotated[bool, typer.Option("--quick", help="One small shape.")] = False,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="On a GPU: every candidate of the tuning table too.")
+    ] = False,
 ) -> None:
     """Time every provider of every operator, in one run; what is wrong is shown without a speed."""
     from nitrogen.pipelines.bench.kernels import run
 
-    show(run(checked(device), repeats, quick), json_)
+    show(run(checked(device), repeats, quick, tune), json_)
 
 
 def step(

@@ -22,11 +22,11 @@ def both(monkeypatch):
 
 
 def inputs(channels):
-    """x, modulation as slices of one tensor, a mixed row set."""
+    """x, modulation as a slice of a wider tensor, a mixed row set."""
     widths = torch.randint(0, 5, (3, 4, 2))
-    parts = torch.randn(3, 3 * channels + 8)[:, 4:-4].chunk(3, dim=-1)
+    parts = torch.randn(3, 3 * channels + 8)[:, 4:-4]
     rows = plan_rows(widths, torch.full((3,), 4), 8, 6)
-    return torch.randn(3, 8, 6, channels), tuple(parts), rows
+    return torch.randn(3, 8, 6, channels), parts, rows
 
 
 @pytest.mark.parametrize("channels", [20, 64])

@@ -1,12 +1,17 @@
 """Every provider of every operator against float64: results, gradients, what stays untouched."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
 
-from nitrogen.kernels import dispatch
-from nitrogen.kernels.operators import DIFFERENTIABLE
-from nitrogen.kernels.reference import TOLERANCES, relative_rms
+from nitrogen.kernels import dispatch, providers
+from nitrogen.kernels.cases import CASES
+from nitrogen.kernels.cpu.ops import CPU
+from nitrogen.kernels.operators import DIFFERENTIABLE, FAKES, SCHEMAS
+from nitrogen.kernels.providers import EAGER
+from nitrogen.kernels.reference import GRADIENT_TOLERANCES, REFERENCES, TOLERANCES, relative_rms
 from nitrogen.kernels.registry import OPERATORS
 
 FLOATS = [torch.float32, torch.bfloat16, torch.float16]
@@ -21,6 +26,24 @@ RUNS = [
 
 # Plain PyTorch rounds half precision differently in the body and the tail of a loop.
 STEADY = [run for run in RUNS if run.values[1].name != "eager" or run.values[2] == torch.float32]
+
+
+@pytest.fixture(autouse=True)
+def poisoned():
+    """torch.empty returns NaN: what a kernel should have written and did not, shows."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    assert torch.empty(3).isnan().all()
+    assert torch.zeros(2).new_empty(3).isnan().all()
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+def test_every_table_knows_every_operator():
+    """A new kernel is in all of them or in none: whoever forgets one learns it here."""
+    gpu = {p.stem for p in Path(providers.__file__).parent.joinpath("gpu").glob("*.py")}
+    assert set(OPERATORS) <= gpu
+    for table in (CASES, CPU, EAGER, FAKES, SCHEMAS, REFERENCES):
+        assert set(table) == set(OPERATORS)
 
 
 def result_of(operator, kernel, args):
@@ -85,19 +108,20 @@ def test_a_sample_twice_in_a_batch_comes_out_twice_the_same(operator, provider, 
     assert torch.equal(got[: 2 * per_sample], got[2 * per_sample :])
 
 
+@pytest.mark.parametrize("dtype", FLOATS, ids=lambda dtype: str(dtype)[6:])
 @pytest.mark.parametrize("name", [*DIFFERENTIABLE, "row_mlp", "row_linear", "row_qkv"])
-def test_gradients_equal_those_of_the_reference(name):
+def test_gradients_equal_those_of_the_reference(name, dtype):
     operator = OPERATORS[name]
-    for case in operator.make_cases(torch.float32, "cpu"):
+    for case in operator.make_cases(dtype, "cpu"):
         if case.label.split()[0] not in ("63", "100") or "empty" in case.label:
             continue
         wanted = [i for i, v in enumerate(case.args) if is_float(v)]
         wanted = wanted[:-1] if operator.writes else wanted
         call = (lambda *a: dispatch.call(name, *a)) if operator.writes else custom(name)
-        got = gradients(call, case.args, wanted, torch.float32)
+        got = gradients(call, case.args, wanted, dtype)
         expected = gradients(operator.reference, case.args, wanted, torch.float64)
         for mine, truth in zip(got, expected, strict=True):
-            assert relative_rms(mine, truth) < 1e-5, case.label
+            assert relative_rms(mine, truth) < GRADIENT_TOLERANCES[dtype], case.label
 
 
 def custom(name):

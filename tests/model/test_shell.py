@@ -59,3 +59,12 @@ def test_one_level_has_no_shell():
     arch = ArchConfig(channels=(32,), num_blocks=(1,), num_attention_blocks=0)
     with pytest.raises(ModelError, match="at least 2 levels"):
         Shell(Denoiser(arch))
+
+
+def test_a_strided_denoiser_is_refused_with_a_sentence(strided, inputs):
+    with pytest.raises(
+        ModelError, match=r"must not be strided for a shell, got strided: true\. Take"
+    ):
+        Shell(strided)
+    with pytest.raises(ModelError, match=r"sigma_next must be given to a strided denoiser"):
+        strided(*inputs)

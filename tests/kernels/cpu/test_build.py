@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from nitrogen.kernels import dispatch
-from nitrogen.kernels.cpu import build, library
+from nitrogen.kernels.cpu import build, library, packing
 from nitrogen.kernels.plan import every_row
 from nitrogen.kernels.providers import EAGER, provider
 
@@ -92,7 +92,7 @@ def test_weights_written_in_place_are_packed_anew():
 
 @needs_library
 def test_packed_weights_die_with_their_source():
-    packed, weight = library.Packed(), torch.randn(6, 8)
+    packed, weight = packing.Packed(), torch.randn(6, 8)
     first = packed.get(weight, "panels")
     assert packed.get(weight, "panels") is first
     del weight

@@ -21,6 +21,11 @@ def test_every_record_says_what_was_measured_where(monkeypatch):
         "row_attention",
     }  # fmt: skip
     assert {"gemms", "torch", "eager"} <= {r["provider"] for r in records}
+    fewer_bits = {
+        r["case"]: r["relative_rms"] for r in records if r["provider"] == "torch" and r["case"]
+    }
+    assert set(fewer_bits) == {"bf16", "int8 dynamic"}
+    assert all(1e-4 < error < 0.1 for error in fewer_bits.values())
 
 
 def test_a_wrong_kernel_has_no_speed(monkeypatch):
@@ -40,6 +45,7 @@ def test_the_bound_is_a_share_and_twenty_microseconds(ms, kept):
     got = kernels.mlp_figures("cpu rows 0.5 width 1", part, whole, whole, 1e6)
     assert got["bound"] == pytest.approx(0.58)
     assert got["kept"] is kept
+    assert got["of_dense_interval"] == [ms, ms]
 
 
 def test_a_step_is_timed_with_all_that_it_needs():

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,12 +11,13 @@ from nitrogen.model.predictor import predictor_flops
 from nitrogen.pipelines.bench import frontier as module
 from nitrogen.pipelines.bench import quality
 from nitrogen.pipelines.bench.calibrate import Uniform, pairs
-from nitrogen.pipelines.bench.contenders import FrontierConfig
+from nitrogen.pipelines.bench.contenders import FrontierConfig, dense
 from nitrogen.pipelines.bench.exits import saved
 from nitrogen.pipelines.bench.frontier import run_frontier
 from nitrogen.pipelines.bench.models import REPORT_SPLIT, TRAIN_SPLIT, TUNE_SPLIT
 from nitrogen.pipelines.bench.pareto_plot import draw_pareto
 from nitrogen.pipelines.bench.quality import Sampled, psnr, squared_errors
+from nitrogen.pipelines.bench.row_store import Row, RowStore
 from nitrogen.pipelines.bench.tuning import (
     TIERS,
     Tuning,
@@ -25,6 +27,7 @@ from nitrogen.pipelines.bench.tuning import (
     richest,
     step_prices,
 )
+from nitrogen.pipelines.sampling import Draws
 
 TINY = FrontierConfig.quick().model_copy(
     update={
@@ -253,3 +256,17 @@ def test_a_price_spends_the_ceiling_and_never_more(models, drawn):
     assert flops <= ceiling
     cheaper = budget_method(6, 0.8, price=found.setting["price"] * 100)
     assert quality.mean_error(cheaper, models, drawn, target)[1] < flops
+
+
+def test_a_peak_of_memory_holds_for_its_machine_and_kernels(tmp_path, monkeypatch, models):
+    """Rows travel with the folder; what was measured elsewhere is measured again."""
+    contest = SimpleNamespace(
+        config=TINY, models=models, drawn=Draws([0, 1], [1, 2]), store=RowStore(tmp_path)
+    )
+    method, row, peaks = dense("teacher", "teacher", "euler", 2), Row("a", {}, {}), iter((1, 2, 3))
+    monkeypatch.setattr(module, "peak_bytes", lambda run: next(peaks) * 2**20)
+    assert [module.memory_of(contest, method, row) for _ in range(2)] == [1.0, 1.0]
+    monkeypatch.setattr(module, "provider", lambda: "plain PyTorch")
+    assert module.memory_of(contest, method, row) == 2.0
+    monkeypatch.setattr(module, "machine", lambda: "another")
+    assert module.memory_of(contest, method, row) == 3.0

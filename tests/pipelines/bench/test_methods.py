@@ -9,7 +9,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from nitrogen.model.cost import CostModel
 from nitrogen.model.denoiser import Denoiser
+from nitrogen.model.errors import ModelError
 from nitrogen.model.pipeline import Pipeline
+from nitrogen.pipelines.bench.baselines import FirstFeatures
 from nitrogen.pipelines.bench.calibrate import Uniform, pairs
 from nitrogen.pipelines.bench.contenders import FrontierConfig, contenders, dense, threshold_method
 from nitrogen.pipelines.bench.controls import CONTROLS, Trace
@@ -180,3 +182,9 @@ def test_a_strided_student_runs_everywhere(strided, models, drawn):
     oracle = Method("o", "control", "control", DIAL | {"how": "oracle", "of": "x"}, trace=trace)
     assert runner(oracle, strided)(drawn.labels, drawn.seeds).x_0.isfinite().all()
     assert np.nanmin(pairs(strided, Uniform(), drawn, 6).actual) >= 0
+
+
+def test_first_features_refuse_a_strided_denoiser(models):
+    strided = Denoiser(models.arch.model_copy(update={"strided": True}))
+    with pytest.raises(ModelError, match="must not be strided for first features"):
+        FirstFeatures(strided)

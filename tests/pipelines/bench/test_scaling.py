@@ -10,6 +10,7 @@ from nitrogen.pipelines.bench.memory import peak_bytes
 from nitrogen.pipelines.bench.scaling import (
     ScalingConfig,
     Step,
+    conversion,
     huge_picture,
     per_pixel,
     run_scaling,
@@ -55,6 +56,14 @@ def test_rows_stay_under_the_bound_of_pixels(models, monkeypatch):
         assert row["adaptive"]["gflops"] < row["teacher"]["gflops"]
         assert row["cache_mib"] > 0
     assert (found["per_pixel"]["from"], found["per_pixel"]["to"]) == (32, 64)
+
+
+@pytest.mark.parametrize(
+    ("speedup", "flops", "expected"),
+    [(2.0, 0.5, 1.0), (2.0, 0.75, 2.0), (0.98, 0.999, None), (0.9, 1.0, None), (0.9, 1.01, None)],
+)
+def test_conversion_is_undefined_where_next_to_nothing_is_saved(speedup, flops, expected):
+    assert conversion(speedup, flops) == expected
 
 
 def test_time_per_pixel_is_taken_from_128():

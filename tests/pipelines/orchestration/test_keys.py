@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from nitrogen.kernels.cpu import build
 from nitrogen.pipelines.code_digest import code_digests
 from nitrogen.pipelines.executor import ExecutorConfig
 from nitrogen.pipelines.keys import explain, key_of, key_parts
@@ -131,3 +132,14 @@ def test_code_digest_follows_lazy_imports_and_import_paths(tmp_path, monkeypatch
 def test_the_code_of_a_kernel_is_its_cpp_too():
     found = code_digests("nitrogen.kernels.providers")
     assert {"cpu/gemm.h", "cpu/row_mlp.cpp"} <= set(found)
+
+
+def test_a_result_of_plain_pytorch_does_not_stand_for_one_of_the_cpp(pipeline, monkeypatch):
+    monkeypatch.setattr(build, "usable_compiler", lambda: "g++")
+    old = parts_of(pipeline), parts_of(pipeline, "prepare", inputs={})
+    monkeypatch.undo()
+    monkeypatch.setenv(build.OFF, "0")
+    new = parts_of(pipeline), parts_of(pipeline, "prepare", inputs={})
+    assert key_of(old[0]) != key_of(new[0])
+    assert explain(old[0], new[0]) == ['kernels "C++" -> "plain PyTorch"']
+    assert key_of(old[1]) == key_of(new[1])  # prepare computes nothing with them

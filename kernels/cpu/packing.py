@@ -1,0 +1,71 @@
+"""Weights in the order in which the kernels read them, packed once for each value.
+
+A packed copy is good for one (tensor, version, address). `_version` counts every write that torch
+sees: `weight.mul_(2)` under no_grad, an optimiser's foreach step, load_state_dict, `weight.data =
+other` (the address changes). It does not count a write that goes past autograd: a fused optimiser,
+`weight.data.mul_(2)`, numpy or dlpack memory shared with the weight, a pointer handed to C. Who
+writes like that must say so with `torch.autograd.graph.increment_version(weight)` behind the write
+(`note_writes` in pipelines/training/optimizer.py does, after every fused step), or the kernels go
+on with the old value.
+"""
+
+import weakref
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+PANEL = 16  # columns of a panel, COLUMNS in gemm.h
+
+
+class Packed:
+    """A tensor as the kernels read it, made once for each value of its source.
+
+    The entry of a source dies with it, and is made anew when the source was written to.
+    """
+
+    def __init__(self) -> None:
+        self._entries: dict[tuple[int, str], tuple[Any, int, int, Tensor]] = {}
+
+    def get(self, source: Tensor, layout: str) -> Tensor:
+        """layout: `panels`, `bias` or `taps`. Raises TypeError unless float32 on the CPU."""
+        key = (id(source), layout)
+        entry = self._entries.get(key)
+        if source.is_inference():
+            return LAYOUTS[layout](source)  # such tensors do not count their versions
+        version, address = source._version, source.data_ptr()
+        if entry and entry[0]() is source and entry[1] == version and entry[2] == address:
+            return entry[3]
+        packed = LAYOUTS[layout](source)
+        reference = weakref.ref(source, lambda _: self._entries.pop(key, None))
+        self._entries[key] = (reference, version, address, packed)
+        return packed
+
+
+def plain(weight: Tensor) -> Tensor:
+    if weight.dtype != torch.float32 or not weight.is_cpu:
+        raise TypeError(
+            f"a weight of a kernel of this processor must be float32 on the CPU, got "
+            f"{weight.dtype} on {weight.device}. Move the model, or use another provider."
+        )
+    return weight.detach()
+
+
+def panels(weight: Tensor) -> Tensor:
+    """[e, c] -> [ceil(e / 16), c, 16], zeros for features that are not there."""
+    padded = F.pad(plain(weight), (0, 0, 0, -weight.shape[0] % PANEL))
+    return padded.view(-1, PANEL, weight.shape[1]).transpose(1, 2).contiguous()
+
+
+def padded_bias(bias: Tensor) -> Tensor:
+    return F.pad(plain(bias), (0, -bias.shape[0] % PANEL)).contiguous()
+
+
+def taps(weight: Tensor) -> Tensor:
+    """[c, 1, 3, 3] -> [9, c]."""
+    return plain(weight).reshape(weight.shape[0], 9).t().contiguous()
+
+
+LAYOUTS = {"panels": panels, "bias": padded_bias, "taps": taps}
+PACKED = Packed()  # of the process: entries live as long as their weights

@@ -1,0 +1,74 @@
+// What operators do to one row: norm, modulation, the gated residual, and the taps around it.
+#pragma once
+
+#include <cmath>
+
+#include "simd.h"
+
+// 1 / rms of a row.
+INLINE float inverse_rms(const float* x, long channels, float eps) {
+  vec squares = splat(0.0f);
+  long c = 0;
+  for (; c + LANES <= channels; c += LANES) squares += load(x + c) * load(x + c);
+  float sum = total(squares);
+  for (; c < channels; c++) sum += x[c] * x[c];
+  return 1.0f / std::sqrt(sum / channels + eps);
+}
+
+// rms_norm(x) (1 + scale) + shift.
+INLINE void norm_modulate_row(const float* x, const float* shift, const float* scale,
+                              long channels, float eps, float* to) {
+  float factor = inverse_rms(x, channels, eps);
+  long c = 0;
+  for (; c + LANES <= channels; c += LANES)
+    store(to + c, load(x + c) * factor * (1.0f + load(scale + c)) + load(shift + c));
+  for (; c < channels; c++) to[c] = x[c] * factor * (1.0f + scale[c]) + shift[c];
+}
+
+// x + gate * residual.
+INLINE void gated_add_row(const float* x, const float* gate, const float* residual, long channels,
+                          float* to) {
+  long c = 0;
+  for (; c + LANES <= channels; c += LANES)
+    store(to + c, load(x + c) + load(gate + c) * load(residual + c));
+  for (; c < channels; c++) to[c] = x[c] + gate[c] * residual[c];
+}
+
+struct Tap {
+  const float* x;  // the neighbour's row
+  const float* weight;
+  float factor;  // 1 / its rms
+};
+
+// A map whose rows have their 1 / rms beside them, and the depthwise weights over it.
+struct TapMap {
+  const float *x, *weight, *factors;  // [b height width, channels], [9, channels], [b height width]
+  long height, width, channels;
+};
+
+// modulate(depthwise3x3(rms_norm(x))) at one row.
+INLINE void depthwise_row(const TapMap& map, long row, const float* shift, const float* scale,
+                          float* to) {
+  long y = row / map.width % map.height, left = row % map.width, channels = map.channels;
+  Tap taps[9];
+  int count = 0;
+  for (long dy = -1; dy <= 1; dy++)
+    for (long dx = -1; dx <= 1; dx++) {
+      if (y + dy < 0 || y + dy >= map.height || left + dx < 0 || left + dx >= map.width) continue;
+      long near = row + dy * map.width + dx;
+      taps[count++] = {map.x + near * channels, map.weight + ((dy + 1) * 3 + dx + 1) * channels,
+                       map.factors[near]};
+    }
+  long c = 0;
+  for (; c + LANES <= channels; c += LANES) {
+    vec sum = splat(0.0f);
+    for (int t = 0; t < count; t++)
+      sum += load(taps[t].x + c) * taps[t].factor * load(taps[t].weight + c);
+    store(to + c, sum * (1.0f + load(scale + c)) + load(shift + c));
+  }
+  for (; c < channels; c++) {
+    float sum = 0.0f;
+    for (int t = 0; t < count; t++) sum += taps[t].x[c] * taps[t].factor * taps[t].weight[c];
+    to[c] = sum * (1.0f + scale[c]) + shift[c];
+  }
+}

@@ -1,0 +1,49 @@
+"""Arguments of the operators at the shapes that `bench kernels` times."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nitrogen.kernels.plan import NUM_WIDTHS
+
+
+def map_arguments(
+    name: str, c: int, b: int, side: int, share: float, device: str
+) -> tuple[Any, ...]:
+    """Arguments of one operator at this shape; buffers hold zeros."""
+    draw, m = Drawn(device), b * side * side
+    rows = draw.row_set(m, share, NUM_WIDTHS)
+    x, shift, scale = draw(m, c), draw(b, c), draw(b, c)
+    zeros = lambda e: torch.zeros(m, e, device=device)  # noqa: E731
+    return {
+        "norm_modulate": lambda: (x, shift, scale, *rows, side * side),
+        "depthwise": lambda: (x.view(b, side, side, c), draw(c, 1, 3, 3), shift, scale, *rows),
+        "gated_add": lambda: (x, shift, draw(m, c), side * side),
+        "row_linear": lambda: (x, draw(c, c, spread=c**-0.5), draw(c), *rows, zeros(c)),
+        "row_qkv": lambda: (
+            x, shift, scale, draw(3 * c, c, spread=c**-0.5), *rows, side * side, zeros(3 * c),
+        ),
+        "row_attention": lambda: (draw(b, side, side, 3 * c), *rows, c // 32),
+    }[name]()  # fmt: skip
+
+
+class Drawn:
+    """Random tensors and row sets, the same in every run."""
+
+    def __init__(self, device: str):
+        self.device, self.generator = device, torch.Generator().manual_seed(0)
+
+    def __call__(self, *shape: int, spread: float = 1.0) -> Tensor:
+        return (torch.randn(*shape, generator=self.generator) * spread).to(self.device)
+
+    def row_set(self, m: int, share: float, width: int) -> tuple[Tensor, Tensor]:
+        """round(share * m) random rows at `width` quarters, the others held."""
+        num = round(m * share)
+        order = torch.randperm(m, generator=self.generator)
+        rows = torch.cat([order[:num].sort().values, order[num:].sort().values])
+        counts = torch.zeros(NUM_WIDTHS + 1, dtype=torch.int64)
+        counts[0], counts[width] = m - num, num
+        return rows.to(self.device), counts.to(self.device)
