@@ -11,12 +11,12 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from nitrogen.model.budget import FORCED, allocate
 from nitrogen.model.config import NUM_WIDTHS
 from nitrogen.model.errors import ModelError
 from nitrogen.model.observation import Observation
 from nitrogen.model.predictor import gains
 from nitrogen.model.regions import HELD, Plan
+from nitrogen.model.spending import open_room, spend
 
 WARM_UP_SHARE = 0.25  # of the steps, in which no region exits
 
@@ -150,58 +150,6 @@ class Oracle:
         gain = gains(log_errors, observation.sigma, observation.sigma_next)
         exits = torch.zeros_like(observation.exited)
         return Decision(Plan(spend(observation, gain, exits)), exits)
-
-
-def step_share(observation: Observation) -> Tensor:
-    """[b] float64 FLOPs that the regions of one forward may cost: an equal share of what is left.
-
-    At the first step at least everything at the narrowest width, which the ledger has set aside.
-    """
-    cost = observation.cost
-    share = observation.budget_left / observation.forwards_left - cost.fixed_flops
-    narrowest = cost.num_regions * cost.region_flops[1].item()
-    first = observation.step == 0
-    return torch.where(first, share.clamp_min(narrowest), share).clamp_min(0)
-
-
-def open_room(observation: Observation) -> Tensor:
-    """[b] float64 FLOPs that the regions of one forward may cost so that every later step can
-    still run everything at the narrowest width; at least the equal share."""
-    cost, now = observation.cost, observation.branches
-    narrow = cost.fixed_flops + cost.num_regions * cost.region_flops[1].item()
-    later = (observation.forwards_left - now) * narrow
-    return torch.maximum(
-        step_share(observation), (observation.budget_left - later) / now - cost.fixed_flops
-    )
-
-
-def spend(
-    observation: Observation,
-    gain: Tensor,
-    exits: Tensor,
-    room: Tensor | None = None,
-    price: float = 0.0,
-) -> Tensor:
-    """Widths [b, rh, rw] that cost at most `room`, by default an equal share of what is left."""
-    b, rh, rw = observation.exited.shape
-    gain = require_first(observation, gain)
-    caps = torch.where(exits | observation.exited, HELD, NUM_WIDTHS)
-    widths = allocate(
-        gain.view(b, rh * rw, -1),
-        observation.cost.region_flops,
-        step_share(observation) if room is None else room,
-        caps.view(b, rh * rw),
-        price,
-    )
-    return widths.view(b, rh, rw)
-
-
-def require_first(observation: Observation, gain: Tensor) -> Tensor:
-    """A region that was never computed cannot be held."""
-    never = (observation.past.quarters == HELD)[..., None]
-    bonus = torch.zeros_like(gain)
-    bonus[..., 1:] = FORCED
-    return torch.where(never, gain + bonus, gain)
 
 
 def confident(observation: Observation, threshold: float) -> Tensor:
