@@ -15,14 +15,16 @@ from nitrogen.pipelines.context import StepContext
 from nitrogen.pipelines.interrupts import Interrupted, interrupts
 from nitrogen.pipelines.journal import Journal
 from nitrogen.pipelines.plan import Planned, Selection, done_inputs, resolve
-from nitrogen.pipelines.progress import RecordedProgress, RunProgress, make_progress
+from nitrogen.pipelines.progress import RunProgress, make_progress
+from nitrogen.pipelines.progress_record import RecordedProgress
 from nitrogen.pipelines.recipe import Recipe, named_tracking_uri
 from nitrogen.pipelines.remote_folder import open_out
+from nitrogen.pipelines.revision import commit
 from nitrogen.pipelines.run_folder import RunFolder, StepRecord
 from nitrogen.pipelines.run_lock import run_lock
 from nitrogen.pipelines.services import RunServices, Services
 from nitrogen.pipelines.step_table import STEPS, StepSpec, step_module
-from nitrogen.pipelines.summary import StepOutcome, commit, write_summary
+from nitrogen.pipelines.summary import StepOutcome, write_summary
 
 if TYPE_CHECKING:
     from nitrogen.platform.mirror import Mirror

@@ -110,7 +110,7 @@ def _list_jobs(address: str, as_json: bool) -> None:
 
 
 def _say_progress(progress: dict[str, Any]) -> None:
-    from nitrogen.pipelines.progress import duration, shown_metrics
+    from nitrogen.pipelines.progress_state import duration, shown_metrics
 
     parts = [f"{progress['step']} for {duration(progress['seconds'])}"]
     if progress["training_step"] is not None:

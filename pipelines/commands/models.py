@@ -100,9 +100,14 @@ def generate(
     if as_json:
         say_json(result)
     else:
-        share = result["gflops"] / result["gflops_full"]
-        say(f"{out}  {result['class']}  {result['gflops']:.4g} GFLOPs ({share:.0%} of full)")
-        say(f"{result['steps']} steps  {result['ms']:.0f} ms")
+        _tell(result)
+
+
+def _tell(result: dict[str, Any]) -> None:
+    share = result["gflops"] / result["gflops_full"]
+    cost = f"{result['gflops']:.4g} GFLOPs ({share:.0%} of full)"
+    say(f"{result['path']}  {result['class']}  {cost}")
+    say(f"{result['steps']} steps  {result['ms']:.0f} ms")
 
 
 def _policy_of(budget: float | None, threshold: float | None) -> str:
