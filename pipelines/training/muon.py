@@ -28,9 +28,7 @@ class Muon(torch.optim.Optimizer):
         weight_decay: float = 0.0,
         momentum: float = 0.95,
     ):
-        super().__init__(
-            params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum}
-        )
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
