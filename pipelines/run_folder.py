@@ -28,6 +28,7 @@ from nitrogen.pipelines.context import StepOutput
 from nitrogen.platform.errors import StorageError
 
 _RUN = "${RUN}"
+_HALF_WRITTEN = (".*.json.????????", ".*.tmp")  # of write_json and of write_atomic
 _OWN_FILES = frozenset(("key.json", "result.json", "_SUCCESS.json"))
 
 # Files up to this size are hashed again whenever a result is reused; of larger ones the size is
@@ -91,6 +92,13 @@ class RunFolder:
                 f"--out must be a folder that can be written, got {self.root} ({exc.strerror}). "
                 "Choose another folder."
             ) from exc
+
+    def remove_leftovers(self) -> None:
+        """Remove what a killed run was writing beside its place; call under the folder's lock."""
+        for folder in (self.root, *(path for path in self.steps.iterdir() if path.is_dir())):
+            for pattern in _HALF_WRITTEN:
+                for path in folder.glob(pattern):
+                    path.unlink(missing_ok=True)
 
     def identity(self) -> str:
         """A random name of this folder, made once; it keeps two folders apart on one server."""

@@ -57,6 +57,7 @@ def run_recipe(
     folder = RunFolder(root)
     folder.create()
     with run_lock(folder.lock_path), interrupts():
+        folder.remove_leftovers()
         progress, services = progress or make_progress(), services or Services()
         with mirror.held(progress.message) if mirror else contextlib.nullcontext():
             run = _Run(recipe, folder, selection, adoption, progress, services, steps, mirror)

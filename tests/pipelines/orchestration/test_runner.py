@@ -261,3 +261,16 @@ def test_results_that_are_not_json_are_our_bug(run, pipeline):
     pipeline.edit("evaluate", '"grid": picture', '"grid": object()')
     with pytest.raises(TypeError, match="JSON"):
         run()
+
+
+def test_what_a_killed_run_was_writing_goes(run, tmp_path):
+    run()
+    folder = RunFolder(tmp_path / "out")
+    (step,) = folder.steps.glob("train-*")
+    kept = [folder.root / ".mirror.json", step / ".hidden", step / "state.tmp"]
+    half = [folder.root / ".summary.json.a1b2_c3d", step / ".result.json.abcdefgh",
+            step / ".report-abcdefgh.tmp"]  # fmt: skip
+    for path in (*kept, *half):
+        path.write_text("{")
+    assert set(states(run()).values()) == {"cached"}
+    assert [path.exists() for path in (*kept, *half)] == [True] * 3 + [False] * 3
