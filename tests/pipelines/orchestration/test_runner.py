@@ -6,12 +6,15 @@ import json
 
 import pytest
 
+from nitrogen.pipelines import runner
 from nitrogen.pipelines.adoption import Adoption, parse_adoption
 from nitrogen.pipelines.plan import Selection, plan
 from nitrogen.pipelines.recipe import load_recipe
 from nitrogen.pipelines.run_folder import RunFolder
 from nitrogen.pipelines.runner import run_recipe
+from nitrogen.platform import storage
 from nitrogen.platform.errors import ConfigError, TrackingError, TrainingError
+from nitrogen.platform.mirror import Mirror
 
 
 @pytest.fixture
@@ -274,3 +277,20 @@ def test_what_a_killed_run_was_writing_goes(run, tmp_path):
         path.write_text("{")
     assert set(states(run()).values()) == {"cached"}
     assert [path.exists() for path in (*kept, *half)] == [True] * 3 + [False] * 3
+
+
+def test_a_marker_reaches_the_bucket_after_what_it_speaks_of(run, tmp_path, monkeypatch):
+    out, sent, upload = tmp_path / "out", [], storage.upload
+
+    def recorded(path, uri):
+        sent.append(path.name)
+        return upload(path, uri)
+
+    mirror = Mirror(out, str(tmp_path / "bucket"))
+    monkeypatch.setattr(runner, "open_out", lambda _: (out, mirror))
+    monkeypatch.setattr(storage, "upload", recorded)
+    out.mkdir()
+    (out / "audit.jsonl").write_text("{}")  # as the registry: beside the steps' folders
+    run()
+    assert sent.index("result.json") < sent.index("_SUCCESS.json")
+    assert sent.index("audit.jsonl") < sent.index("_SUCCESS.json")
