@@ -151,7 +151,7 @@ class _Run:
         self._keep(name, record, state, seconds)
         if self.mirror is not None and state == "done":
             # All of it: a marker must not be there before the registry that it speaks of.
-            self.mirror.push()
+            self.mirror.send(self.progress.message)
         self.journal.write(f"step {state}", step=name, key=record.key[:12], seconds=seconds)
         self.progress.end_step(name, state, seconds)
 

@@ -34,6 +34,7 @@ class Mirror:
         self._state_path = self.folder / STATE
         self._guard = threading.RLock()
         self.lock = MirrorLock(self.uri)
+        self._away = False
 
     def uri_of(self, path: Path) -> str:
         """The URI of a path inside the folder."""
@@ -93,6 +94,17 @@ class Mirror:
             self._remember(known)
             return sent
 
+    def send(self, say: Callable[[str], None]) -> None:
+        """Push while the run goes on. A bucket that is away is said once; its turn comes later."""
+        try:
+            self.lock.renew()
+            self.push()
+            self._away = False
+        except (NitrogenError, OSError) as error:
+            if not self._away:
+                say(f"warning: {error} The run goes on and is sent there later.")
+            self._away = True
+
     @contextlib.contextmanager
     def held(self, say: Callable[[str], None], interval_s: float = 60.0) -> Iterator[None]:
         """Pull; push every `interval_s` and at the end. One process at a time, on any machine.
@@ -135,16 +147,8 @@ class Mirror:
             say(f"warning: {text}")
 
     def _follow(self, ended: threading.Event, say: Callable[[str], None], every_s: float) -> None:
-        away = False
         while not ended.wait(every_s):
-            try:
-                self.lock.renew()
-                self.push()
-                away = False
-            except (NitrogenError, OSError) as error:
-                if not away:
-                    say(f"warning: {error} The run goes on and is sent there later.")
-                away = True
+            self.send(say)
 
     def _local(self, below: Path | None) -> Iterator[str]:
         root = self.folder if below is None else Path(below).absolute()
