@@ -33,7 +33,7 @@ from nitrogen.pipelines.sampling import (
     mean,
     student_images,
 )
-from nitrogen.platform.storage import local_copy, workspace
+from nitrogen.platform.storage_copies import local_copy, workspace
 
 if TYPE_CHECKING:
     from nitrogen.pipelines.context import Progress
