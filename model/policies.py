@@ -252,5 +252,10 @@ def make_policy(name: str, threshold: float | None = None, budget: float | None 
         return Budget(threshold or 0.0)
     if name not in simple:
         known = ", ".join(p for p in POLICIES if p != "oracle")
-        raise ModelError(f"policy must be one of {known}, got {name!r}.")
+        raise ModelError(f"policy must be one of {known}, got {name!r}. Choose one of them.")
+    if threshold is not None:
+        raise ModelError(
+            f"threshold must be left out for policy {name!r}, which has no exit, got "
+            f"{threshold:g}. Take policy 'threshold' or 'budget'."
+        )
     return simple[name]

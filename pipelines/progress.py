@@ -293,7 +293,8 @@ class RecordedProgress:
 
 
 def make_progress(stream: TextIO | None = None) -> RunProgress:
-    """Live on a terminal, plain lines elsewhere and where NO_COLOR or TERM=dumb asks for it."""
+    """Live on a terminal, without colours where NO_COLOR is set; plain lines elsewhere and where
+    TERM=dumb."""
     stream = stream or sys.stderr
     plain = not stream.isatty() or os.environ.get("TERM") == "dumb"
     if plain:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 BATCH = 128
 SEED_SPACES = {"sweep": 1 << 40, "evaluate": 1 << 41, "show": 1 << 42}
+SolverName = Literal["euler", "heun", "dpmpp_2m", "unipc"]  # those of nitrogen.model.solvers
 
 
 class OperatingPoint(BaseModel):

@@ -10,7 +10,7 @@ import typer
 
 from nitrogen.pipelines.commands import bench_kernels
 from nitrogen.pipelines.commands.models import RunOption
-from nitrogen.pipelines.commands.output import note, say, say_table
+from nitrogen.pipelines.commands.output import JsonOption, note, say, say_json, say_table
 
 BENCH = typer.Typer(no_args_is_help=True, help="Measure methods.", rich_markup_mode=None)
 
@@ -45,6 +45,7 @@ def frontier(
     quick: QuickOption = False,
     images: Annotated[int | None, typer.Option(min=4, help="Seeds of every row.")] = None,
     rounds: Annotated[int | None, typer.Option(min=2, help="Timed calls of every row.")] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Compare ours with everything that could be as fast: one run, same seeds, paired times."""
     from nitrogen.pipelines.bench.contenders import FrontierConfig
@@ -62,11 +63,18 @@ def frontier(
     result = run_frontier(config, models, kept(out), FeatureNet(), note)
     options: list[tuple[str, Any]] = [("--thin", path) for path in thin or ()]
     options += [("--images", images), ("--rounds", rounds)]
-    write(out, result | {"command": command("frontier", out, run, quick, options)})
+    result |= {"command": command("frontier", out, run, quick, options)}
+    write(out, result)
+    plots = [
+        draw_pareto(result, out.with_name(f"{out.stem}-{which}.png"), which)
+        for which in ("mse", "kid")
+    ]
+    if as_json:
+        say_json(result)
+        return
     tables(result)
-    for which in ("mse", "kid"):
-        say(str(draw_pareto(result, out.with_name(f"{out.stem}-{which}.png"), which)))
-    say(str(out))
+    for path in (*plots, out):
+        say(str(path))
 
 
 def attack(
@@ -76,6 +84,7 @@ def attack(
     seeds: Annotated[
         int | None, typer.Option(min=2, help="Seeds of which the most expensive is taken.")
     ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Look for inputs that cost the most, with a budget and without."""
     from nitrogen.model.pipeline import Pipeline
@@ -85,11 +94,13 @@ def attack(
     config = AttackConfig.quick() if quick else AttackConfig()
     if seeds:
         config = config.model_copy(update={"num_seeds": seeds})
-    result = run_attack(config, Pipeline.load(model_directory(folder(run))), note)
-    write(
-        out,
-        about() | result | {"command": command("attack", out, run, quick, [("--seeds", seeds)])},
-    )
+    line = command("attack", out, run, quick, [("--seeds", seeds)])
+    found = run_attack(config, Pipeline.load(model_directory(folder(run))), note)
+    result = about() | found | {"command": line}
+    write(out, result)
+    if as_json:
+        say_json(result)
+        return
     say_table(
         ("limit", "attack", "mean GFLOPs", "worst", "ceiling", "amplification", "never above"),
         [
@@ -106,15 +117,19 @@ def scaling(
     out: OutOption,
     preset: Annotated[str, typer.Option(help="Network, with random weights.")] = "small",
     quick: QuickOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Time, FLOPs and memory from 32 to 1,024 px and batch 1 to 32."""
     from nitrogen.model.config import preset as named
     from nitrogen.pipelines.bench.scaling import ScalingConfig, run_scaling
 
     config = ScalingConfig.quick() if quick else ScalingConfig()
-    result = run_scaling(config, named(preset), note)
     line = command("scaling", out, None, quick, [("--preset", preset)])
-    write(out, about() | result | {"command": line})
+    result = about() | run_scaling(config, named(preset), note) | {"command": line}
+    write(out, result)
+    if as_json:
+        say_json(result)
+        return
     say_table(
         ("px", "batch", "teacher ms", "adaptive ms", "speedup", "conversion", "cache MiB",
          "peak MiB"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -127,8 +128,9 @@ def logs(
     tail: Annotated[
         int | None, typer.Option("--tail", "-n", min=0, help="Only the last lines.")
     ] = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Print the log of a run."""
+    """Print the log of a run; with --json each line as {"line": TEXT}."""
     if _is_job(target, address):
         from nitrogen.pipelines.submission import job_logs
 
@@ -138,7 +140,7 @@ def logs(
 
         lines = follow_log(_folder(target), follow=follow, tail=tail)
     for line in lines:
-        say(line)
+        say(json.dumps({"line": line}) if as_json else line)
 
 
 def stop(

@@ -65,11 +65,11 @@ def run(
     ] = None,
     again: Annotated[
         str | None,
-        typer.Option("--from", help="Run this step and all after it again."),
+        typer.Option("--from", help="Run this step and all after it again.", autocompletion=_steps),
     ] = None,
     force: Annotated[
         list[str] | None,
-        typer.Option("--force", help="Run this step again (repeatable)."),
+        typer.Option("--force", help="Run this step again (repeatable).", autocompletion=_steps),
     ] = None,
     adopt: Annotated[
         str | None,

@@ -6,13 +6,16 @@ import json
 import shutil
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from nitrogen.pipelines.placement import beside_gpu
+from nitrogen.pipelines.sampling import SolverName
 from nitrogen.pipelines.training.config import OptimConfig, StudentConfig
 from nitrogen.platform import storage
+from nitrogen.platform.errors import ConfigError
+from nitrogen.platform.sweep_space import distributions
 
 if TYPE_CHECKING:
     from nitrogen.pipelines.context import StepContext
@@ -44,14 +47,16 @@ class SweepConfig(BaseModel):
             "threshold": {"low": 1e-4, "high": 3e-2, "log": True},
         }
     )
-    thresholds: tuple[float, ...] = (3e-4, 1e-3, 3e-3, 1e-2)
+    thresholds: tuple[Annotated[float, Field(ge=0, le=4)], ...] = (3e-4, 1e-3, 3e-3, 1e-2)
     student: StudentConfig = StudentConfig()
     optim: OptimConfig = OptimConfig(num_images=6_000, learning_rate=1e-3, warmup_images=500)
     num_images: int = Field(64, ge=4)  # seeds that every setting is scored on
     num_inference_steps: int = Field(12, ge=2, le=1000)
-    solver: str = "dpmpp_2m"
+    solver: SolverName = "dpmpp_2m"
     reference_steps: int = Field(32, ge=4, le=1000)
-    full_steps: tuple[int, ...] = (4, 6, 8, 10, 12)
+    full_steps: tuple[Annotated[int, Field(ge=1, le=1000)], ...] = Field(
+        (4, 6, 8, 10, 12), min_length=1
+    )
     max_distance_ratio: float = Field(3.0, gt=0)
     prune: bool = True
 
@@ -63,6 +68,10 @@ class SweepConfig(BaseModel):
                 f"space must name {' and '.join(SEARCHED)}, got {', '.join(space) or 'nothing'}. "
                 "Give a fixed value as choices with one entry."
             )
+        try:
+            distributions(space)
+        except ConfigError as error:  # its own path is the field's, which pydantic adds
+            raise ValueError(str(error).removeprefix("space.")) from error
         return space
 
 
@@ -249,4 +258,4 @@ def model_of(context: StepContext, step: str, name: str) -> Path:
 def estimate_seconds(config: SweepConfig) -> float:
     """Rough time on 2 cores with preset tiny, for `--plan`."""
     scored = len(config.thresholds) + 1
-    return 40 + config.num_trials * (15 + config.optim.num_images / 150 + scored * 4)
+    return 30 + config.num_trials * (10 + config.optim.num_images / 300 + scored * 2.5)

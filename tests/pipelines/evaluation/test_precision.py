@@ -12,7 +12,8 @@ from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.pipeline import Pipeline
 from nitrogen.model.predictor import Predictor
 from nitrogen.pipelines.evaluation import measure
-from nitrogen.pipelines.evaluation.measure import Bench, sample_all
+from nitrogen.pipelines.evaluation.rows import Known
+from nitrogen.pipelines.evaluation.samples import Bench, sample_all
 from nitrogen.pipelines.evaluation.sweep_curves import full_curve, static_curve, teacher_images
 from nitrogen.pipelines.evaluation.trial import score, write_reference
 from nitrogen.pipelines.generator import load_generator
@@ -89,13 +90,14 @@ def test_sweep_and_evaluation_sample_in_the_recipes_precision(
     settings = {"device": "cpu", "sampling_precision": precision}
     point = {"policy": "threshold", "threshold": 0.01, "num_inference_steps": 2}
     bench = Bench(
-        pipeline, pipeline, pipeline.denoiser, _point(point), DATA, DATA, "", 0, "cpu", precision,
+        pipeline, pipeline, pipeline.denoiser, _point(point), DATA, DATA, 0, "cpu", precision,
     )  # fmt: skip
     score(pipeline, _point(point), settings | {"reference": str(tmp_path / "reference.npz")})
     config = EvaluateConfig(num_images=16, num_reference=16, num_inference_steps=2)
     sampled = sample_all(config, bench, DRAWN, _Silent())
     monkeypatch.setattr(measure, "bias_table", lambda *_: {})
-    measure.measure_bias(config, bench, DRAWN, sampled, lambda images: images, (None, None))
+    known = Known(lambda images: images, None, None, None)
+    measure.measure_bias(config, bench, DRAWN, sampled, known)
     assert seen == {expected}
     assert len(sampled[0].images) == 3
 

@@ -1,8 +1,15 @@
 """Seeds and labels of sweep and evaluation never meet."""
 
+from typing import get_args
+
 import numpy as np
 
-from nitrogen.pipelines.sampling import SEED_SPACES, OperatingPoint, draws, forwards
+from nitrogen.model.solvers import SOLVERS
+from nitrogen.pipelines.sampling import SEED_SPACES, OperatingPoint, SolverName, draws, forwards
+
+
+def test_a_recipe_may_name_every_solver_and_no_other():
+    assert set(get_args(SolverName)) == set(SOLVERS)
 
 
 def test_seed_spaces_are_disjoint():
