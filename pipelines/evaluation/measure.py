@@ -25,7 +25,7 @@ from nitrogen.pipelines.metrics.timing import Timing, paired_speedup, time_calla
 from nitrogen.pipelines.precision import autocast
 from nitrogen.pipelines.report.provenance import commit, machine
 from nitrogen.pipelines.sampling import Draws, dense_images, draws, student_images
-from nitrogen.platform.storage import local_copy, workspace
+from nitrogen.platform.storage_copies import local_copy, workspace
 
 if TYPE_CHECKING:
     from nitrogen.pipelines.context import Progress

@@ -13,7 +13,7 @@ from nitrogen.model.pipeline import Pipeline
 from nitrogen.pipelines.metrics.psnr import same_seed
 from nitrogen.pipelines.precision import autocast
 from nitrogen.pipelines.sampling import Draws, OperatingPoint, mean, student_images
-from nitrogen.platform.storage import local_copy, workspace
+from nitrogen.platform.storage_copies import local_copy, workspace
 
 POINTS, STUDENT = "points.json", "student"
 
