@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from nitrogen.pipelines.context import StepContext
 
 TRAIN_FN = "nitrogen.pipelines.training.teacher:train_teacher"
-IMAGES_PER_S = {"tiny": 350.0, "small": 110.0, "base": 10.0}  # 2 cores, two workers; for --plan
+IMAGES_PER_S = {"tiny": 300.0, "small": 110.0, "base": 10.0}  # 2 cores, two workers; for --plan
 
 
 class PretrainConfig(BaseModel):

@@ -226,4 +226,5 @@ def model_of(context: StepContext, step: str, name: str) -> Path:
 def estimate_seconds(config: SweepConfig) -> float:
     """Rough time on 2 cores with preset tiny, for `--plan`."""
     scored = len(config.thresholds) + 1
-    return 30 + config.num_trials * (10 + config.optim.num_images / 300 + scored * 2.5)
+    rounds = config.num_trials / min(config.max_concurrent, 2)
+    return 30 + rounds * (10 + config.optim.num_images / 300 + scored * 2.5)
