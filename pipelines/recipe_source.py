@@ -51,10 +51,19 @@ class RawRecipe:
 
     def merged(self, other: RawRecipe) -> RawRecipe:
         """This recipe with `other` laid over it: mappings merge, everything else is replaced."""
-        return RawRecipe(
-            _merge(self.values, other.values),
-            {**self.origins, **other.origins},
-        )
+        kept = {path: origin for path, origin in self.origins.items() if not other.replaces(path)}
+        return RawRecipe(_merge(self.values, other.values), {**kept, **other.origins})
+
+    def replaces(self, path: KeyPath) -> bool:
+        """Whether this recipe gives a value, not a mapping, at `path` or above it."""
+        value: Any = self.values
+        for part in path:
+            if not isinstance(value, Mapping):
+                return True
+            if part not in value:
+                return False
+            value = value[part]
+        return not isinstance(value, Mapping)
 
 
 def parse_text(text: str, label: str) -> RawRecipe:

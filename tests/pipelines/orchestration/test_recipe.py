@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from nitrogen.pipelines.recipe import load_recipe, recipe_from_values
+from nitrogen.pipelines.recipe_source import parse_overrides, parse_text
 from nitrogen.platform.errors import ConfigError
 
 
@@ -85,6 +86,13 @@ def test_broken_overrides_get_a_sentence(pipeline, recipe_file, override):
 def test_override_below_an_override(pipeline, recipe_file):
     with pytest.raises(ConfigError, match="must not go below train"):
         load_recipe(str(recipe_file), ["train=3", "train.mode=a"], pipeline.steps)
+
+
+def test_a_list_that_is_replaced_takes_its_places_along():
+    raw = parse_text("train: {steps: [1, 2], mode: a}", "base.yaml")
+    raw = raw.merged(parse_overrides(["train.steps=[3, -4]"]))
+    assert raw.origin(("train", "steps", 1)) == "--set"
+    assert raw.origin(("train", "mode")).startswith("base.yaml")
 
 
 def test_extends_one_level(pipeline, recipe_file, tmp_path):
