@@ -28,8 +28,8 @@ def test_one_choice_fixes_a_value():
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ("sweep.solver=ddim", r"^sweep\.solver must be one of 'euler', .*, got 'ddim'"),
-        ("evaluate.solver=ddim", r"^evaluate\.solver must be one of 'euler', .*, got 'ddim'"),
+        ("sweep.solver=ddim", r"^sweep\.solver must be one of euler, .*, got 'ddim'"),
+        ("evaluate.solver=ddim", r"^evaluate\.solver must be one of euler, .*, got 'ddim'"),
         ("evaluate.fid=true", r"^evaluate\.num_images must be at least 2048 for fid, got 1536"),
         ("sweep.thresholds=[0.1,-1]", r"^sweep\.thresholds must be at least 0"),
         ("sweep.full_steps=[]", r"^sweep\.full_steps must be a list of at least 1, got \[\]"),
