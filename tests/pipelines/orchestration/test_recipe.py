@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from nitrogen.pipelines.recipe import load_recipe, recipe_from_values
-from nitrogen.pipelines.recipe_source import parse_overrides, parse_text
 from nitrogen.platform.errors import ConfigError
 
 
@@ -19,6 +18,18 @@ def test_values_and_origins(pipeline, recipe_file):
     assert loaded.origins["train.learning_rate"] == "--set"
     assert loaded.origins["prepare.image_size"] == "default"
     assert loaded.origins["executor.kind"].startswith(f"{recipe_file}:2:")
+
+
+def test_what_an_override_replaces_is_no_longer_the_files():
+    """A list and a mapping, of each of which the file wrote every part."""
+    with pytest.raises(ConfigError, match=r"^sweep\.thresholds\.1 must .*, got -1\. Give another"):
+        load_recipe("demo", ["sweep.thresholds=[0.5,-1]"])
+    shown = load_recipe("demo", ["sweep.thresholds=[0.5]", "sweep.space.threshold.low=1e-4"])
+    assert shown.origins["sweep.thresholds"] == "--set"
+    assert shown.origins["sweep.space.threshold.low"] == "--set"
+    assert "demo.yaml:" in shown.origins["sweep.space.threshold.high"]
+    whole = load_recipe("demo", ["sweep.space={threshold: {low: 1.0e-4}}"])
+    assert whole.origins["sweep.space.threshold.low"] == "--set"
 
 
 def test_unknown_key_is_suggested(pipeline, recipe_file):
@@ -86,13 +97,6 @@ def test_broken_overrides_get_a_sentence(pipeline, recipe_file, override):
 def test_override_below_an_override(pipeline, recipe_file):
     with pytest.raises(ConfigError, match="must not go below train"):
         load_recipe(str(recipe_file), ["train=3", "train.mode=a"], pipeline.steps)
-
-
-def test_a_list_that_is_replaced_takes_its_places_along():
-    raw = parse_text("train: {steps: [1, 2], mode: a}", "base.yaml")
-    raw = raw.merged(parse_overrides(["train.steps=[3, -4]"]))
-    assert raw.origin(("train", "steps", 1)) == "--set"
-    assert raw.origin(("train", "mode")).startswith("base.yaml")
 
 
 def test_extends_one_level(pipeline, recipe_file, tmp_path):

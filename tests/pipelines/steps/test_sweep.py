@@ -28,12 +28,15 @@ def test_one_choice_fixes_a_value():
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ("sweep.solver=ddim", r"^sweep\.solver must be one of 'euler', .*, got 'ddim'"),
-        ("evaluate.solver=ddim", r"^evaluate\.solver must be one of 'euler', .*, got 'ddim'"),
-        ("evaluate.fid=true", r"^evaluate\.num_images must be at least 2048 for fid, got 1344"),
-        ("sweep.thresholds=[0.1,-1]", r"^sweep\.thresholds must be at least 0"),
+        ("sweep.solver=ddim", r"^sweep\.solver must be one of euler, .*, got 'ddim'"),
+        ("evaluate.solver=ddim", r"^evaluate\.solver must be one of euler, .*, got 'ddim'"),
+        ("evaluate.fid=true", r"^evaluate\.num_images must be at least 2048 for fid, got \d+"),
+        (
+            "sweep.thresholds=[0.1,-1]",
+            r"^sweep\.thresholds\.1 must be at least 0\.0, got -1\.",
+        ),
         ("sweep.full_steps=[]", r"^sweep\.full_steps must be a list of at least 1, got \[\]"),
-        ("sweep.full_steps=[0]", r"^sweep\.full_steps must be at least 1, got 0"),
+        ("sweep.full_steps=[0]", r"^sweep\.full_steps\.0 must be at least 1, got 0"),
         (
             "sweep.space={gating_penalty: [0.1], threshold: {low: 3.0, high: 1.0}}",
             r"^sweep\.space\.threshold must be a range or a choice, got .* Give low below high",
