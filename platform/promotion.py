@@ -100,7 +100,11 @@ def rollback(
                 f"model {name!r} must have a previous champion to roll back to, got none. "
                 "Promote a version instead."
             )
-        record = {"actor": actor, "from_version": current, "to_version": previous}
+        record: dict[str, Any] = {
+            "actor": actor,
+            "from_version": current,
+            "to_version": previous,
+        }
         audit.intend("rolled_back", name, **record)
         try:
             _compare_and_set(registry, name, expected=current, version=previous)

@@ -11,11 +11,11 @@ from nitrogen.platform.audit import AuditLog
 from nitrogen.platform.registry import Registry
 from nitrogen.platform.training_journal import JOURNAL_NAME, read_events
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
 NUM_IMAGES = {"pretrain": 3200, "distill": 1600}
-RECIPE = [
-    "demo", *(f"--set={change}" for change in (
+CHANGES = [
+    f"--set={change}" for change in (
         "prepare.image_size=16", "executor.precision=fp32",
         "pretrain.arch={channels: [16, 32], num_blocks: [1, 1], head_channels: 16}",
         f"pretrain.optim.num_images={NUM_IMAGES['pretrain']}", "pretrain.optim.batch_size=8",
@@ -26,7 +26,7 @@ RECIPE = [
         "sweep.thresholds=[0.001]", "sweep.full_steps=[4, 12]", "sweep.reference_steps=4",
         "evaluate.num_images=16", "evaluate.num_reference=16", "evaluate.num_timings=3",
         "promote.gates=[{metric: compute_ratio, op: <=, bound: 1.0}]",
-    ))
+    )
 ]  # fmt: skip
 # Runs `nitrogen` until it would call the function of that import path, says so, and waits there.
 STOP_BEFORE = """
@@ -49,16 +49,21 @@ CLI = [sys.executable, "-m", "nitrogen.pipelines.cli"]
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def recipe(few_pictures):
+    return ["run", "demo", f"--set=prepare.source={few_pictures}", *CHANGES]
+
+
+@pytest.fixture(scope="module")
+def whole(recipe, tmp_path_factory):
     """An undisturbed run, as far as there are numbers that a second one must repeat."""
     folder = tmp_path_factory.mktemp("whole") / "run"
-    finish(folder, "--until", "sweep")
+    finish(recipe, folder, "--until", "sweep")
     return folder
 
 
-def finish(folder, *options):
+def finish(recipe, folder, *options):
     """Run to the end; the states of the steps."""
-    command = [*CLI, "run", *RECIPE, "--out", str(folder), *options]
+    command = [*CLI, *recipe, "--out", str(folder), *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     summary = json.loads((folder / "summary.json").read_text())
@@ -66,14 +71,14 @@ def finish(folder, *options):
 
 
 @pytest.fixture
-def killed(tmp_path, kill_tree):
+def killed(recipe, tmp_path, kill_tree):
     """Starts the run, kills all its processes once something is to be seen, as a function."""
 
     def run(command, folder, seen):
-        command = [*command, "run", *RECIPE, "--out", str(folder)]
+        command = [*command, *recipe, "--out", str(folder)]
         with (tmp_path / "printed").open("a") as printed:
             process = subprocess.Popen(command, stdout=printed, stderr=printed)
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + 400
         while not seen() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)
         kill_tree(process.pid)
@@ -91,7 +96,7 @@ def kill_before(killed, folder, function):
 
 
 def kill_training(killed, folder, step):
-    """After its first checkpoint; returns how many images that and the last report had."""
+    """Between its first checkpoint and its end."""
 
     def events():
         journals = (folder / "steps").glob(f"{step}-*/training/**/{JOURNAL_NAME}")
@@ -99,6 +104,7 @@ def kill_training(killed, folder, step):
 
     killed(CLI, folder, lambda: any(event["checkpoint"] for event in events()))
     images = [event["metrics"]["images"] for event in events()]
+    assert images, f"{step} never began"
     assert 0 < max(images) < NUM_IMAGES[step], "killed in its middle"
 
 
@@ -123,7 +129,7 @@ def registered(folder):
     return versions, registry.aliases("emoji-demo"), events
 
 
-def test_each_step_is_killed_once(whole, killed, tmp_path):
+def test_each_step_is_killed_once(whole, killed, recipe, tmp_path):
     folder = tmp_path / "run"
     for step in ("pretrain", "distill"):
         kill_training(killed, folder, step)
@@ -156,12 +162,13 @@ def test_each_step_is_killed_once(whole, killed, tmp_path):
     # Every step is done, the summary still tells of an earlier run.
     kill_before(killed, folder, "nitrogen.pipelines.runner:write_summary")
 
-    assert set(finish(folder).values()) == {"cached"}
+    assert set(finish(recipe, folder).values()) == {"cached"}
     assert registered(folder) == once
     told = json.loads((folder / "summary.json").read_text())
     assert told["champion"]["version"] == "1"
     with open(told["report"], encoding="utf-8") as page:
         assert page.read().rstrip().endswith("</html>")
-    assert not [path for path in folder.rglob(".*") if path.is_file() and path.name != ".lock"]
+    half = [path.name for path in folder.rglob(".*") if path.suffix not in ("", ".lock")]
+    assert not half
     promoted = next((folder / "steps").glob("promote-*/result.json"))
     assert "compute_ratio" in json.loads(promoted.read_text())["gates"][0]

@@ -27,7 +27,7 @@ def beside(name, *parts):
 s3 = beside("s3_fixtures", "..", "platform", "test_storage_s3.py")
 jobs = beside("job_fixtures", "test_submit_ray.py")
 server, shipped = s3.server, jobs.shipped
-OUT = "s3://runs/team/tiny"
+OUT, SOURCE = "s3://runs/team/tiny", "s3://runs/pictures"
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +45,11 @@ def cluster(server, tmp_path_factory, request):
         yield request.getfixturevalue("two_nodes")
 
 
-def test_a_recipe_into_a_bucket(cluster, shipped, tmp_path, monkeypatch):
+def test_a_recipe_into_a_bucket(cluster, shipped, few_pictures, tmp_path, monkeypatch):
     address, _, token = cluster
-    submit = jobs.submission(address, shipped, OUT)
+    for path in few_pictures.rglob("*.png"):
+        storage.upload(path, f"{SOURCE}/{path.relative_to(few_pictures)}")
+    submit = jobs.submission(address, shipped, OUT, f"prepare.source={SOURCE}")
     first = json.loads(jobs.nitrogen(*submit))
     second = json.loads(jobs.nitrogen(*submit))
     assert (first["created"], second["created"]) == (True, False)
