@@ -113,12 +113,7 @@ class Pipeline:
             raise ModelError("labels and seeds must be of one length, at least 1.")
         if isinstance(policy, str):
             policy = make_policy(policy, threshold, budget)
-        if policy.needs_predictor and self.predictor is None:
-            raise ModelError("policy must be full, static or random for a model without predictor.")
-        side = (image_size, image_size) if isinstance(image_size, int) else image_size
-        sampler = Sampler(
-            self.denoiser, policy, predictor=self.predictor, solver_name=solver, image_size=side
-        )
+        sampler = self.sampler(policy, solver, image_size)
         requests = [
             Request(label, seed, num_inference_steps, guidance_scale, budget)
             for label, seed in zip(labels, seeds, strict=True)
@@ -133,6 +128,17 @@ class Pipeline:
             images += [to_uint8(f.x_0) for f in finished]
             stats += [stats_of(f, sampler, ms) for f in finished]
         return Generation(torch.stack(images), stats)
+
+    def sampler(
+        self, policy: Policy, solver: str, image_size: int | tuple[int, int] | None = None
+    ) -> Sampler:
+        """The sampler of pictures of one size (px). Raises ModelError."""
+        if policy.needs_predictor and self.predictor is None:
+            raise ModelError("policy must be full, static or random for a model without predictor.")
+        side = (image_size, image_size) if isinstance(image_size, int) else image_size
+        return Sampler(
+            self.denoiser, policy, predictor=self.predictor, solver_name=solver, image_size=side
+        )
 
     def save(self, directory: Path, dtype: torch.dtype = torch.float16, **facts: Any) -> None:
         """Writes model.safetensors and config.json; facts are kept beside the configuration."""

@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 
 from nitrogen.kernels.dispatch import ode_exit, region_stats
-from nitrogen.model.budget import Ledger, allocate, plan_flops
-from nitrogen.model.cache import Cache, empty_cache
-from nitrogen.model.config import NUM_WIDTHS
+from nitrogen.model.budget import Ledger, plan_flops
+from nitrogen.model.cache import empty_cache
 from nitrogen.model.cost import CostModel
 from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.errors import ShapeError
+from nitrogen.model.forward import Levels, denoise, second_levels
 from nitrogen.model.observation import Observation, new_past, region_features, remember
-from nitrogen.model.policies import Decision, Policy, require_first, step_share
-from nitrogen.model.predictor import Predictor, gains, predictor_flops
+from nitrogen.model.policies import Policy
+from nitrogen.model.predictor import Predictor, predictor_flops
 from nitrogen.model.regions import HELD, Plan, spread_to_pixels
 from nitrogen.model.request import Finished, Live, Request, SamplerState, check_request
 from nitrogen.model.schedules import sampling_sigmas
@@ -33,6 +33,7 @@ from nitrogen.model.solvers import (
     solver,
     solver_for,
 )
+from nitrogen.model.spending import within_room
 
 
 class Sampler:
@@ -107,15 +108,17 @@ class Sampler:
         The caches of `state` are written in place: it cannot be stepped from again.
         """
         live = state.live
-        sigma, sigma_next = live.sigma_pair()
-        forwards = live.branches // (1 + (sigma_next == 0).long()) if self.heun else live.branches
-        observation = self._observe(live, sigma, sigma_next, forwards)
-        decision = self._within_budget(self.policy.decide(observation), observation)
-        plan = decision.plan
-        denoised, cache, other = self._denoise(live, live.x, sigma, sigma_next, plan, live.denoised)
-        x_next, history = self._advance(live, denoised, sigma, sigma_next, plan.widths == HELD)
+        levels = Levels(*live.sigma_pair())
+        ends = levels.sigma_next == 0
+        forwards = live.branches // (1 + ends.long()) if self.heun else live.branches
+        observation = self._observe(live, levels, forwards)
+        decision = self.policy.decide(observation)
+        widths = within_room(decision.plan.widths, decision.room, observation)
+        plan = replace(decision.plan, widths=widths)
+        denoised, cache, other = denoise(self.denoiser, live, live.x, levels, plan, live.denoised)
+        x_next, history = self._advance(live, denoised, levels, plan.widths == HELD)
         if self.heun:
-            x_next = self._second_half(live, x_next, denoised, sigma, sigma_next, plan)
+            x_next = self._second_half(live, x_next, denoised, levels, plan)
         flops = plan_flops(plan.widths, self.cost) * forwards
         change = region_stats(denoised, live.denoised, self.grid)[..., -1]
         errors = observation.log_errors
@@ -137,23 +140,20 @@ class Sampler:
             state = self.step(state)
         return sorted(state.finished, key=lambda f: f.id)
 
-    def _observe(
-        self, live: Live, sigma: Tensor, sigma_next: Tensor, forwards: Tensor
-    ) -> Observation:
+    def _observe(self, live: Live, levels: Levels, forwards: Tensor) -> Observation:
         later = (live.num_steps - live.step - 1) * self.predictor_flops
         left = live.ceiling - live.spent - self.predictor_flops - later
         observation = Observation(
-            live.x, live.denoised, live.labels, live.seeds, sigma, sigma_next, live.step,
-            live.num_steps, live.past, live.exited, left, forwards, self._forwards_left(live),
-            self.cost,
+            live.x, live.denoised, live.labels, live.seeds, levels.sigma, levels.sigma_next,
+            live.step, live.num_steps, live.past, live.exited, left, forwards,
+            self._forwards_left(live), self.cost,
         )  # fmt: skip
         if not self.policy.needs_predictor:
             return observation
         assert self.predictor is not None, "this policy needs a predictor"
-        share = self._share(observation)
         features = region_features(
-            live.x, live.denoised, sigma, sigma_next, live.past, share,
-            self.denoiser.arch.sigma_data,
+            live.x, live.denoised, levels.sigma, levels.sigma_next, live.past,
+            self._share(observation), self.denoiser.arch.sigma_data,
         )  # fmt: skip
         return replace(observation, log_errors=self.predictor(features, live.labels))
 
@@ -167,88 +167,11 @@ class Sampler:
         full = seen.forwards_left * float(self.cost.full_flops)
         return (seen.budget_left / full).clamp(0, 1)
 
-    def _within_budget(self, decision: Decision, observation: Observation) -> Decision:
-        """The same decision where it fits its room, by default an equal share of what is left,
-        else its best part that does: a budget is spent over all steps, not on the first ones.
-        Whatever room a policy claims, what is left is not passed."""
-        widths = torch.where(observation.exited, HELD, decision.plan.widths)
-        room = step_share(observation)
-        if decision.room is not None:
-            left = observation.budget_left / observation.branches - self.cost.fixed_flops
-            room = torch.minimum(decision.room, torch.maximum(room, left))
-        over = self.cost.region_flops.to(widths.device)[widths].flatten(1).sum(dim=1) > room
-        if bool(over.any()):
-            b, (rh, rw) = widths.shape[0], self.grid
-            gain = require_first(observation, self._fallback_gain(observation))
-            fitted = allocate(
-                gain.view(b, rh * rw, -1), self.cost.region_flops, room, widths.view(b, rh * rw)
-            ).view(b, rh, rw)
-            widths = torch.where(over[:, None, None], fitted, widths)
-        return replace(decision, plan=replace(decision.plan, widths=widths))
-
-    def _fallback_gain(self, observation: Observation) -> Tensor:
-        if observation.log_errors is not None:
-            return gains(observation.log_errors, observation.sigma, observation.sigma_next)
-        return (
-            torch.arange(NUM_WIDTHS + 1.0, device=observation.exited.device, dtype=torch.float64)
-            .sqrt()
-            .expand(*observation.exited.shape, -1)
-        )
-
-    def _denoise(
-        self, live: Live, x: Tensor, sigma: Tensor, sigma_next: Tensor, plan: Plan, last: Tensor
-    ) -> tuple[Tensor, Cache, Cache | None]:
-        """D of every sample (held regions keep `last`) and both caches."""
-        busy = (plan.widths > HELD).flatten(1).any(dim=1)
-        everyone = bool(busy.all())
-        picked = busy.nonzero().squeeze(1)
-        denoised, cache, other = last, live.cache, live.cache_unlabelled
-        if picked.numel():
-            levels = (sigma, sigma_next)
-            fresh, cache = self._network(x, levels, live.labels, plan, cache, picked, everyone)
-            if other is not None:
-                fresh, other = self._guide(live, fresh, x, levels, plan, other, picked)
-            mask = spread_to_pixels(plan.widths > HELD, self.cost.height, self.cost.width)
-            full = fresh if everyone else last.index_copy(0, picked, fresh)
-            denoised = torch.where(mask, full, last)
-        return denoised, cache, other
-
-    def _network(
-        self, x: Tensor, levels: tuple[Tensor, Tensor], labels: Tensor, plan: Plan, cache: Cache,
-        picked: Tensor, everyone: bool,
-    ) -> tuple[Tensor, Cache]:  # fmt: skip
-        """levels: sigma and sigma_next, each [b]."""
-        sigma, sigma_next = levels
-        if everyone:
-            denoised, updated = self.denoiser(
-                x, sigma, labels, sigma_next=sigma_next, plan=plan, cache=cache
-            )
-            return denoised, updated
-        denoised, updated = self.denoiser(
-            x[picked], sigma[picked], labels[picked], sigma_next=sigma_next[picked],
-            plan=plan.select(picked), cache=cache.select(picked),
-        )  # fmt: skip
-        return denoised, cache.put(picked, updated)
-
-    def _guide(
-        self, live: Live, fresh: Tensor, x: Tensor, levels: tuple[Tensor, Tensor], plan: Plan,
-        cache: Cache, picked: Tensor,
-    ) -> tuple[Tensor, Cache]:  # fmt: skip
-        """D_u + w (D_c - D_u) (Ho and Salimans 2022) for the samples with w != 1."""
-        guided = (live.guidance[picked] != 1).nonzero().squeeze(1)
-        if not guided.numel():
-            return fresh, cache
-        samples = picked[guided]
-        dropped = torch.full_like(live.labels, self.denoiser.arch.num_classes)
-        bare, cache = self._network(x, levels, dropped, plan, cache, samples, False)
-        weight = live.guidance[samples][:, None, None, None]
-        mixed = bare + weight * (fresh[guided] - bare)
-        return fresh.index_copy(0, guided, mixed), cache
-
     def _advance(
-        self, live: Live, denoised: Tensor, sigma: Tensor, sigma_next: Tensor, held: Tensor
+        self, live: Live, denoised: Tensor, levels: Levels, held: Tensor
     ) -> tuple[Tensor, History]:
         """x at sigma_next; held regions, [b, rh, rw] bool, slide along their constant D."""
+        sigma, sigma_next = levels.sigma, levels.sigma_next
         if self.advance is dpmpp_2m:  # what `settle` and it do, in one operator
             last = live.history
             x_next = ode_exit(live.x, denoised, last.denoised, sigma, sigma_next, last.sigma, held)
@@ -258,16 +181,11 @@ class Sampler:
         return self.advance(live.x, denoised, sigma, sigma_next, history)
 
     def _second_half(
-        self, live: Live, x_next: Tensor, denoised: Tensor, sigma: Tensor, sigma_next: Tensor,
-        plan: Plan,
-    ) -> Tensor:  # fmt: skip
+        self, live: Live, x_next: Tensor, denoised: Tensor, levels: Levels, plan: Plan
+    ) -> Tensor:
         """Heun's second evaluation: same plan, held regions keep their D; none at sigma' = 0."""
-        going = sigma_next > 0
-        widths = torch.where(going[:, None, None], plan.widths, HELD)
-        safe = torch.where(going, sigma_next, torch.ones_like(sigma_next))
-        plan = replace(plan, widths=widths)
-        second, _, _ = self._denoise(live, x_next, safe, sigma_next, plan, denoised)
-        return heun_correct(live.x, denoised, second, sigma, sigma_next, x_next)
+        second, _, _ = denoise(self.denoiser, live, x_next, *second_levels(levels, plan), denoised)
+        return heun_correct(live.x, denoised, second, levels.sigma, levels.sigma_next, x_next)
 
     def _retire(self, state: SamplerState) -> SamplerState:
         """Takes out samples at sigma = 0 and samples whose regions have all exited."""

@@ -139,13 +139,19 @@ SOLVERS: dict[str, Solver] = {
 
 
 def solver_for(strided: bool, name: str) -> str:
-    """The solver of a denoiser: a strided one's D is that of the whole step, so Euler is exact."""
+    """The solver of a denoiser: a strided one's D is that of the whole step, so Euler is exact.
+
+    Raises ModelError for a name that is no solver, strided or not.
+    """
+    solver(name)
     return "euler" if strided else name
 
 
 def solver(name: str) -> Solver:
     if name not in SOLVERS:
-        raise ModelError(f"solver must be one of {', '.join(SOLVERS)}, got {name!r}.")
+        raise ModelError(
+            f"solver must be one of {', '.join(SOLVERS)}, got {name!r}. Correct the name."
+        )
     return SOLVERS[name]
 
 

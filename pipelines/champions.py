@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nitrogen.pipelines.runner import tracking_uri
+from nitrogen.pipelines.services import tracking_uri
 from nitrogen.pipelines.trained_models import newest_run, recipe_of
 from nitrogen.platform.errors import ConfigError, TrackingError
 

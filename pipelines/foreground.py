@@ -26,9 +26,11 @@ def serve_foreground(
     host: str,
     port: int,
     max_replicas: int,
-    say: Callable[[str], None],
+    say: Callable[..., None],
 ) -> None:
     """Serve until SIGINT or SIGTERM: the champion of a run, or the shipped weights without one.
+
+    say: takes a line for people and, by name, the facts of an event for programs.
 
     Raises what starting can raise: ServingError, ClusterError, BundleError, TrackingError.
     """
@@ -43,10 +45,17 @@ def serve_foreground(
     with contextlib.suppress(Interrupted), interrupts(), contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nitrogen-")))
         model = _champion(source) if source is not None else _shipped(folder)
-        say(f"starting the endpoint for {model.name} version {model.version} ...")
+        say(
+            f"starting the endpoint for {model.name} version {model.version} ...",
+            event="starting", model=model.name, version=model.version,
+        )  # fmt: skip
         stack.enter_context(start_embedded(None, store))
         endpoint = stack.enter_context(_started(settings, model, host, port))
-        for line in _greeting(endpoint, model):
+        say(
+            f"{model.name} version {model.version} answers at {endpoint.url}",
+            event="ready", url=endpoint.url, model=model.name, version=model.version,
+        )  # fmt: skip
+        for line in _greeting(endpoint):
             say(line)
         _follow(source, endpoint, say)
 
@@ -92,13 +101,12 @@ def _started(settings: Any, model: ModelRef, host: str, port: int) -> Iterator[E
         endpoint.shut_down()
 
 
-def _greeting(endpoint: Endpoint, model: ModelRef) -> Iterator[str]:
+def _greeting(endpoint: Endpoint) -> Iterator[str]:
     body: dict[str, Any] = {"seed": 1, "response_format": "png"}
     with contextlib.suppress(NitrogenError):
         from nitrogen.platform.serving.smoke import first_class
 
         body = {"class": first_class(endpoint.url), **body}
-    yield f"{model.name} version {model.version} answers at {endpoint.url}"
     yield (
         f"try: curl -s {endpoint.url}/v1/images/generations "
         f"-H 'content-type: application/json' -d '{json.dumps(body)}' -o image.png"
@@ -106,7 +114,7 @@ def _greeting(endpoint: Endpoint, model: ModelRef) -> Iterator[str]:
     yield "Ctrl-C stops it."
 
 
-def _follow(source: ModelSource | None, endpoint: Endpoint, say: Callable[[str], None]) -> None:
+def _follow(source: ModelSource | None, endpoint: Endpoint, say: Callable[..., None]) -> None:
     """Move the endpoint whenever the champion changes; ends only by a signal."""
     import threading
 
@@ -118,4 +126,7 @@ def _follow(source: ModelSource | None, endpoint: Endpoint, say: Callable[[str],
     reconciler = Reconciler(
         source.registry(), endpoint, source.name, source.local_folder() / "bundles", source.audit()
     )
-    reconciler.watch(lambda: False, on_change=lambda done: say(done.reason))
+    reconciler.watch(
+        lambda: False,
+        on_change=lambda done: say(done.reason, event=done.action, version=done.version),
+    )

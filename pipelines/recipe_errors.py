@@ -34,8 +34,18 @@ _BOUNDS = {
 
 def sentences(error: ValidationError, model: type[BaseModel], raw: RawRecipe) -> list[str]:
     """One sentence a problem, in the order of the recipe, without repetitions."""
-    found = [_sentence(item, model, raw) for item in error.errors(include_url=False)]
-    return list(dict.fromkeys(found))
+    items = [item for item in error.errors(include_url=False) if not _echo(item)]
+    return list(dict.fromkeys(_sentence(item, model, raw) for item in items))
+
+
+def _echo(item: Any) -> bool:
+    """A list is called too short by the entries that are wrong, which are told by themselves."""
+    given = item["input"]
+    return (
+        item["type"] == "too_short"
+        and isinstance(given, list | tuple)
+        and len(given) >= item["ctx"]["min_length"]
+    )
 
 
 def _sentence(item: Any, model: type[BaseModel], raw: RawRecipe) -> str:

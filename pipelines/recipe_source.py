@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,10 +51,12 @@ class RawRecipe:
 
     def merged(self, other: RawRecipe) -> RawRecipe:
         """This recipe with `other` laid over it: mappings merge, everything else is replaced."""
-        return RawRecipe(
-            _merge(self.values, other.values),
-            {**self.origins, **other.origins},
-        )
+        kept = {
+            path: where
+            for path, where in self.origins.items()
+            if not _replaced_above(path, other.values)
+        }
+        return RawRecipe(_merge(self.values, other.values), {**kept, **other.origins})
 
 
 def parse_text(text: str, label: str) -> RawRecipe:
@@ -106,8 +108,28 @@ def parse_overrides(overrides: Iterable[str]) -> RawRecipe:
                 f"--set {dotted} must be a YAML value, got {value!r}. Quote it if it is text."
             ) from exc
         _assign(raw.values, path, parsed)
-        raw.origins[path] = "--set"
+        raw.origins |= dict.fromkeys(_paths(parsed, path), "--set")
     return raw
+
+
+def _paths(value: Any, path: KeyPath) -> Iterator[KeyPath]:
+    """The path of a value and of everything in it."""
+    yield path
+    inner = value.items() if isinstance(value, Mapping) else ()
+    for key, below in enumerate(value) if isinstance(value, list) else inner:
+        yield from _paths(below, (*path, key))
+
+
+def _replaced_above(path: KeyPath, values: Mapping[str, Any]) -> bool:
+    """Whether `values` put something in the place of what once held `path`: a list, a number."""
+    value: Any = values
+    for part in path:
+        if not isinstance(value, Mapping):
+            return True
+        if part not in value:
+            return False
+        value = value[part]
+    return False
 
 
 def _walk(node: yaml.Node, path: KeyPath, label: str, origins: dict[KeyPath, str]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from nitrogen.pipelines.run_folder import RunFolder
 from nitrogen.pipelines.run_lock import lock_holder
 from nitrogen.platform.errors import ConfigError
-from nitrogen.platform.storage import S3_PREFIX, is_s3
+from nitrogen.platform.storage_uris import S3_PREFIX, is_s3
 
 if TYPE_CHECKING:
     from nitrogen.platform.mirror import Mirror

@@ -13,7 +13,6 @@ DIR/summary.json                 the outcome of the last run
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shutil
 import time
@@ -23,16 +22,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nitrogen.pipelines.artefacts import OWN_FILES, describe_artefacts, first_altered
 from nitrogen.pipelines.atomic_json import jsonable, read_json, write_json
 from nitrogen.pipelines.context import StepOutput
 from nitrogen.platform.errors import StorageError
 
 _RUN = "${RUN}"
-_OWN_FILES = frozenset(("key.json", "result.json", "_SUCCESS.json"))
-
-# Files up to this size are hashed again whenever a result is reused; of larger ones the size is
-# compared, so that a cached run of gigabytes still answers at once.
-_REHASH_BYTES = 16 * 2**20
+_HALF_WRITTEN = (".*.json.????????", ".*.tmp")  # of write_json and of write_atomic
 
 
 @dataclass(frozen=True)
@@ -92,6 +88,13 @@ class RunFolder:
                 "Choose another folder."
             ) from exc
 
+    def remove_leftovers(self) -> None:
+        """Remove what a killed run was writing beside its place; call under the folder's lock."""
+        for folder in (self.root, *(path for path in self.steps.iterdir() if path.is_dir())):
+            for pattern in _HALF_WRITTEN:
+                for path in folder.glob(pattern):
+                    path.unlink(missing_ok=True)
+
     def identity(self) -> str:
         """A random name of this folder, made once; it keeps two folders apart on one server."""
         known = read_json(self.root / "run.json")
@@ -150,13 +153,7 @@ class RunFolder:
             "seconds": round(seconds, 3),
             "finished": time.time(),
             "input_digest": input_digest or named or key,
-            "artefacts": {
-                str(path.relative_to(directory)): {
-                    "sha256": _sha256(path),
-                    "bytes": path.stat().st_size,
-                }
-                for path in _artefacts(directory, plain)
-            },
+            "artefacts": describe_artefacts(directory, plain),
             "lineage": dict(lineage or {}),
         }
         write_json(directory / "_SUCCESS.json", marker)
@@ -169,7 +166,7 @@ class RunFolder:
         directory = self.step_dir(step, key)
         arriving = directory.with_name(directory.name + ".arriving")
         shutil.rmtree(arriving, ignore_errors=True)
-        shutil.copytree(older.dir, arriving, ignore=shutil.ignore_patterns(*_OWN_FILES))
+        shutil.copytree(older.dir, arriving, ignore=shutil.ignore_patterns(*OWN_FILES))
         shutil.rmtree(directory, ignore_errors=True)
         arriving.rename(directory)
         self.begin(step, key, parts)
@@ -195,10 +192,9 @@ class RunFolder:
         result = read_json(directory / "result.json")
         if not isinstance(marker, dict) or not isinstance(result, dict):
             return "cut off before it finished"
-        for name, known in marker.get("artefacts", {}).items():
-            problem = _altered(directory / name, known)
-            if problem:
-                return f"{name} {problem}"
+        problem = first_altered(directory, marker.get("artefacts", {}))
+        if problem:
+            return problem
         return StepRecord(directory, self._absolute(result), marker)
 
     def records(self, step: str) -> Iterator[StepRecord]:
@@ -232,44 +228,3 @@ def _replace(value: Any, old: str, new: str) -> Any:
     if isinstance(value, list):
         return [_replace(inner, old, new) for inner in value]
     return value
-
-
-def _artefacts(directory: Path, result: Any) -> list[Path]:
-    """The files inside `directory` that the result names, directly or by their folder."""
-    found: set[Path] = set()
-    for text in _strings(result):
-        if not text or len(text) > 4096 or "\n" in text or "\0" in text:
-            continue
-        path = directory / text
-        if path == directory or not path.is_relative_to(directory) or ".." in path.parts:
-            continue
-        if path.is_file():
-            found.add(path)
-        elif path.is_dir():
-            found.update(inner for inner in path.rglob("*") if inner.is_file())
-    return sorted(path for path in found if path.relative_to(directory).name not in _OWN_FILES)
-
-
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for inner in value.values() if isinstance(value, dict) else value:
-            yield from _strings(inner)
-
-
-def _altered(path: Path, known: Mapping[str, Any]) -> str | None:
-    try:
-        size = path.stat().st_size
-    except OSError:
-        return "is missing"
-    if size != known["bytes"]:
-        return f"has {size} bytes instead of {known['bytes']}"
-    if size <= _REHASH_BYTES and _sha256(path) != known["sha256"]:
-        return "was altered"
-    return None
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

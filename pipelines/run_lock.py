@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nitrogen.platform.errors import StorageError
+from nitrogen.platform.processes import process_alive
 
 
 @contextlib.contextmanager
@@ -55,7 +56,7 @@ def _acquire(handle: int, path: Path) -> None:
     except OSError:
         # Some network file systems have no flock; then the process id in the file decides.
         owner = _read(path)
-        if owner and owner["host"] == socket.gethostname() and _alive(owner["pid"]):
+        if owner and owner["host"] == socket.gethostname() and process_alive(owner["pid"]):
             raise StorageError(
                 f"{path.parent} must be free, got a run by process {owner['pid']} in it. "
                 "Wait for it or choose another --out."
@@ -74,7 +75,7 @@ def lock_holder(path: Path) -> dict[str, Any] | None:
         return _read(path)
     except OSError:
         owner = _read(path)
-        return owner if owner and _alive(owner["pid"]) else None
+        return owner if owner and process_alive(owner["pid"]) else None
     finally:
         os.close(handle)
     return None
@@ -86,13 +87,3 @@ def _read(path: Path) -> dict[str, Any] | None:
         return {"pid": int(record["pid"]), "host": record["host"], "since": record["since"]}
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -12,17 +12,19 @@ from typing import TYPE_CHECKING, Any
 from nitrogen.pipelines.adoption import Adoption
 from nitrogen.pipelines.atomic_json import write_json
 from nitrogen.pipelines.context import StepContext
-from nitrogen.pipelines.interrupts import Interrupted, interrupts
+from nitrogen.pipelines.interrupts import interrupts
 from nitrogen.pipelines.journal import Journal
 from nitrogen.pipelines.plan import Planned, Selection, done_inputs, resolve
-from nitrogen.pipelines.progress import RecordedProgress, RunProgress, make_progress
-from nitrogen.pipelines.recipe import Recipe, named_tracking_uri
+from nitrogen.pipelines.progress import RunProgress, make_progress
+from nitrogen.pipelines.progress_record import RecordedProgress
+from nitrogen.pipelines.recipe import Recipe
 from nitrogen.pipelines.remote_folder import open_out
 from nitrogen.pipelines.run_folder import RunFolder, StepRecord
 from nitrogen.pipelines.run_lock import run_lock
-from nitrogen.pipelines.services import RunServices, Services
+from nitrogen.pipelines.services import RunServices, Services, tracking_uri
+from nitrogen.pipelines.step_runs import StepRuns
 from nitrogen.pipelines.step_table import STEPS, StepSpec, step_module
-from nitrogen.pipelines.summary import StepOutcome, commit, write_summary
+from nitrogen.pipelines.summary import StepOutcome, write_summary
 
 if TYPE_CHECKING:
     from nitrogen.platform.mirror import Mirror
@@ -57,15 +59,11 @@ def run_recipe(
     folder = RunFolder(root)
     folder.create()
     with run_lock(folder.lock_path), interrupts():
+        folder.remove_leftovers()
         progress, services = progress or make_progress(), services or Services()
         with mirror.held(progress.message) if mirror else contextlib.nullcontext():
             run = _Run(recipe, folder, selection, adoption, progress, services, steps, mirror)
             return run.execute()
-
-
-def tracking_uri(recipe: Recipe, folder: Path) -> str:
-    """The recipe's MLflow URI, or MLFLOW_TRACKING_URI, or SQLite in the run folder."""
-    return named_tracking_uri(recipe) or f"sqlite:///{Path(folder).absolute()}/mlflow.db"
 
 
 class _Run:
@@ -82,8 +80,7 @@ class _Run:
         steps: Mapping[str, StepSpec],
         mirror: Mirror | None = None,
     ) -> None:
-        self.mirror = mirror
-        self.recipe, self.folder, self.steps = recipe, folder, steps
+        self.recipe, self.folder, self.steps, self.mirror = recipe, folder, steps, mirror
         self.selection, self.adoption = selection, adoption
         self.progress = RecordedProgress(progress, folder.progress_path, folder.log_path)
         self.journal = Journal(folder.journal_path)
@@ -98,7 +95,7 @@ class _Run:
         self.records: dict[str, StepRecord] = {}
         self.outcomes: dict[str, StepOutcome] = {}
         self.shared: dict[str, Any] = {}
-        self.parent_run: str | None = None
+        self.runs = StepRuns(recipe, self.services, folder.identity()[:8])
 
     def execute(self) -> RunResult:
         write_json(self.folder.root / "recipe.json", self.recipe.canonical())
@@ -109,8 +106,7 @@ class _Run:
             self._all_steps()
             status = "finished"
         except KeyboardInterrupt as exc:
-            status = "stopped"
-            error = str(exc) or "interrupted"
+            status, error = "stopped", str(exc) or "interrupted"
             raise
         except BaseException as exc:
             error = str(exc) or type(exc).__name__
@@ -136,12 +132,9 @@ class _Run:
         self._note_uncovered(names)
 
     def _one_step(self, spec: StepSpec, planned: Planned) -> None:
-        if planned.record is None:
-            adopted = self._adopt(spec, planned)
-            if adopted is not None:
-                planned = Planned(spec.name, "cached", [], planned.key, planned.parts, adopted, 0.0)
-        if planned.record is not None:
-            self._settle(spec.name, planned.record, "cached", 0.0)
+        ready = planned.record or self._adopt(spec, planned)
+        if ready is not None:
+            self._settle(spec.name, ready, "cached", 0.0)
             return
         started = time.monotonic()
         try:
@@ -156,26 +149,24 @@ class _Run:
         self._settle(spec.name, record, "done", record.seconds)
 
     def _settle(self, name: str, record: StepRecord, state: str, seconds: float) -> None:
-        self.records[name] = record
-        self.outcomes[name] = StepOutcome(
-            record.key, state, seconds, record.result, record.dir, record.marker.get("lineage", {})
-        )
+        self._keep(name, record, state, seconds)
         if self.mirror is not None and state == "done":
-            self.mirror.push(record.dir)
+            # All of it: a marker must not be there before the registry that it speaks of.
+            self.mirror.send(self.progress.message)
         self.journal.write(f"step {state}", step=name, key=record.key[:12], seconds=seconds)
         self.progress.end_step(name, state, seconds)
 
     def _work(self, spec: StepSpec, planned: Planned) -> StepRecord:
-        key, parts = planned.key, planned.parts
+        key = planned.key
         if self.selection.forced(spec.name, self.steps):
             self.folder.set_aside(spec.name, key)
-        directory, attempt = self.folder.begin(spec.name, key, parts)
+        directory, attempt = self.folder.begin(spec.name, key, planned.parts)
         self.journal.write("step started", step=spec.name, key=key[:12], why=planned.why)
         if planned.why:
             self.progress.message(f"{spec.name}: {'; '.join(planned.why[:3])}")
         if spec.uses_ray:
             self.services.need_cluster()
-        run_id = self._child_run(spec, key, attempt)
+        run_id = self.runs.start(spec.name, key, attempt)
         started = time.monotonic()
         status = "FAILED"
         try:
@@ -186,30 +177,15 @@ class _Run:
             status = "KILLED"
             raise
         finally:
-            self.services.finish_run(run_id, status)
+            self.runs.finish(run_id, status)
         return self.folder.finish(
             spec.name,
             key,
             result,
             seconds=time.monotonic() - started,
             digest_field=spec.digest_field,
-            lineage={"inputs": parts["inputs"], "mlflow_run_id": run_id},
+            lineage={"inputs": planned.parts["inputs"], "mlflow_run_id": run_id},
         )
-
-    def _child_run(self, spec: StepSpec, key: str, attempt: str) -> str | None:
-        """The step's MLflow run: made before the work starts, found again when it resumes."""
-        identity = self.folder.identity()[:8]
-        tags = {"nitrogen.recipe": self.recipe.name, "nitrogen.commit": commit() or "unknown"}
-        if self.parent_run is None:
-            name = f"{self.recipe.name}-{self.recipe.digest()[:8]}-{identity}"
-            self.parent_run = self.services.start_run(name, self.recipe.name, None, tags)
-            self.services.log_params(self.parent_run, self.recipe.canonical())
-        run_key = f"{spec.name}-{key[:12]}-{attempt}-{identity}"
-        tags = {**tags, "nitrogen.step": spec.name, "nitrogen.step_key": key}
-        run_id = self.services.start_run(run_key, spec.name, self.parent_run, tags)
-        config = self.recipe.section(spec.name).model_dump(mode="json")
-        self.services.log_params(run_id, {**config, "seed": self.recipe.seed})
-        return run_id
 
     def _context(
         self, spec: StepSpec, key: str, directory: Path, run_id: str | None
@@ -249,17 +225,17 @@ class _Run:
             done = {step: record.input_digest for step, record in self.records.items()}
             planned = resolve(spec, self.recipe, self.folder, done_inputs(spec, done))
             if planned.record is not None:
-                record = planned.record
-                self.records[name] = record
-                self.outcomes[name] = StepOutcome(
-                    record.key, "cached", 0.0, record.result, record.dir
-                )
+                self._keep(name, planned.record, "cached", 0.0)
+
+    def _keep(self, name: str, record: StepRecord, state: str, seconds: float) -> None:
+        self.records[name] = record
+        lineage = record.marker.get("lineage", {})
+        self.outcomes[name] = StepOutcome(
+            record.key, state, seconds, record.result, record.dir, lineage
+        )
 
     def _close(self, status: str, error: str | None, seconds: float) -> None:
-        self.services.finish_run(
-            self.parent_run,
-            {"finished": "FINISHED", "stopped": "KILLED"}.get(status, "FAILED"),
-        )
+        self.runs.finish_all({"finished": "FINISHED", "stopped": "KILLED"}.get(status, "FAILED"))
         self.services.close()
         ordered = {name: self.outcomes[name] for name in self.steps if name in self.outcomes}
         write_summary(
@@ -273,6 +249,3 @@ class _Run:
         )
         self.journal.write(f"run {status}", seconds=round(seconds, 1), error=error)
         self.progress.close()
-
-
-__all__ = ["Adoption", "Interrupted", "RunResult", "StepContext", "run_recipe", "tracking_uri"]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 if TYPE_CHECKING:
     from nitrogen.model.denoiser import Denoiser
@@ -15,6 +15,24 @@ if TYPE_CHECKING:
 
 BATCH = 128
 SEED_SPACES = {"sweep": 1 << 40, "evaluate": 1 << 41, "show": 1 << 42}
+
+
+def known_solver(name: str) -> str:
+    """The name, if it is a solver's; looked up only where a recipe names one, for it takes torch.
+
+    Raises ValueError.
+    """
+    from nitrogen.model.errors import ModelError
+    from nitrogen.model.solvers import solver
+
+    try:
+        solver(name)
+    except ModelError as error:
+        raise ValueError(str(error)) from None
+    return name
+
+
+SolverName = Annotated[str, AfterValidator(known_solver)]
 
 
 class OperatingPoint(BaseModel):

@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from nitrogen.pipelines.executor import ExecutorConfig
+from nitrogen.pipelines.recipe import Recipe, named_tracking_uri
 from nitrogen.platform.errors import NitrogenError, TrackingError
+
+
+def tracking_uri(recipe: Recipe, folder: Path) -> str:
+    """The recipe's MLflow URI, or MLFLOW_TRACKING_URI, or SQLite in the run folder."""
+    return named_tracking_uri(recipe) or f"sqlite:///{Path(folder).absolute()}/mlflow.db"
 
 
 def open_tracker(uri: str, experiment: str, home: Path) -> Any:

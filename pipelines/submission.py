@@ -12,7 +12,7 @@ from typing import Any
 from nitrogen.pipelines.recipe import load_recipe
 from nitrogen.pipelines.remote_folder import check_bucket
 from nitrogen.platform.errors import ConfigError
-from nitrogen.platform.storage import is_s3
+from nitrogen.platform.storage_uris import is_s3
 
 REMOTE_RUNS = "~/nitrogen-runs"
 

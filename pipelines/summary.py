@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import shlex
-import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +13,7 @@ from typing import Any
 from nitrogen.pipelines.atomic_json import read_json, write_json
 from nitrogen.pipelines.masking import mask_secrets
 from nitrogen.pipelines.recipe import Recipe
+from nitrogen.pipelines.revision import commit
 from nitrogen.platform.errors import ConfigError
 
 QUALITY = ("fd_lite0", "n", "ms_p50", "gflops")
@@ -172,23 +171,3 @@ def _request(sent: Any) -> str | None:
 def _report(outcome: StepOutcome | None) -> str | None:
     named = outcome.result.get("report") if outcome is not None else None
     return str((outcome.dir or Path()) / str(named)) if outcome is not None and named else None
-
-
-@functools.cache
-def commit() -> str | None:
-    """Git commit of the source, "-dirty" with local changes; None for an installed wheel."""
-    root = Path(__file__).resolve().parent.parent
-    if not (root / ".git").exists():
-        return None
-    try:
-        name = _git(root, "rev-parse", "--short=12", "HEAD")
-        return name + ("-dirty" if _git(root, "status", "--porcelain", "-uno") else "")
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _git(root: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        ["git", *arguments], cwd=root, capture_output=True, text=True, timeout=10, check=True
-    )
-    return done.stdout.strip()

@@ -2,7 +2,8 @@
 
 MLflow keeps no history of alias moves, so this file is it: one JSON object a line, each carrying
 the sha256 of the line before, so that a removed or edited line shows. Writers on one machine are
-serialised by a lock; a line is flushed to disk before `append` returns.
+serialised by a lock; a line is flushed to disk before `append` returns. What is about to move is
+written down beside it first, so that a process that was killed inside a move leaves a trace.
 """
 
 import contextlib
@@ -16,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from nitrogen.platform import storage
 from nitrogen.platform.errors import StorageError
 
 _GENESIS = "0" * 64
@@ -26,6 +28,7 @@ class AuditLog:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
+        self._pending = self.path.with_name(f"{self.path.name}.pending")
 
     def append(
         self,
@@ -69,6 +72,30 @@ class AuditLog:
                 "Nothing may be promoted without a record; free the disk or change the path."
             ) from None
         return record
+
+    def intend(self, event: str, model: str, **fields: Any) -> None:
+        """Write down durably what `append` will record once it is done; call under `exclusive`."""
+        intent = {"after": len(self._lines()), "event": event, "model": model, **fields}
+        storage.write_bytes(str(self._pending), json.dumps(intent).encode())
+
+    def intended(self) -> dict[str, Any] | None:
+        """The move that a killed process had begun, if its record is still missing."""
+        try:
+            intent = json.loads(self._pending.read_bytes())
+        except FileNotFoundError:
+            return None
+        after = intent.pop("after")
+        for record in self.read():
+            done = (record["event"], record["model"], record["to"])
+            if record["sequence"] > after and done == tuple(
+                intent[name] for name in ("event", "model", "to_version")
+            ):
+                return None
+        return intent
+
+    def settle(self) -> None:
+        """Forget what was intended: it is recorded, or did not happen."""
+        self._pending.unlink(missing_ok=True)
 
     def read(self) -> list[dict[str, Any]]:
         """All records, oldest first; a line cut off by a kill is left out."""

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from nitrogen.platform.errors import ConfigError
+from nitrogen.platform.processes import process_alive
 
 TEMP_PREFIX = "ng-ray-"
 
@@ -37,7 +38,7 @@ def remove_stale(base: Path) -> list[Path]:
         with contextlib.suppress(OSError):
             if (
                 pid.isdigit()
-                and not Path(f"/proc/{pid}").exists()
+                and not process_alive(int(pid))
                 and (path.stat().st_uid == os.getuid())
             ):
                 shutil.rmtree(path, ignore_errors=True)

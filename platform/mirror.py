@@ -9,26 +9,21 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
-import socket
 import sqlite3
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from nitrogen.platform import storage
 from nitrogen.platform.errors import NitrogenError, StorageError
+from nitrogen.platform.mirror_lock import LOCK, MirrorLock
 
-logger = logging.getLogger(__name__)
-
-STATE, LOCK, OURS = ".mirror.json", ".mirror-lock.json", ".shared/"
+STATE, OURS = ".mirror.json", ".shared/"
 LAST = ("_SUCCESS.json", "summary.json")
 IGNORED_ENDINGS = (".partial", "-wal", "-shm", "-journal", "/.lock")
-STALE_S, RENEW_S = 240.0, 60.0  # of a lock: when others may take it, how often it is renewed
 
 
 class Mirror:
@@ -38,8 +33,8 @@ class Mirror:
         self.folder, self.uri = Path(folder).absolute(), uri.rstrip("/")
         self._state_path = self.folder / STATE
         self._guard = threading.RLock()
-        self._owner = {"host": socket.gethostname(), "pid": os.getpid()}
-        self._renewed: float | None = None  # when; None while the lock is not ours
+        self.lock = MirrorLock(self.uri)
+        self._away = False
 
     def uri_of(self, path: Path) -> str:
         """The URI of a path inside the folder."""
@@ -79,7 +74,7 @@ class Mirror:
             known, sent = self._known(), 0
             names = list(self._local(below))
             for name in sorted(names, key=lambda n: (Path(n).name in LAST, Path(n).name)):
-                self._keep_lock()
+                self.lock.keep()
                 if known.get(name, {}).get("local") == self._stamp(name):
                     continue
                 try:
@@ -99,6 +94,17 @@ class Mirror:
             self._remember(known)
             return sent
 
+    def send(self, say: Callable[[str], None]) -> None:
+        """Push while the run goes on. A bucket that is away is said once; its turn comes later."""
+        try:
+            self.lock.renew()
+            self.push()
+            self._away = False
+        except (NitrogenError, OSError) as error:
+            if not self._away:
+                say(f"warning: {error} The run goes on and is sent there later.")
+            self._away = True
+
     @contextlib.contextmanager
     def held(self, say: Callable[[str], None], interval_s: float = 60.0) -> Iterator[None]:
         """Pull; push every `interval_s` and at the end. One process at a time, on any machine.
@@ -106,30 +112,31 @@ class Mirror:
         A bucket that is away meanwhile is said once; at the end it raises StorageError, unless
         another error is on its way.
         """
-        self._lock()
-        try:
-            self.pull()
-        except BaseException:
-            with contextlib.suppress(StorageError):
-                self._release()
-            raise
-        ended = threading.Event()
-        thread = threading.Thread(target=self._follow, args=(ended, say, interval_s), daemon=True)
-        thread.start()
-        failed = True
-        try:
-            yield
-            failed = False
-        finally:
-            ended.set()
-            thread.join()
-            self._last_push(say if failed else None)
+        with self.lock.held():
+            try:
+                self.pull()
+            except BaseException:
+                with contextlib.suppress(StorageError):
+                    self.lock.release()
+                raise
+            ended = threading.Event()
+            follow = (ended, say, interval_s)
+            thread = threading.Thread(target=self._follow, args=follow, daemon=True)
+            thread.start()
+            failed = True
+            try:
+                yield
+                failed = False
+            finally:
+                ended.set()
+                thread.join()
+                self._last_push(say if failed else None)
 
     def _last_push(self, say: Callable[[str], None] | None) -> None:
         try:
-            self._renew()
+            self.lock.renew()
             self.push()
-            self._release()
+            self.lock.release()
         except StorageError as error:
             text = (
                 f"{error} What was made lies in {self.folder}; "
@@ -140,68 +147,8 @@ class Mirror:
             say(f"warning: {text}")
 
     def _follow(self, ended: threading.Event, say: Callable[[str], None], every_s: float) -> None:
-        away = False
         while not ended.wait(every_s):
-            try:
-                self._renew()
-                self.push()
-                away = False
-            except (NitrogenError, OSError) as error:
-                if not away:
-                    say(f"warning: {error} The run goes on and is sent there later.")
-                away = True
-
-    def _lock(self) -> None:
-        other = self._other()
-        if other is not None:
-            raise StorageError(
-                f"{self.uri} must be free, got a run by process {other['pid']} on "
-                f"{other['host']} in it. Wait for it, stop it, or choose another --out."
-            )
-        uri = storage.join(self.uri, LOCK)
-        if storage.exists(uri):
-            storage.delete(uri)  # left by a run that is dead, or by this process
-        if not storage.create_bytes(uri, self._record()):
-            raise StorageError(
-                f"{self.uri} must be free, got a run that started there at the same moment. "
-                "Wait for it, stop it, or choose another --out."
-            )
-        self._renewed = time.monotonic()
-
-    def _other(self) -> dict[str, Any] | None:
-        """host and pid of another run that holds the lock, if one does."""
-        uri = storage.join(self.uri, LOCK)
-        if not storage.exists(uri):
-            return None
-        with contextlib.suppress(ValueError, KeyError, TypeError):
-            held = json.loads(storage.read_bytes(uri))
-            owner = {"host": held["host"], "pid": int(held["pid"])}
-            dead = owner["host"] == self._owner["host"] and not _alive(owner["pid"])
-            if owner != self._owner and not dead and time.time() - held["time"] < STALE_S:
-                return owner
-        return None
-
-    def _keep_lock(self) -> None:
-        """Renew in the middle of a long push. A machine that slept has lost its lock meanwhile,
-        and must not write over what its successor does."""
-        if self._renewed is not None and time.monotonic() - self._renewed > RENEW_S:
-            self._renew()
-
-    def _renew(self) -> None:
-        if self._renewed is not None and (other := self._other()) is not None:
-            raise StorageError(
-                f"{self.uri} must be this run's, got process {other['pid']} on {other['host']} "
-                "that took it over. Stop one of the two."
-            )
-        storage.write_bytes(storage.join(self.uri, LOCK), self._record())
-        self._renewed = time.monotonic()
-
-    def _record(self) -> bytes:
-        return json.dumps({**self._owner, "time": time.time()}).encode()
-
-    def _release(self) -> None:
-        self._renewed = None
-        storage.delete(storage.join(self.uri, LOCK))
+            self.send(say)
 
     def _local(self, below: Path | None) -> Iterator[str]:
         root = self.folder if below is None else Path(below).absolute()
@@ -267,13 +214,3 @@ def _copy_database(path: Path, copy: Path) -> None:
         raise StorageError(
             f"cannot copy {path}: {error}. Close what holds the database and run again."
         ) from error
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -1,7 +1,8 @@
 """Promotion: gates, then a compare-and-set of the aliases, and a way back.
 
 The aliases move only if every gate passes and the champion is still the one that the candidate was
-compared with. Every outcome is in the audit.
+compared with. Every outcome is in the audit: a move that was cut off in its middle is finished, and
+recorded, by the next promotion or rollback.
 """
 
 from collections.abc import Sequence
@@ -46,10 +47,11 @@ def promote(
     Raises: GateError naming the failed gates with their numbers, or saying that the champion moved
     in the meantime. In both cases no alias has moved, and the audit says so.
     """
+    finish_cut_off(registry, audit)
     current = registry.alias(name, CHAMPION)
-    if current == version:
-        return Promotion(name, current, version, moved=False)
     candidate = registry.get(name, version)
+    if current == version:
+        return _already(registry, candidate, gates, audit, actor)
     champion = registry.get(name, current) if current is not None else None
     results = check_gates(candidate.metrics, _comparable(candidate, champion), gates)
     record: dict[str, Any] = {
@@ -69,13 +71,16 @@ def promote(
             f"The champion stays {_named(current)}; improve the candidate or change the gate."
         )
     with audit.exclusive():
+        audit.intend("promoted", name, **record)
         try:
             _compare_and_set(registry, name, expected=current, version=version)
         except GateError as error:
             audit.append("refused", name, **{**record, "details": {"conflict": str(error)}})
+            audit.settle()
             raise
         registry.set_tag(name, version, GATE_TAG, "passed")
         audit.append("promoted", name, **record)
+        audit.settle()
     return Promotion(name, current, version, moved=True, results=tuple(results))
 
 
@@ -86,6 +91,7 @@ def rollback(
 
     Raises: GateError if there is nothing to go back to or the champion moved in the meantime.
     """
+    finish_cut_off(registry, audit)
     with audit.exclusive():
         aliases = registry.aliases(name)
         current, previous = aliases.get(CHAMPION), aliases.get(PREVIOUS)
@@ -94,9 +100,54 @@ def rollback(
                 f"model {name!r} must have a previous champion to roll back to, got none. "
                 "Promote a version instead."
             )
-        _compare_and_set(registry, name, expected=current, version=previous)
-        audit.append("rolled_back", name, actor=actor, from_version=current, to_version=previous)
+        record: dict[str, Any] = {
+            "actor": actor,
+            "from_version": current,
+            "to_version": previous,
+        }
+        audit.intend("rolled_back", name, **record)
+        try:
+            _compare_and_set(registry, name, expected=current, version=previous)
+        except GateError:
+            audit.settle()
+            raise
+        audit.append("rolled_back", name, **record)
+        audit.settle()
     return Promotion(name, current, previous, moved=True)
+
+
+def finish_cut_off(registry: Registry, audit: AuditLog) -> None:
+    """Finish the move that a killed process had begun, if there is one: it happened when the
+    champion is the new one, else it did not."""
+    with audit.exclusive():
+        move = audit.intended()
+        if move is not None:
+            event, name = move.pop("event"), move.pop("model")
+            if registry.alias(name, CHAMPION) == move["to_version"]:
+                if move["from_version"] is not None:
+                    registry.set_alias(name, PREVIOUS, move["from_version"])
+                if event == "promoted":
+                    registry.set_tag(name, move["to_version"], GATE_TAG, "passed")
+                audit.append(event, name, **move)
+        audit.settle()
+
+
+def _already(
+    registry: Registry,
+    champion: ModelVersion,
+    gates: Sequence[Gate],
+    audit: AuditLog,
+    actor: str | None,
+) -> Promotion:
+    """What to say of a version that is champion already: how it compares with the one before."""
+    name, version = champion.name, champion.version
+    previous = registry.alias(name, PREVIOUS)
+    before = registry.get(name, previous) if previous is not None else None
+    results = check_gates(champion.metrics, _comparable(champion, before), gates)
+    if not any(record["model"] == name and record["to"] == version for record in audit.read()):
+        # Moved by another machine, or by one whose audit was lost: no move goes without a record.
+        audit.append("found", name, actor=actor, from_version=previous, to_version=version)
+    return Promotion(name, version, version, moved=False, results=tuple(results))
 
 
 def _comparable(candidate: ModelVersion, champion: ModelVersion | None) -> dict[str, Any] | None:
@@ -109,11 +160,13 @@ def _comparable(candidate: ModelVersion, champion: ModelVersion | None) -> dict[
 def _compare_and_set(registry: Registry, name: str, expected: str | None, version: str) -> None:
     # MLflow has no conditional update. The audit's lock serialises this machine; reading the alias
     # right before and after the write finds a rival elsewhere.
+    # The champion first: whoever is killed in between has moved or has not, and the audit knows
+    # from where.
     _require_champion(registry, name, expected)
-    if expected is not None:
-        registry.set_alias(name, PREVIOUS, expected)
     registry.set_alias(name, CHAMPION, version)
     _require_champion(registry, name, version)
+    if expected is not None:
+        registry.set_alias(name, PREVIOUS, expected)
 
 
 def _require_champion(registry: Registry, name: str, expected: str | None) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -131,6 +132,7 @@ def _run_trials(
     with (
         tempfile.TemporaryDirectory(prefix="ng-tune-") as scratch,
         environment(TUNE_ENVIRONMENT),
+        _no_credentials_in_logs(),
     ):
         tuner = tune.Tuner(
             tune.with_resources(trainable, dict(resources)),
@@ -149,6 +151,20 @@ def _run_trials(
                 f"the cluster lost the sweep ({str(error).splitlines()[0].rstrip('.')}). "
                 "Check the cluster, then run again: finished trials are kept."
             ) from error
+
+
+@contextlib.contextmanager
+def _no_credentials_in_logs() -> Iterator[None]:
+    """Tune would hand AWS credentials to each trial's runtime environment, which Ray's agents write
+    to their logs; a trial gets them with its function (`_trainable`)."""
+    from ray.tune.execution import class_cache
+
+    named = class_cache.ENV_VARS_TO_PROPAGATE
+    class_cache.ENV_VARS_TO_PROPAGATE = {name for name in named if not name.startswith("AWS_")}
+    try:
+        yield
+    finally:
+        class_cache.ENV_VARS_TO_PROPAGATE = named
 
 
 def _trainable(objective: Objective) -> Callable[[dict[str, Any]], None]:

@@ -24,16 +24,18 @@ from nitrogen.platform.tracking_client import (
     mlflow_errors,
     open_client,
 )
+from nitrogen.platform.tracking_entries import (
+    MetricRow,
+    as_png,
+    find_or_make_experiment,
+    perform,
+    send_metrics,
+)
 from nitrogen.platform.tracking_spool import Spool
 
 KEY_TAG = "nitrogen.key"
-MAX_METRICS = 1000
-MAX_PARAMS = 100
 RETRY_S = 20.0
 STATUSES = ("FINISHED", "FAILED", "KILLED")
-
-MetricRow = tuple[str, float, int, int]
-"""(key, value, milliseconds since the epoch, step)"""
 
 logger = logging.getLogger(__name__)
 
@@ -133,19 +135,9 @@ class Tracker:
 
         It becomes the artifact `images/<name>.png`, or with a step `images/<name>/<step>.png`.
         """
-        import io
-
-        from PIL import Image
-
-        if isinstance(image, (str, Path)):
-            image = Image.open(image)
-        elif not isinstance(image, Image.Image):
-            image = Image.fromarray(image.numpy() if hasattr(image, "numpy") else image)
-        encoded = io.BytesIO()
-        image.save(encoded, format="PNG")
         file_name = f"{name}.png" if step is None else f"{step:08d}.png"
         folder = "images" if step is None else f"images/{name}"
-        path = self._spool.keep(run_id, file_name, encoded.getvalue())
+        path = self._spool.keep(run_id, file_name, as_png(image))
         try:
             self._do(run_id, {"op": "artifact", "path": str(path), "folder": folder})
         finally:
@@ -166,14 +158,10 @@ class Tracker:
         return sum(len(self._spool.entries(run_id)) for run_id in self._spool.run_ids())
 
     def send_metrics(self, run_id: str, rows: list[MetricRow]) -> None:
-        """Log rows in batches of 1,000, now or not at all. Raises TrackingError."""
-        from mlflow.entities import Metric
-
+        """Log rows now or not at all. Raises TrackingError."""
         client = self._client()
         with mlflow_errors(self.uri):
-            for start in range(0, len(rows), MAX_METRICS):
-                batch = [Metric(*row) for row in rows[start : start + MAX_METRICS]]
-                client.log_batch(run_id, metrics=batch)
+            send_metrics(client, run_id, rows)
 
     def _do(self, run_id: str, entry: dict[str, Any]) -> None:
         """Perform an entry after those that wait; keep it when the server is down."""
@@ -200,7 +188,7 @@ class Tracker:
         """True when the entry is done with, sent or refused for good; False when it must wait."""
         try:
             with mlflow_errors(self.uri):
-                self._perform(run_id, entry)
+                perform(self._client(), run_id, entry)
         except TransientTrackingError as error:
             if time.monotonic() >= self._retry_at:
                 logger.warning("%s What is logged is kept and sent later.", error)
@@ -209,36 +197,6 @@ class Tracker:
         except TrackingError as error:
             logger.warning("%s This entry (%s) is dropped.", error, entry["op"])
         return True
-
-    def _perform(self, run_id: str, entry: dict[str, Any]) -> None:
-        client = self._client()
-        if entry["op"] == "metrics":
-            self.send_metrics(run_id, [tuple(row) for row in entry["rows"]])
-        elif entry["op"] == "params":
-            self._send_params(run_id, entry["params"])
-        elif entry["op"] == "tags":
-            from mlflow.entities import RunTag
-
-            client.log_batch(run_id, tags=[RunTag(k, v) for k, v in entry["tags"].items()])
-        elif entry["op"] == "artifact":
-            path = Path(entry["path"])
-            log = client.log_artifacts if path.is_dir() else client.log_artifact
-            log(run_id, str(path), entry["folder"])
-        else:
-            client.set_terminated(run_id, status=entry["status"])
-
-    def _send_params(self, run_id: str, params: dict[str, str]) -> None:
-        """Log what is new; MLflow refuses a batch in which one value differs from before."""
-        from mlflow.entities import Param
-
-        client = self._client()
-        known = client.get_run(run_id).data.params
-        changed = [k for k, v in params.items() if known.get(k, v) != v]
-        if changed:
-            logger.warning("changed parameters keep their first value: %s", ", ".join(changed))
-        new = [Param(key, value) for key, value in params.items() if key not in known]
-        for start in range(0, len(new), MAX_PARAMS):
-            client.log_batch(run_id, params=new[start : start + MAX_PARAMS])
 
     def _client(self) -> Any:
         if self._opened is None:
@@ -249,20 +207,5 @@ class Tracker:
         if self._experiment_id is None:
             client = self._client()
             with mlflow_errors(self.uri):
-                found = client.get_experiment_by_name(self.experiment)
-                self._experiment_id = (
-                    found.experiment_id if found else self._create_experiment(client)
-                )
+                self._experiment_id = find_or_make_experiment(client, self.experiment, self.uri)
         return self._experiment_id
-
-    def _create_experiment(self, client: Any) -> str:
-        """Artifacts of an SQLite store lie beside the database; a server has its own place."""
-        database = database_path(self.uri)
-        location = (database.absolute().parent / "mlartifacts").as_uri() if database else None
-        try:
-            return client.create_experiment(self.experiment, artifact_location=location)
-        except Exception:  # another process was first, or it fails again below
-            found = client.get_experiment_by_name(self.experiment)
-            if found is None:
-                raise
-            return found.experiment_id

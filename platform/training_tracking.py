@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nitrogen.platform.errors import TrackingError
-from nitrogen.platform.tracking import MetricRow, TrackedRun, Tracker
+from nitrogen.platform.tracking import TrackedRun, Tracker
 from nitrogen.platform.tracking_client import TransientTrackingError, metric_key
+from nitrogen.platform.tracking_entries import MetricRow
 from nitrogen.platform.training_journal import Event, JournalReader
 
 INTERVAL_S = 2.0

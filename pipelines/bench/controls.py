@@ -7,6 +7,7 @@ the benchmark alone needs: RAS-like selection, a predictor that is ignored, exit
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -74,8 +75,10 @@ def ranks(trace: Trace, how: str) -> np.ndarray:
         score = np.broadcast_to(-away.reshape(-1), flat.shape)
     else:
         raise ValueError(f"how must be one of {', '.join(MOVES)}, got {how!r}.")
+    # By a digest: two controls must not break their ties alike.
+    named = int.from_bytes(hashlib.sha256(how.encode()).digest()[:8], "big")
     chance = np.stack(
-        [np.random.default_rng([seed, len(how)]).random((steps, rh * rw)) for seed in trace.seeds]
+        [np.random.default_rng([seed, named]).random((steps, rh * rw)) for seed in trace.seeds]
     )
     return np.lexsort((chance, -score), axis=-1)
 

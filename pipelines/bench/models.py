@@ -27,7 +27,7 @@ TUNE_SPLIT, REPORT_SPLIT, TRAIN_SPLIT = "validation", "test", "train"
 class Models:
     """teacher: the full model; student: with its predictor; thin: trained from scratch.
 
-    digest: sha256 over the weights; data_uri: the prepared data set; name: of it.
+    digest: sha256 over the weights; data_uri: the prepared data set; name and data_digest: of it.
     """
 
     teacher: Pipeline
@@ -36,6 +36,7 @@ class Models:
     digest: str
     data_uri: str
     name: str
+    data_digest: str
 
     @property
     def arch(self) -> ArchConfig:
@@ -71,8 +72,9 @@ def load_models(run: Path | None = None, thin: Sequence[Path] = ()) -> Models:
         )
     text = "".join(_sha256(path / WEIGHTS) for path in directories.values())
     uri = data_uri(run)
-    name = ShardDataset(uri, REPORT_SPLIT).manifest.name
-    return Models(teacher, student, loaded, hashlib.sha256(text.encode()).hexdigest(), uri, name)
+    data = ShardDataset(uri, REPORT_SPLIT).manifest
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return Models(teacher, student, loaded, digest, uri, data.name, data.digest)
 
 
 def data_uri(run: Path | None) -> str:

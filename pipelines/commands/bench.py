@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from nitrogen.pipelines.commands import bench_kernels
+from nitrogen.pipelines.commands.bench_tables import tables
 from nitrogen.pipelines.commands.models import RunOption
-from nitrogen.pipelines.commands.output import note, say, say_table
+from nitrogen.pipelines.commands.output import JsonOption, note, say, say_json, say_table
 
 BENCH = typer.Typer(no_args_is_help=True, help="Measure methods.", rich_markup_mode=None)
 
@@ -45,6 +46,7 @@ def frontier(
     quick: QuickOption = False,
     images: Annotated[int | None, typer.Option(min=4, help="Seeds of every row.")] = None,
     rounds: Annotated[int | None, typer.Option(min=2, help="Timed calls of every row.")] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Compare ours with everything that could be as fast: one run, same seeds, paired times."""
     from nitrogen.pipelines.bench.contenders import FrontierConfig
@@ -62,11 +64,18 @@ def frontier(
     result = run_frontier(config, models, kept(out), FeatureNet(), note)
     options: list[tuple[str, Any]] = [("--thin", path) for path in thin or ()]
     options += [("--images", images), ("--rounds", rounds)]
-    write(out, result | {"command": command("frontier", out, run, quick, options)})
+    result |= {"command": command("frontier", out, run, quick, options)}
+    write(out, result)
+    plots = [
+        draw_pareto(result, out.with_name(f"{out.stem}-{which}.png"), which)
+        for which in ("mse", "kid")
+    ]
+    if as_json:
+        say_json(result)
+        return
     tables(result)
-    for which in ("mse", "kid"):
-        say(str(draw_pareto(result, out.with_name(f"{out.stem}-{which}.png"), which)))
-    say(str(out))
+    for path in (*plots, out):
+        say(str(path))
 
 
 def attack(
@@ -76,20 +85,24 @@ def attack(
     seeds: Annotated[
         int | None, typer.Option(min=2, help="Seeds of which the most expensive is taken.")
     ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Look for inputs that cost the most, with a budget and without."""
     from nitrogen.model.pipeline import Pipeline
-    from nitrogen.pipelines.bench.attack import AttackConfig, run_attack
+    from nitrogen.pipelines.bench.attack import run_attack
+    from nitrogen.pipelines.bench.victim import AttackConfig
     from nitrogen.pipelines.trained_models import model_directory
 
     config = AttackConfig.quick() if quick else AttackConfig()
     if seeds:
         config = config.model_copy(update={"num_seeds": seeds})
-    result = run_attack(config, Pipeline.load(model_directory(folder(run))), note)
-    write(
-        out,
-        about() | result | {"command": command("attack", out, run, quick, [("--seeds", seeds)])},
-    )
+    line = command("attack", out, run, quick, [("--seeds", seeds)])
+    found = run_attack(config, Pipeline.load(model_directory(folder(run))), note)
+    result = about() | found | {"command": line}
+    write(out, result)
+    if as_json:
+        say_json(result)
+        return
     say_table(
         ("limit", "attack", "mean GFLOPs", "worst", "ceiling", "amplification", "never above"),
         [
@@ -106,15 +119,19 @@ def scaling(
     out: OutOption,
     preset: Annotated[str, typer.Option(help="Network, with random weights.")] = "small",
     quick: QuickOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Time, FLOPs and memory from 32 to 1,024 px and batch 1 to 32."""
     from nitrogen.model.config import preset as named
     from nitrogen.pipelines.bench.scaling import ScalingConfig, run_scaling
 
     config = ScalingConfig.quick() if quick else ScalingConfig()
-    result = run_scaling(config, named(preset), note)
     line = command("scaling", out, None, quick, [("--preset", preset)])
-    write(out, about() | result | {"command": line})
+    result = about() | run_scaling(config, named(preset), note) | {"command": line}
+    write(out, result)
+    if as_json:
+        say_json(result)
+        return
     say_table(
         ("px", "batch", "teacher ms", "adaptive ms", "speedup", "conversion", "cache MiB",
          "peak MiB"),
@@ -180,68 +197,3 @@ def folder(run: str | None) -> Path | None:
     from nitrogen.pipelines.remote_folder import fetched
 
     return fetched(run) if run is not None else None
-
-
-def tables(result: dict[str, Any]) -> None:
-    """Rows, then the figures of each batch size."""
-    batches = list(result["summary"])
-    say_table(
-        ("method", *(f"ms b{b}" for b in batches), "p95 b1", "GFLOPs", "nfe", "MSE e-3", "KID e-3",
-         "fd_lite0", "MiB"),
-        [row_cells(row, batches) for row in result["rows"]],
-    )  # fmt: skip
-    for batch, figures in result["summary"].items():
-        say(f"\nbatch {batch}")
-        say_table(("figure", "value", "low", "high", "note"), list(figure_cells(figures)))
-    saved = result["forward_passes_saved"]
-    if saved["threshold"] is None:
-        say(f"\nforward passes saved by exit: {saved['reason']}")
-    else:
-        say(
-            f"\nforward passes saved by exit: regions {saved['regions']['value']:.1%}, whole "
-            f"samples {saved['samples']['value']:.1%} at {saved['psnr_db']['value']:.1f} dB"
-        )
-
-    for one in result["calibration"]["thresholds"]:
-        found = f"{one['value']:.3g}" if one["value"] is not None else "none"
-        kept = one.get("unseen") or {}
-        share = f"{kept['value']:.1%}" if kept.get("value") is not None else "-"
-        say(
-            f"exit threshold for error <= {one['eps']:g} with at most {one['delta']:.0%} above: "
-            f"{found}; unseen pictures: {share} above"
-        )
-
-
-def row_cells(row: dict[str, Any], batches: list[str]) -> tuple[Any, ...]:
-    ms = [row["ms"].get(b) for b in batches]
-    first = ms[0] if ms else None
-    return (
-        row["name"], *(m["p50"] if m else None for m in ms), first["p95"] if first else None,
-        row["gflops"], row["nfe"], row["mse"]["value"] * 1e3, row["kid"]["value"] * 1e3,
-        (row["fd_lite0"] or {}).get("value"), row["memory_mib"],
-    )  # fmt: skip
-
-
-def figure_cells(figures: dict[str, Any]) -> Any:
-    """(name, value, low, high, note) of every figure that has a headline."""
-    for name in ("speedup_at_equal_quality", "speedup_over_static"):
-        for tier, errors in figures[name].items():
-            for which, one in errors.items():
-                yield figure_cell(f"{name} {tier} ({which})", one)
-    for row, gains in figures["adaptivity_gain"].items():
-        for how, one in gains.items():
-            yield figure_cell(f"adaptivity_gain over {how}, {row}", one)
-    for row, one in figures["latency"]["rows"].items():
-        yield figure_cell(f"latency saved, {row}", one["saved"])
-        yield figure_cell(f"conversion, {row}", one["conversion"])
-    for steps, one in figures["predictor_share"].items():
-        yield figure_cell(f"predictor_share, {steps} steps", one)
-
-
-def figure_cell(name: str, one: dict[str, Any]) -> tuple[Any, ...]:
-    if one["value"] is None:
-        return name, None, None, None, one["reason"]
-    flags = [flag for flag in ("beats_all", "slower_than_all") if one.get(flag)]
-    if one.get("fd_ratio"):
-        flags.append(f"fd ratio {one['fd_ratio']:.3f}")
-    return name, one["value"], one["low"], one["high"], " ".join(flags).replace("_", " ")

@@ -73,7 +73,8 @@ def doctor(
 
     Exit code 1 when a check fails; warnings leave it at 0.
     """
-    from nitrogen.pipelines.doctor import DEFAULT_PORTS, examine
+    from nitrogen.pipelines.doctor import examine
+    from nitrogen.pipelines.doctor_setup import DEFAULT_PORTS
 
     checks = examine(ports=tuple(port or DEFAULT_PORTS))
     failed = any(check.status == "FAIL" for check in checks)

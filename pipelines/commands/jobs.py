@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -109,7 +110,7 @@ def _list_jobs(address: str, as_json: bool) -> None:
 
 
 def _say_progress(progress: dict[str, Any]) -> None:
-    from nitrogen.pipelines.progress import duration, shown_metrics
+    from nitrogen.pipelines.progress_state import duration, shown_metrics
 
     parts = [f"{progress['step']} for {duration(progress['seconds'])}"]
     if progress["training_step"] is not None:
@@ -127,8 +128,9 @@ def logs(
     tail: Annotated[
         int | None, typer.Option("--tail", "-n", min=0, help="Only the last lines.")
     ] = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Print the log of a run."""
+    """Print the log of a run; with --json each line as {"line": TEXT}."""
     if _is_job(target, address):
         from nitrogen.pipelines.submission import job_logs
 
@@ -138,7 +140,7 @@ def logs(
 
         lines = follow_log(_folder(target), follow=follow, tail=tail)
     for line in lines:
-        say(line)
+        say(json.dumps({"line": line}) if as_json else line)
 
 
 def stop(

@@ -44,14 +44,19 @@ def generate(
         int, typer.Option("--steps", min=1, max=1000, help="Number of inference steps.")
     ] = 12,
     policy: Annotated[
-        str, typer.Option(help="full, random, static, threshold or budget.")
-    ] = "full",
+        str | None,
+        typer.Option(
+            help="full, random, static, threshold or budget; by default that of --budget or "
+            "--threshold, else full."
+        ),
+    ] = None,
     budget: Annotated[
         float | None,
-        typer.Option(help="Share of the FLOPs of as many full steps, for --policy budget."),
+        typer.Option(help="Ceiling of any policy: a share of the FLOPs of as many full steps."),
     ] = None,
     threshold: Annotated[
-        float | None, typer.Option(help="Residual under which a region stops.")
+        float | None,
+        typer.Option(help="Residual under which a region stops, for threshold and budget."),
     ] = None,
     solver: Annotated[
         str, typer.Option(help="euler, heun, dpmpp_2m or unipc; a strided student is Euler's.")
@@ -76,6 +81,7 @@ def generate(
 
     pipeline = Pipeline.load(directory)
     label = class_index(class_name, tuple(pipeline.classes))
+    policy = policy or _policy_of(budget, threshold)
     with _in_memory(size):
         generation = pipeline.generate(
             [label],
@@ -94,9 +100,21 @@ def generate(
     if as_json:
         say_json(result)
     else:
-        share = result["gflops"] / result["gflops_full"]
-        say(f"{out}  {result['class']}  {result['gflops']:.4g} GFLOPs ({share:.0%} of full)")
-        say(f"{result['steps']} steps  {result['ms']:.0f} ms")
+        _tell(result)
+
+
+def _tell(result: dict[str, Any]) -> None:
+    share = result["gflops"] / result["gflops_full"]
+    cost = f"{result['gflops']:.4g} GFLOPs ({share:.0%} of full)"
+    say(f"{result['path']}  {result['class']}  {cost}")
+    say(f"{result['steps']} steps  {result['ms']:.0f} ms")
+
+
+def _policy_of(budget: float | None, threshold: float | None) -> str:
+    """The policy that the given dials mean, as at the endpoint."""
+    if budget is not None:
+        return "budget"
+    return "full" if threshold is None else "threshold"
 
 
 @contextlib.contextmanager

@@ -65,11 +65,11 @@ def run(
     ] = None,
     again: Annotated[
         str | None,
-        typer.Option("--from", help="Run this step and all after it again."),
+        typer.Option("--from", help="Run this step and all after it again.", autocompletion=_steps),
     ] = None,
     force: Annotated[
         list[str] | None,
-        typer.Option("--force", help="Run this step again (repeatable)."),
+        typer.Option("--force", help="Run this step again (repeatable).", autocompletion=_steps),
     ] = None,
     adopt: Annotated[
         str | None,
@@ -153,7 +153,7 @@ def _execute(
 
 def _print_plan(recipe: Any, folder: Path, selection: Any, *, as_json: bool) -> None:
     from nitrogen.pipelines.plan import plan, total_seconds
-    from nitrogen.pipelines.progress import duration
+    from nitrogen.pipelines.progress_state import duration
     from nitrogen.pipelines.run_folder import RunFolder
 
     rows = plan(recipe, RunFolder(folder), selection)
@@ -187,6 +187,6 @@ def _print_plan(recipe: Any, folder: Path, selection: Any, *, as_json: bool) -> 
 
 
 def _time(seconds: float | None) -> str:
-    from nitrogen.pipelines.progress import duration
+    from nitrogen.pipelines.progress_state import duration
 
     return "unknown" if seconds is None else f"~{duration(seconds)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,16 +32,29 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
     replicas: Annotated[int, typer.Option(min=1, help="Largest number of replicas.")] = 1,
+    as_json: JsonOption = False,
 ) -> None:
     """Serve the champion of a run in the foreground until Ctrl-C; shipped weights without a run.
 
-    Promoting or rolling back another version moves the running endpoint.
+    Promoting or rolling back another version moves the running endpoint. With --json a line an
+    event: starting, ready (with url, model, version), moved, refused.
     """
     from nitrogen.pipelines.foreground import serve_foreground
     from nitrogen.pipelines.remote_folder import fetched
 
     folder = fetched(run) if run is not None else None
-    serve_foreground(folder, host=host, port=port, max_replicas=replicas, say=say)
+    tell = _event if as_json else _line
+    serve_foreground(folder, host=host, port=port, max_replicas=replicas, say=tell)
+
+
+def _line(text: str, **_: Any) -> None:
+    say(text)
+
+
+def _event(text: str, **facts: Any) -> None:
+    """One line of JSON; what is meant for people alone is left out."""
+    if facts:
+        say(json.dumps({**facts, "text": text}))
 
 
 def promote(

@@ -9,7 +9,7 @@ from nitrogen.pipelines.data.limits import Limits
 from nitrogen.pipelines.data.source import SPLIT_NAMES, Picture, printable
 from nitrogen.platform import storage
 from nitrogen.platform.errors import DataError, StorageError
-from nitrogen.platform.storage import FileEntry
+from nitrogen.platform.storage_uris import FileEntry
 
 
 class FolderSource:

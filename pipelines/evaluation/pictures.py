@@ -17,7 +17,7 @@ from nitrogen.pipelines.training.preview import tile_grid
 
 if TYPE_CHECKING:
     from nitrogen.model.pipeline import SampleStats
-    from nitrogen.pipelines.evaluation.measure import Bench
+    from nitrogen.pipelines.evaluation.samples import Bench
     from nitrogen.pipelines.metrics.neighbours import Neighbours
 
 NUM_SHOWN, NUM_HEATMAPS, GRID_COLUMNS, GRID_SCALE = 24, 4, 8, 3

@@ -11,7 +11,7 @@ from nitrogen.model.policies import Static
 from nitrogen.pipelines.metrics.psnr import same_seed
 from nitrogen.pipelines.precision import autocast, check_device
 from nitrogen.pipelines.sampling import Draws, dense_gflops, dense_images, mean
-from nitrogen.platform.storage import local_copy
+from nitrogen.platform.storage_copies import local_copy
 
 
 def teacher_images(

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 from importlib import metadata
 from pathlib import Path
 
+from nitrogen.pipelines import revision
+
 
 def commit() -> str:
-    """Short commit of the checkout this code runs from, "+" when it has local changes.
+    """The commit of the checkout this code runs from, "-dirty" when it has local changes.
 
     Installed from a wheel there is no checkout: then "nitrogen <version>".
     """
-    root = Path(__file__).resolve().parents[2]
-    if (root / ".git").exists() and (root / "pyproject.toml").exists():
-        found = _git(root, "rev-parse", "--short=10", "HEAD")
-        if found:
-            changed = _git(root, "status", "--porcelain", "--untracked-files=no")
-            return found + ("+" if changed else "")
-    return f"nitrogen {_version('nitrogen-diffusion')}"
+    return revision.commit() or f"nitrogen {_version('nitrogen-diffusion')}"
 
 
 def machine() -> str:
@@ -33,15 +28,6 @@ def machine() -> str:
 def versions() -> str:
     """Python and torch, in one line."""
     return f"Python {platform.python_version()}, torch {_version('torch')}"
-
-
-def _git(root: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(root), *arguments]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def _version(package: str) -> str:

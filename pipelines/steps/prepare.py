@@ -12,6 +12,7 @@ from nitrogen.pipelines.data.limits import Limits
 from nitrogen.pipelines.data.manifest import MANIFEST_FILE, Manifest, load_manifest
 from nitrogen.pipelines.data.shipped import BUNDLED_PREFIX, SCENES, bundled_emoji, resolve
 from nitrogen.platform import storage
+from nitrogen.platform.errors import DataError
 
 if TYPE_CHECKING:
     from nitrogen.pipelines.context import StepContext
@@ -48,7 +49,10 @@ def fingerprint(config: PrepareConfig) -> dict[str, Any]:
     uri = resolve(config.source)
     if config.source.startswith(BUNDLED_PREFIX):
         return {"source": load_manifest(uri).digest}
-    entries = storage.list_entries(uri) or [storage.entry_of(uri)]
+    entries = storage.list_entries(uri)
+    if not entries and not storage.exists(uri):
+        raise DataError(f"prepare.source must exist, got {config.source}. Check the path.")
+    entries = entries or [storage.entry_of(uri)]
     text = json.dumps([list(entry) for entry in entries])
     return {"source": hashlib.sha256(text.encode()).hexdigest()}
 

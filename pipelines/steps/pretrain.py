@@ -6,7 +6,14 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from nitrogen.pipelines.training.config import NoiseConfig, OptimConfig
 from nitrogen.platform.errors import ConfigError, TrainingError
@@ -16,7 +23,7 @@ if TYPE_CHECKING:
     from nitrogen.pipelines.context import StepContext
 
 TRAIN_FN = "nitrogen.pipelines.training.teacher:train_teacher"
-IMAGES_PER_S = {"tiny": 350.0, "small": 110.0, "base": 10.0}  # 2 cores, two workers; for --plan
+IMAGES_PER_S = {"tiny": 300.0, "small": 110.0, "base": 10.0}  # 2 cores, two workers; for --plan
 
 
 class PretrainConfig(BaseModel):
@@ -58,6 +65,16 @@ class PretrainConfig(BaseModel):
                 f"Known here: {', '.join(ArchConfig.model_fields)}."
             )
         return arch
+
+    @model_validator(mode="after")
+    def _fits(self) -> PretrainConfig:
+        from nitrogen.model.config import preset
+
+        try:
+            preset(self.preset, **self.arch)
+        except ValidationError as error:
+            raise ValueError(wrong_arch(error)) from None
+        return self
 
 
 def fingerprint(config: PretrainConfig) -> dict[str, Any]:
@@ -118,8 +135,6 @@ def run(config: PretrainConfig, context: StepContext) -> dict[str, Any]:
 
 def architecture(config: PretrainConfig, prepared: Any) -> ArchConfig:
     """The preset for this data set. Raises ConfigError for pictures it cannot be made for."""
-    from pydantic import ValidationError
-
     from nitrogen.model.config import preset
 
     height, width = prepared["image_size"]
@@ -131,11 +146,7 @@ def architecture(config: PretrainConfig, prepared: Any) -> ArchConfig:
     try:
         arch = preset(config.preset, **{**facts, **config.arch})
     except ValidationError as error:
-        problem = error.errors()[0]
-        field = ".".join(str(part) for part in problem["loc"])
-        raise ConfigError(
-            f"pretrain.arch.{field} is wrong: {problem['msg']}, got {problem['input']!r}."
-        ) from None
+        raise ConfigError(f"pretrain.{wrong_arch(error)}") from None
     if height % arch.region_px:
         raise ConfigError(
             f"prepare.image_size must be a multiple of {arch.region_px} px for preset "
@@ -143,6 +154,15 @@ def architecture(config: PretrainConfig, prepared: Any) -> ArchConfig:
             f"{max(arch.region_px, round(height / arch.region_px) * arch.region_px)}."
         )
     return arch
+
+
+def wrong_arch(error: ValidationError) -> str:
+    """What is wrong with a network, from pydantic's first finding."""
+    problem = error.errors()[0]
+    field = ".".join(["arch", *(str(part) for part in problem["loc"])])
+    what = str(problem["msg"]).removeprefix("Value error, ")
+    got = f", got {problem['input']!r}" if problem["loc"] else ""
+    return f"{field} must fit a network: {what}{got}. Correct it or leave it out."
 
 
 def save_teacher(arch: ArchConfig, classes: list[str], checkpoint: Path, directory: Path) -> str:

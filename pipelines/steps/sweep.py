@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from nitrogen.pipelines.placement import beside_gpu
+from nitrogen.pipelines.sampling import SolverName
 from nitrogen.pipelines.training.config import OptimConfig, StudentConfig
-from nitrogen.platform import storage
+from nitrogen.platform.errors import ConfigError
+from nitrogen.platform.sweep_space import distributions
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from nitrogen.pipelines.context import StepContext
     from nitrogen.pipelines.sampling import Draws
-    from nitrogen.platform.sweep_journal import Trial
 
 SEARCHED = ("gating_penalty", "threshold")
 METRIC = "same-seed RMSE to the teacher"
@@ -44,14 +48,16 @@ class SweepConfig(BaseModel):
             "threshold": {"low": 1e-4, "high": 3e-2, "log": True},
         }
     )
-    thresholds: tuple[float, ...] = (3e-4, 1e-3, 3e-3, 1e-2)
+    thresholds: tuple[Annotated[float, Field(ge=0, le=4)], ...] = (3e-4, 1e-3, 3e-3, 1e-2)
     student: StudentConfig = StudentConfig()
     optim: OptimConfig = OptimConfig(num_images=6_000, learning_rate=1e-3, warmup_images=500)
     num_images: int = Field(64, ge=4)  # seeds that every setting is scored on
     num_inference_steps: int = Field(12, ge=2, le=1000)
-    solver: str = "dpmpp_2m"
+    solver: SolverName = "dpmpp_2m"
     reference_steps: int = Field(32, ge=4, le=1000)
-    full_steps: tuple[int, ...] = (4, 6, 8, 10, 12)
+    full_steps: tuple[Annotated[int, Field(ge=1, le=1000)], ...] = Field(
+        (4, 6, 8, 10, 12), min_length=1
+    )
     max_distance_ratio: float = Field(3.0, gt=0)
     prune: bool = True
 
@@ -63,180 +69,151 @@ class SweepConfig(BaseModel):
                 f"space must name {' and '.join(SEARCHED)}, got {', '.join(space) or 'nothing'}. "
                 "Give a fixed value as choices with one entry."
             )
+        try:
+            distributions(space)
+        except ConfigError as error:  # its own path is the field's, which pydantic adds
+            raise ValueError(str(error).removeprefix("space.")) from error
         return space
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What distances are taken to: the teacher's pictures uint8 [n, h, w, 3] of the sweep's seeds.
+
+    teacher: its model directory; path: the file that holds the pictures.
+    """
+
+    teacher: Path
+    drawn: Draws
+    images: np.ndarray
+    path: Path
 
 
 def run(config: SweepConfig, context: StepContext) -> dict[str, Any]:
     """Returns points, pareto, full_curve, static_curve, chosen {settings, ...}, student, trials."""
-    from nitrogen.pipelines.evaluation.sweep_curves import (
-        choose,
-        full_curve,
-        pareto_front,
-        static_curve,
-    )
+    from nitrogen.pipelines.evaluation.sweep_curves import choose, pareto_front
+    from nitrogen.pipelines.evaluation.trials import collect_points, run_trials, trial_row
 
-    settings, drawn, reference = prepare_reference(config, context)
-    trials = run_trials(config, settings, context)
+    reference = draw_reference(config, context)
+    trials = run_trials(config, trial_settings(config, context, reference), context)
     points = collect_points(trials, Path(context.dir))
-    teacher, executor = model_of(context, "pretrain", "teacher"), context.settings
-    where = {"device": executor.device, "precision": executor.sampling_precision}
     context.progress.message("the full model with fewer steps, and the student's static widths")
-    curve = beside_gpu(
-        executor,
-        partial(
-            full_curve, context.for_workers(teacher), drawn, reference, config.full_steps,
-            config.solver, **where,
-        ),
-    )  # fmt: skip
-    at_own_steps = [r for r in curve if r["num_inference_steps"] == config.num_inference_steps]
-    base = (at_own_steps or curve)[-1]
-    chosen = choose(points, base["distance"] * config.max_distance_ratio)
-    student = Path(context.dir) / "student"
-    shutil.rmtree(student, ignore_errors=True)
-    shutil.copytree(Path(context.dir) / chosen["student"], student)
-    static = beside_gpu(
-        executor,
-        partial(
-            static_curve, context.for_workers(student), drawn, reference,
-            config.num_inference_steps, config.solver, **where,
-        ),
-    )  # fmt: skip
+    curve = teacher_curve(config, context, reference)
+    chosen = choose(points, own_distance(curve, config) * config.max_distance_ratio)
+    student = keep_student(chosen, context)
     return {
         "metric": METRIC,
-        "split": f"validation, n = {len(drawn)}",
+        "split": f"validation, n = {len(reference.drawn)}",
         "points": points,
         "pareto": pareto_front(points),
         "full_curve": curve,
-        "static_curve": static,
+        "static_curve": student_curve(config, context, reference, student),
         "chosen": chosen,
-        "student": "student",
+        "student": student.name,
         "num_trials": len(trials),
         "trials": [trial_row(trial) for trial in trials],
     }
 
 
-def prepare_reference(
-    config: SweepConfig, context: StepContext
-) -> tuple[dict[str, Any], Draws, Any]:
-    """What every trial is given, the seeds of the sweep, and the teacher's pictures of them."""
-    from nitrogen.model.pipeline import CONFIG, WEIGHTS
+def draw_reference(config: SweepConfig, context: StepContext) -> Reference:
+    """Draws the sweep's seeds, and the teacher's pictures of them into the step's folder."""
     from nitrogen.pipelines.data.loader import ShardDataset
     from nitrogen.pipelines.evaluation.sweep_curves import teacher_images
     from nitrogen.pipelines.evaluation.trial import write_reference
     from nitrogen.pipelines.sampling import draws
 
-    data_uri = context.inputs["prepare"]["data_uri"]
-    directory = model_of(context, "pretrain", "teacher")
-    executor = context.settings
-    labels = ShardDataset(data_uri, "validation").labels
+    teacher, executor = model_of(context, "pretrain", "teacher"), context.settings
+    labels = ShardDataset(context.inputs["prepare"]["data_uri"], "validation").labels
     drawn = draws("sweep", config.num_images, labels, context.seed)
-    reference = beside_gpu(
+    images = beside_gpu(
         executor,
         partial(
-            teacher_images, context.for_workers(directory), drawn, config.reference_steps,
+            teacher_images, context.for_workers(teacher), drawn, config.reference_steps,
             config.solver, executor.device, executor.sampling_precision,
         ),
     )  # fmt: skip
     path = Path(context.dir).absolute() / "reference.npz"
-    write_reference(path, drawn, reference)
-    described = json.loads((directory / CONFIG).read_text())
-    student = model_of(context, "distill", "student")
+    write_reference(path, drawn, images)
+    return Reference(teacher, drawn, images, path)
+
+
+def trial_settings(
+    config: SweepConfig, context: StepContext, reference: Reference
+) -> dict[str, Any]:
+    """What every trial is given; see `run_trial`."""
+    from nitrogen.model.pipeline import CONFIG, WEIGHTS
+
+    executor, student = context.settings, model_of(context, "distill", "student")
+    described = json.loads((reference.teacher / CONFIG).read_text())
     strided = json.loads((student / CONFIG).read_text())["arch"].get("strided", False)
-    settings = {
+    return {
         "arch": described["arch"],
         "student": config.student.model_dump(mode="json") | {"strided": strided},
         "optim": config.optim.model_dump(mode="json"),
-        "data_uri": context.for_workers(data_uri),
+        "data_uri": context.for_workers(context.inputs["prepare"]["data_uri"]),
         "seed": context.seed,
         "device": executor.device,
         "precision": executor.precision,
         "sampling_precision": executor.sampling_precision,
-        "teacher": context.for_workers(directory / WEIGHTS),
+        "teacher": context.for_workers(reference.teacher / WEIGHTS),
         "start": context.for_workers(student / WEIGHTS),
         "thresholds": config.thresholds,
         "num_inference_steps": config.num_inference_steps,
         "solver": config.solver,
-        "reference": context.for_workers(path),
+        "reference": context.for_workers(reference.path),
         "described": described,
     }
-    return settings, drawn, reference
 
 
-def run_trials(config: SweepConfig, settings: dict[str, Any], context: StepContext) -> list[Trial]:
-    """The trials, through Ray Tune or in this process."""
-    from nitrogen.pipelines.evaluation.local_sweep import run_local_sweep
-    from nitrogen.pipelines.evaluation.trial import run_trial
-    from nitrogen.platform.sweeps import run_sweep
+def teacher_curve(
+    config: SweepConfig, context: StepContext, reference: Reference
+) -> list[dict[str, Any]]:
+    """The full model with fewer steps: what a sweep has to beat."""
+    from nitrogen.pipelines.evaluation.sweep_curves import full_curve
 
-    objective = partial(run_trial, settings=settings)
-    show = TrialWatcher(config, context)
-    folder = Path(context.dir).absolute()
-    if context.executor == "local":
-        return run_local_sweep(
-            objective, config.space, folder=folder / "trials", num_trials=config.num_trials,
-            seed=context.seed, on_trial=show,
-        )  # fmt: skip
-    found = run_sweep(
-        objective, config.space, name="trials", storage_path=context.of_workers(""),
-        num_trials=config.num_trials, max_concurrent=config.max_concurrent, seed=context.seed,
-        resources_per_trial={"CPU": 1, "GPU": 1} if context.settings.use_gpu else {"CPU": 1},
-        check_resources=context.settings.kind == "embedded",  # a cluster may grow
-        prune=config.prune, grace_reports=0, on_trial=show,
+    return beside_gpu(
+        context.settings,
+        partial(
+            full_curve, context.for_workers(reference.teacher), reference.drawn, reference.images,
+            config.full_steps, config.solver, **where(context),
+        ),
     )  # fmt: skip
-    if context.mirror is not None:
-        for name in storage.list_files(context.of_workers("trials")):
-            source = storage.join(context.of_workers("trials"), name)
-            storage.download(source, folder / "trials" / name)
-    return found.trials
 
 
-class TrialWatcher:
-    """Shows each finished trial, and logs it as a child run."""
+def student_curve(
+    config: SweepConfig, context: StepContext, reference: Reference, student: Path
+) -> list[dict[str, Any]]:
+    """The chosen student's own static widths."""
+    from nitrogen.pipelines.evaluation.sweep_curves import static_curve
 
-    def __init__(self, config: SweepConfig, context: StepContext):
-        self._total, self._context, self._done = config.num_trials, context, 0
-
-    def __call__(self, trial: Trial) -> None:
-        self._done += 1
-        numbers = {k: v for k, v in trial.metrics.items() if isinstance(v, int | float)}
-        self._context.progress.update(step=self._done, total=self._total, metrics=numbers)
-        tracker, parent = self._context.tracker, self._context.run_id
-        if tracker is None or parent is None:
-            return
-        key = f"{self._context.key}-trial-{trial.index}"
-        run = tracker.start_run(key, f"trial {trial.index}", parent=parent)
-        tracker.log_params(run, trial.config)
-        tracker.log_metrics(run, numbers)
-        tracker.finish(run, "FAILED" if trial.state == "FAIL" else "FINISHED")
+    return beside_gpu(
+        context.settings,
+        partial(
+            static_curve, context.for_workers(student), reference.drawn, reference.images,
+            config.num_inference_steps, config.solver, **where(context),
+        ),
+    )  # fmt: skip
 
 
-def collect_points(trials: list[Trial], directory: Path) -> list[dict[str, Any]]:
-    """Every scored setting of every complete trial; `student` is relative to the step."""
-    from nitrogen.pipelines.evaluation.trial import POINTS, STUDENT
-    from nitrogen.platform.errors import TrainingError
-
-    points = []
-    for path in sorted((directory / "trials").rglob(POINTS)):
-        stored = json.loads(path.read_text())
-        penalty = stored["params"]["gating_penalty"]
-        where = str((path.parent / STUDENT).relative_to(directory))
-        for point in stored["points"]:
-            label = f"{point['label']}, penalty {penalty:.3g}"
-            points.append({**point, "label": label, "gating_penalty": penalty, "student": where})
-    if not points:
-        states = ", ".join(f"{t.index}: {t.error or t.state}" for t in trials)
-        raise TrainingError(f"sweep must complete a trial, got none ({states}). Read their errors.")
-    return points
+def own_distance(curve: list[dict[str, Any]], config: SweepConfig) -> float:
+    """The full model's distance at the student's steps, or at the last of full_steps."""
+    own = [row for row in curve if row["num_inference_steps"] == config.num_inference_steps]
+    return (own or curve)[-1]["distance"]
 
 
-def trial_row(trial: Trial) -> dict[str, Any]:
+def keep_student(chosen: dict[str, Any], context: StepContext) -> Path:
+    """The chosen trial's student as this step's `student`; the trials keep theirs."""
+    student = Path(context.dir) / "student"
+    shutil.rmtree(student, ignore_errors=True)
+    shutil.copytree(Path(context.dir) / chosen["student"], student)
+    return student
+
+
+def where(context: StepContext) -> dict[str, str]:
+    """Device and precision of pictures, as the curves take them."""
     return {
-        "index": trial.index,
-        "config": trial.config,
-        "metrics": trial.metrics,
-        "state": trial.state,
-        "seconds": trial.seconds,
-        "error": trial.error,
+        "device": context.settings.device,
+        "precision": context.settings.sampling_precision,
     }
 
 
@@ -249,4 +226,5 @@ def model_of(context: StepContext, step: str, name: str) -> Path:
 def estimate_seconds(config: SweepConfig) -> float:
     """Rough time on 2 cores with preset tiny, for `--plan`."""
     scored = len(config.thresholds) + 1
-    return 40 + config.num_trials * (15 + config.optim.num_images / 150 + scored * 4)
+    rounds = config.num_trials / min(config.max_concurrent, 2)
+    return 30 + rounds * (10 + config.optim.num_images / 300 + scored * 2.5)

@@ -14,6 +14,7 @@ class OptimConfig(BaseModel):
     batch_size: int = Field(64, ge=1)  # of all workers together
     optimizer: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = Field(1e-3, gt=0)
+    predictor_learning_rate: float = Field(5e-3, gt=0)  # of a small MLP that starts from nothing
     warmup_images: int = Field(5_000, ge=0)  # linear from 0
     decay_share: float = Field(0.4, ge=0, le=1)  # of num_images, linear to 0 at the end
     weight_decay: float = Field(0.0, ge=0)

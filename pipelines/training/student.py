@@ -23,7 +23,7 @@ from nitrogen.pipelines.training.loop import Task, train
 from nitrogen.pipelines.training.preview import save_preview
 from nitrogen.pipelines.training.rollouts import Explorer, RollOut
 from nitrogen.pipelines.training.stride import stride_target
-from nitrogen.platform.storage import local_copy
+from nitrogen.platform.storage_copies import local_copy
 from nitrogen.platform.training import TrainSession
 
 ON_POLICY_FROM = 0.25  # of the training: a young predictor's plans are noise

@@ -13,7 +13,7 @@ from nitrogen.model.weights import load_into, load_tensors
 from nitrogen.pipelines.training.config import NoiseConfig, OptimConfig
 from nitrogen.pipelines.training.loop import Task, train
 from nitrogen.pipelines.training.preview import save_preview
-from nitrogen.platform.storage import local_copy
+from nitrogen.platform.storage_copies import local_copy
 from nitrogen.platform.training import TrainSession
 
 

@@ -28,7 +28,7 @@ from nitrogen.platform.serving.protocol import (
     Generator,
     check_against_model,
 )
-from nitrogen.platform.storage import local_copy
+from nitrogen.platform.storage_copies import local_copy
 
 logger = logging.getLogger("ray.serve")
 

@@ -30,6 +30,18 @@ def test_dense_path_within_one_percent(name, side):
     assert CostModel(arch, side, side).full_flops == pytest.approx(got, rel=0.01)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["base", "large", "xl"])
+def test_large_presets_are_counted_without_memory(name):
+    arch = preset(name)
+    with torch.device("meta"):
+        net, x_t = Denoiser(arch), torch.zeros(1, arch.image_size, arch.image_size, 3)
+        sigma, labels = torch.ones(1), torch.zeros(1, dtype=torch.long)
+    with torch.no_grad():
+        got = counted(lambda: net(x_t, sigma, labels))
+    assert CostModel(arch, arch.image_size, arch.image_size).full_flops == pytest.approx(got, 0.01)
+
+
 def test_a_stride_is_counted():
     arch, one = preset("tiny", num_classes=5, strided=True), torch.ones(1)
     labels = torch.zeros(1, dtype=torch.long)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nitrogen.model.errors import BudgetError, ModelError
-from nitrogen.model.policies import Budget, Full, Oracle, Random, Static, Threshold
+from nitrogen.model.policies import Budget, Full, Oracle, Random, Static, Threshold, make_policy
 from nitrogen.model.request import Request
 from nitrogen.model.sampler import Sampler, noise
 from nitrogen.model.schedules import karras_sigmas, sampling_sigmas
@@ -201,3 +201,18 @@ def test_guidance_one_is_the_conditional_model(denoiser, predictor):
 def test_bad_requests_name_the_field(denoiser, predictor, changes, field):
     with pytest.raises(ModelError, match=field):
         make(denoiser, predictor, Full()).start([replace(Request(0, 0), **changes)])
+
+
+@pytest.mark.parametrize(
+    ("name", "threshold", "budget", "words"),
+    [
+        ("full", 0.1, None, "threshold must be left out for policy 'full'"),
+        ("static", 0.1, 0.5, "threshold must be left out for policy 'static'"),
+        ("budget", None, None, "budget must be given"),
+        ("threshold", float("nan"), None, "threshold must be 0 to 4"),
+        ("oracle", None, None, "policy must be one of full, static"),
+    ],
+)
+def test_a_dial_that_a_policy_does_not_read_is_refused(name, threshold, budget, words):
+    with pytest.raises(ModelError, match=words):
+        make_policy(name, threshold, budget)

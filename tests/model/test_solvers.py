@@ -8,7 +8,15 @@ import torch
 
 from nitrogen.model.errors import ModelError
 from nitrogen.model.schedules import karras_sigmas
-from nitrogen.model.solvers import SOLVERS, new_history, sample_dense, settle, slide, solver
+from nitrogen.model.solvers import (
+    SOLVERS,
+    new_history,
+    sample_dense,
+    settle,
+    slide,
+    solver,
+    solver_for,
+)
 
 MEAN, VARIANCE = 0.3, 0.25
 
@@ -85,5 +93,6 @@ def test_schedule_follows_the_paper():
 
 
 def test_unknown_solver_is_named():
-    with pytest.raises(ModelError, match="ddpm"):
-        solver("ddpm")
+    for ask in (solver, lambda name: solver_for(True, name), lambda name: solver_for(False, name)):
+        with pytest.raises(ModelError, match="ddpm"):
+            ask("ddpm")

@@ -5,6 +5,9 @@ from itertools import pairwise
 import pytest
 import torch
 
+from nitrogen.kernels.dispatch import plan_rows
+from nitrogen.kernels.plan import RowSet
+from nitrogen.model import regions
 from nitrogen.model.cache import empty_cache
 from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.errors import ShapeError
@@ -58,6 +61,26 @@ def test_permuted_batch_equals_itself_bit_for_bit(denoiser):
         denoiser, widths[order], x_t[order], sigma[order], labels[order], warm.select(order)
     )
     assert torch.equal(permuted, in_order[order])
+
+
+def test_rows_in_permuted_order_give_the_bits_of_rows_in_order(denoiser, monkeypatch):
+    x_t, sigma, labels = inputs(5)
+    widths = torch.randint(1, 5, (5, 4, 4), generator=torch.Generator().manual_seed(3))
+    in_order, _ = run(denoiser, widths, x_t, sigma, labels)
+    generator, moved = torch.Generator().manual_seed(4), []
+
+    def shuffled(*args):
+        rows = plan_rows(*args)
+        held, *sizes = rows.counts.tolist()
+        groups = rows.rows.split([*sizes, held])
+        mixed = [g[torch.randperm(len(g), generator=generator)] for g in groups]
+        moved.append(not torch.equal(torch.cat(mixed), rows.rows))
+        return RowSet(torch.cat(mixed), rows.counts)
+
+    monkeypatch.setattr(regions, "plan_rows", shuffled)
+    permuted, _ = run(denoiser, widths, x_t, sigma, labels)
+    assert all(moved)
+    assert torch.equal(permuted, in_order)
 
 
 def test_held_rows_keep_what_the_cache_held(denoiser):

@@ -11,7 +11,8 @@ import pytest
 
 from nitrogen.platform import storage
 from nitrogen.platform.errors import StorageError
-from nitrogen.platform.mirror import LOCK, Mirror
+from nitrogen.platform.mirror import Mirror
+from nitrogen.platform.mirror_lock import LOCK
 
 
 @pytest.fixture
@@ -127,7 +128,7 @@ def test_held_pushes_as_it_goes_and_is_alone(mirror, remote, tmp_path):
         deadline.cancel()
         assert storage.exists(f"{remote}/checkpoint"), "pushed before the end"
         other = machine(tmp_path / "there", remote)
-        other._owner = {"host": "another", "pid": 1}
+        other.lock.owner = {"host": "another", "pid": 1}
         with (
             pytest.raises(StorageError, match=r"must be free, got a run by process .* Wait for it"),
             other.held(print),
@@ -137,7 +138,7 @@ def test_held_pushes_as_it_goes_and_is_alone(mirror, remote, tmp_path):
 
 
 def test_of_two_that_start_together_one_is_told(mirror, monkeypatch):
-    monkeypatch.setattr(mirror, "_other", lambda: None)  # neither has seen the other's lock
+    monkeypatch.setattr(mirror.lock, "_other", lambda: None)  # neither has seen the other's lock
     monkeypatch.setattr(storage, "exists", lambda uri: False)
     storage.write_bytes(f"{mirror.uri}/{LOCK}", b"{}")
     with pytest.raises(StorageError, match="at the same moment"), mirror.held(print):
@@ -146,7 +147,7 @@ def test_of_two_that_start_together_one_is_told(mirror, monkeypatch):
 
 
 def test_a_lock_of_a_killed_run_does_not_block(mirror, remote):
-    dead = {"host": mirror._owner["host"], "pid": 2**22 + 1, "time": 9e9}
+    dead = {"host": mirror.lock.owner["host"], "pid": 2**22 + 1, "time": 9e9}
     storage.write_bytes(f"{remote}/{LOCK}", json.dumps(dead).encode())
     with mirror.held(print):
         assert json.loads(storage.read_bytes(f"{remote}/{LOCK}"))["pid"] == os.getpid()

@@ -163,3 +163,75 @@ def test_many_promoters_at_once_leave_one_order_of_events(registry, audit):
     assert all(before[1] == after[0] for before, after in itertools.pairwise(moves))
     assert registry.held["champion"] == moves[-1][1]
     audit.check()
+
+
+class Killed(BaseException):
+    """As a kill -9: nothing of the process runs after it."""
+
+
+@pytest.mark.parametrize("move", ["first", "second", "rollback"])
+def test_a_move_that_was_cut_off_anywhere_is_finished_once(registry, tmp_path, monkeypatch, move):
+    """Every write, to the registry and to the audit, in turn is the last of its process."""
+    writes = [(DictRegistry, "set_alias"), (DictRegistry, "set_tag"), (AuditLog, "append"),
+              (AuditLog, "intend"), (AuditLog, "settle")]  # fmt: skip
+    events = {"first": ["promoted"], "second": ["promoted"] * 2}
+    events["rollback"] = [*events["second"], "rolled_back"]
+    expected = {"first": {"champion": "1"}, "second": {"champion": "2", "previous": "1"}}
+    expected["rollback"] = {"champion": "1", "previous": "2"}
+
+    def act(audit):
+        if move == "rollback":
+            if registry.held["champion"] == "2":  # else somebody who looks sees that it is done
+                rollback(registry, "m", audit)
+            else:
+                promote(registry, "m", "1", GATES, audit)
+        else:
+            promote(registry, "m", "1" if move == "first" else "2", GATES, audit)
+
+    for last in range(1, 40):
+        for after in (False, True):
+            registry.held, registry.tags = {}, {}
+            audit = AuditLog(tmp_path / f"{last}-{after}" / "audit.jsonl")
+            for version in {"first": "", "second": "1", "rollback": "12"}[move]:
+                promote(registry, "m", version, GATES, audit)
+            with monkeypatch.context() as patch:
+                killed = die_at(patch, writes, last, after)
+                with contextlib.suppress(Killed):
+                    act(audit)
+            act(AuditLog(audit.path))
+            assert registry.held == expected[move], (last, after)
+            assert [record["event"] for record in audit.read()] == events[move], (last, after)
+            audit.check()
+        if not killed:
+            assert last > 4, "every write was the last one once"
+            return
+    raise AssertionError("the kills never ended")
+
+
+def die_at(patch, writes, last, after):
+    """Ends the process before, or after, the write of this number; returns the kills."""
+    count, killed = itertools.count(1), []
+
+    def ending(call):
+        def write(*arguments, **fields):
+            fatal = next(count) == last
+            if fatal and not after:
+                killed.append(last)
+                raise Killed
+            call(*arguments, **fields)
+            if fatal:
+                killed.append(last)
+                raise Killed
+
+        return write
+
+    for owner, name in writes:
+        patch.setattr(owner, name, ending(getattr(owner, name)))
+    return killed
+
+
+def test_a_champion_without_a_record_gets_one(registry, audit):
+    registry.held = {"champion": "2", "previous": "1"}
+    assert not promote(registry, "m", "2", GATES, audit, actor="ada").moved
+    (record,) = audit.read()
+    assert (record["event"], record["from"], record["to"]) == ("found", "1", "2")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nitrogen.platform import storage
+from nitrogen.platform import storage, storage_s3
 from nitrogen.platform.errors import StorageError
 
 
@@ -149,26 +149,6 @@ def test_sha256(tmp_path: Path):
     assert storage.sha256_bytes(b"abc") == storage.sha256_file(tmp_path / "x") == expected
 
 
-def test_a_fetch_that_failed_leaves_no_half_copy(monkeypatch: pytest.MonkeyPatch):
-    entries = [storage.FileEntry(name, 1, "v1") for name in ("a", "b")]
-    broken = [True]
-
-    def download(uri: str, path: Path) -> None:
-        if broken and uri.endswith("/b"):
-            broken.clear()
-            raise StorageError("cannot read it: x. Check y.")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(uri)
-
-    monkeypatch.setattr(storage, "list_entries", lambda _: entries)
-    monkeypatch.setattr(storage, "download", download)
-    with pytest.raises(StorageError):
-        storage.local_copy("s3://bucket/half-copy")
-    found = storage.local_copy("s3://bucket/half-copy")
-    assert sorted(path.name for path in found.iterdir()) == ["a", "b"]
-    assert storage.local_copy("s3://bucket/half-copy") == found
-
-
 @pytest.mark.parametrize("key", ["run/../../escaped", "run//etc/escaped"])
 def test_a_key_that_leaves_the_folder_is_refused(monkeypatch: pytest.MonkeyPatch, key: str):
     class Client:
@@ -178,6 +158,6 @@ def test_a_key_that_leaves_the_folder_is_refused(monkeypatch: pytest.MonkeyPatch
         def paginate(self, **_: str) -> list[dict[str, list[dict[str, object]]]]:
             return [{"Contents": [{"Key": key, "Size": 1, "ETag": "e"}]}]
 
-    monkeypatch.setattr(storage, "_s3_client", Client)
+    monkeypatch.setattr(storage_s3, "client", Client)
     with pytest.raises(StorageError, match="keys must be relative paths"):
         storage.list_entries("s3://bucket/run")

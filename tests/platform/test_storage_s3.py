@@ -17,7 +17,7 @@ from PIL import Image
 from nitrogen.pipelines.data.loader import ShardDataset
 from nitrogen.pipelines.data.prepare import prepare
 from nitrogen.pipelines.steps.prepare import PrepareConfig, fingerprint
-from nitrogen.platform import storage
+from nitrogen.platform import storage, storage_s3
 from nitrogen.platform.errors import DataError, StorageError
 
 pytestmark = pytest.mark.s3
@@ -206,7 +206,7 @@ def test_a_server_that_is_not_there(prefix: str, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("call", ["read", "list", "open"])
 def test_a_server_that_never_answers(prefix: str, monkeypatch: pytest.MonkeyPatch, call: str):
-    monkeypatch.setattr(storage, "READ_TIMEOUT_S", 2)
+    monkeypatch.setattr(storage_s3, "READ_TIMEOUT_S", 2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
         started = time.monotonic()

@@ -8,7 +8,7 @@ from nitrogen.platform.errors import ConfigError, StorageError
 from nitrogen.platform.optuna_search import DominancePruner, SweepSearch, verdict
 from nitrogen.platform.sweep_journal import SweepJournal
 from nitrogen.platform.sweep_space import distributions, dominates, objectives, pareto_indices
-from nitrogen.platform.sweeps import _sampler, run_sweep
+from nitrogen.platform.sweeps import _no_credentials_in_logs, _sampler, run_sweep
 
 METRICS = ("distance", "gflops")
 SPACE = {"x": {"low": 0.0, "high": 1.0}, "kind": ["a", "b"]}
@@ -158,3 +158,21 @@ def test_objectives_must_be_finite_numbers():
     assert objectives({"distance": float("inf"), "gflops": 2.5}, METRICS) is None
     assert objectives({"distance": 1}, METRICS) is None
     assert objectives(None, METRICS) is None
+
+
+def test_credentials_stay_out_of_what_ray_logs(monkeypatch):
+    from ray.tune.execution.class_cache import _ActorClassCache
+
+    class Trainable:
+        pass
+
+    def variables():
+        return _ActorClassCache().get(Trainable)._default_options["runtime_env"]["env_vars"]
+
+    names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+    for name in names:
+        monkeypatch.setenv(name, "secret")
+    assert set(names) <= variables().keys(), "Ray has ceased to: the guard may go"
+    with _no_credentials_in_logs():
+        assert "secret" not in variables().values()
+    assert set(names) <= variables().keys()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -55,3 +56,32 @@ def test_links_between_documents_lead_to_files(repository: Path) -> None:
         if not (path.parent / target).exists()
     ]
     assert dead == []
+
+
+def commands(path: Path) -> list[list[str]]:
+    """The words of every `nitrogen ...` in the document's shell blocks."""
+    blocks = re.findall(r"```bash\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    parts = [part for line in lines for part in line.split("&&")]
+    words = [shlex.split(part, comments=True) for part in parts if part.strip()]
+    return [each[1:] for each in words if each[:1] == ["nitrogen"]]
+
+
+def test_every_command_in_the_documents_is_one_that_the_program_takes(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import typer
+
+    from nitrogen.pipelines.cli import app
+    from nitrogen.pipelines.recipe import load_recipe
+
+    monkeypatch.setenv("NITROGEN_ADDRESS", "http://127.0.0.1:8265")  # README exports it there
+    found = [words for path in documents(repository) for words in commands(path)]
+    assert len(found) >= 15
+    for words in found:
+        command, rest = typer.main.get_command(app), list(words)
+        while hasattr(command, "commands"):
+            command = command.commands[rest.pop(0)]
+        context = command.make_context("nitrogen", rest)  # raises for an unknown option
+        if "overrides" in context.params:
+            load_recipe(context.params["recipe"], context.params["overrides"] or [])

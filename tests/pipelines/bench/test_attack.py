@@ -4,17 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from nitrogen.pipelines.bench.attack import (
-    AttackConfig,
-    Attacker,
-    Cost,
-    Victim,
-    described,
-    evolve,
-    random_inputs,
-    run_attack,
-    to_sphere,
-)
+from nitrogen.pipelines.bench.attack import described, run_attack
+from nitrogen.pipelines.bench.attackers import Attacker, evolve, random_inputs, to_sphere
+from nitrogen.pipelines.bench.victim import AttackConfig, Cost, Victim
 
 CONFIG = AttackConfig.quick().model_copy(update={"threshold": 0.02})
 

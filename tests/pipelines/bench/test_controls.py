@@ -64,6 +64,19 @@ def test_centre_and_time_average_are_one_map_for_all(trace):
     assert (inner.min(axis=2) >= outer.max(axis=2)).all()
 
 
+def test_no_two_controls_break_ties_alike():
+    # Everything at one width but one region: where it goes is chance alone, for each control that
+    # has no reason of its own to put it anywhere (equal maps, equal distances).
+    widths = np.full((40, STEPS, 1, 2), 1, np.uint8)
+    widths[:, ::2, :, 0] = 4
+    widths[:, 1::2, :, 1] = 4
+    placed = {
+        how: moved(Trace(tuple(range(40)), widths), how).widths.tobytes()
+        for how in ("random", "centre")
+    }
+    assert placed["random"] != placed["centre"]
+
+
 def test_random_differs_from_step_to_step_and_sample_to_sample():
     widths = np.zeros((6, 8, 4, 4), np.uint8)
     widths[:, :, 0, 0] = 4

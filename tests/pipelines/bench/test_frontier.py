@@ -2,16 +2,19 @@
 
 import json
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from nitrogen.model.predictor import predictor_flops
+from nitrogen.pipelines.bench import contest as contests
 from nitrogen.pipelines.bench import frontier as module
-from nitrogen.pipelines.bench import quality
+from nitrogen.pipelines.bench import kept_figures, quality
 from nitrogen.pipelines.bench.calibrate import Uniform, pairs
-from nitrogen.pipelines.bench.contenders import FrontierConfig, dense
+from nitrogen.pipelines.bench.contenders import FrontierConfig, contenders, dense
+from nitrogen.pipelines.bench.contest import Contest
 from nitrogen.pipelines.bench.exits import saved
 from nitrogen.pipelines.bench.frontier import run_frontier
 from nitrogen.pipelines.bench.models import REPORT_SPLIT, TRAIN_SPLIT, TUNE_SPLIT
@@ -59,7 +62,7 @@ def few_pictures():
         return images, generator.integers(0, 26, 40)
 
     with pytest.MonkeyPatch.context() as patch:
-        for where in (module, quality):
+        for where in (contests, kept_figures, quality):
             patch.setattr(where, "pictures", made_up)
         yield
 
@@ -157,33 +160,39 @@ def test_a_row_that_was_lost_is_measured_alone(result, models, folder, extract, 
 
 
 @pytest.mark.slow
-def test_other_weights_are_other_rows(result, models, folder, extract, told, monkeypatch):
-    import dataclasses
-
-    monkeypatch.setattr(module, "summarise", lambda rows, resamples: {})
-    other = dataclasses.replace(models, digest="1" * 64)
-    contest = module.Contest.prepare(TINY, other, folder, extract, told.append)
-    method = next(module.contenders(TINY, other))
-    assert contest.store.get(contest.key(method)) is None
-    same = module.Contest.prepare(TINY, models, folder, extract, told.append)
+def test_rows_in_the_store_are_found_by_their_key(result, models, folder, extract, told):
+    method = next(contenders(TINY, models))
+    same = Contest.prepare(TINY, models, folder, extract, told.append)
     assert same.store.get(same.key(method)) is not None
+
+
+@pytest.mark.parametrize("changed", ["digest", "data_digest"])
+def test_other_weights_or_other_data_are_other_rows(models, tmp_path, extract, told, changed):
+    method = next(contenders(TINY, models))
+    keys = {
+        Contest.prepare(TINY, one, tmp_path, extract, told.append).key(method)
+        for one in (models, replace(models, **{changed: "1" * 64}))
+    }
+    assert len(keys) == 2
+    renamed = replace(models, name="another name for the same pictures")
+    assert Contest.prepare(TINY, renamed, tmp_path, extract, told.append).key(method) in keys
 
 
 def test_tuning_sees_the_validation_split_only(models, extract, tmp_path, monkeypatch):
     seen = []
 
-    made_up = module.pictures
+    made_up = quality.pictures
 
     def watched(uri, split, image_size):
         seen.append(split)
         return made_up(uri, split, image_size)
 
-    for where in (module, quality):
+    for where in (contests, kept_figures, quality):
         monkeypatch.setattr(where, "pictures", watched)
     config = TINY.model_copy(update={"num_moves": 0, "tune_steps": (5,)})
-    contest = module.Contest.prepare(config, models, tmp_path, extract, lambda text: None)
+    contest = Contest.prepare(config, models, tmp_path, extract, lambda text: None)
     seen.clear()
-    methods, drawn = module.tune(contest)
+    methods, drawn = kept_figures.tune(contest)
     assert seen == [TUNE_SPLIT]
     assert not set(drawn.seeds) & set(contest.drawn.seeds)
     assert {m.group for m in methods} == {"ours", "static"}

@@ -12,12 +12,13 @@ from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.pipeline import Pipeline
 from nitrogen.model.predictor import Predictor
 from nitrogen.pipelines.evaluation import measure
-from nitrogen.pipelines.evaluation.measure import Bench, sample_all
+from nitrogen.pipelines.evaluation.rows import Known
+from nitrogen.pipelines.evaluation.samples import Bench, sample_all
 from nitrogen.pipelines.evaluation.sweep_curves import full_curve, static_curve, teacher_images
-from nitrogen.pipelines.evaluation.trial import score, write_reference
+from nitrogen.pipelines.evaluation.trial import operating_point, score, write_reference
 from nitrogen.pipelines.generator import load_generator
 from nitrogen.pipelines.precision import autocast, check_device
-from nitrogen.pipelines.sampling import Draws
+from nitrogen.pipelines.sampling import Draws, student_images
 from nitrogen.pipelines.steps.evaluate import EvaluateConfig
 from nitrogen.platform.errors import ConfigError
 
@@ -89,15 +90,24 @@ def test_sweep_and_evaluation_sample_in_the_recipes_precision(
     settings = {"device": "cpu", "sampling_precision": precision}
     point = {"policy": "threshold", "threshold": 0.01, "num_inference_steps": 2}
     bench = Bench(
-        pipeline, pipeline, pipeline.denoiser, _point(point), DATA, DATA, "", 0, "cpu", precision,
+        pipeline, pipeline, pipeline.denoiser, _point(point), DATA, DATA, 0, "cpu", precision,
     )  # fmt: skip
     score(pipeline, _point(point), settings | {"reference": str(tmp_path / "reference.npz")})
     config = EvaluateConfig(num_images=16, num_reference=16, num_inference_steps=2)
     sampled = sample_all(config, bench, DRAWN, _Silent())
     monkeypatch.setattr(measure, "bias_table", lambda *_: {})
-    measure.measure_bias(config, bench, DRAWN, sampled, lambda images: images, (None, None))
+    known = Known(lambda images: images, None, None, None)
+    measure.measure_bias(config, bench, DRAWN, sampled, known)
     assert seen == {expected}
     assert len(sampled[0].images) == 3
+
+
+def test_no_threshold_of_a_sweep_spends_more_than_the_full_model(pipeline):
+    settings = {"num_inference_steps": 4, "solver": "dpmpp_2m"}
+    _, free = student_images(pipeline, _point({"threshold": 0.0, **settings}), DRAWN)
+    assert all(one.gflops > one.gflops_full for one in free), "the predictor is not free"
+    _, kept = student_images(pipeline, operating_point(0.0, settings), DRAWN)
+    assert all(0.8 * one.gflops_full < one.gflops <= one.gflops_full for one in kept)
 
 
 def test_the_replicas_generator_serves_in_its_precision_and_tests_itself_in_fp32(saved, seen):

@@ -1,8 +1,16 @@
 """Seeds and labels of sweep and evaluation never meet."""
 
 import numpy as np
+import pytest
 
+from nitrogen.model.solvers import SOLVERS
 from nitrogen.pipelines.sampling import SEED_SPACES, OperatingPoint, draws, forwards
+from nitrogen.pipelines.steps.evaluate import EvaluateConfig
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_a_recipe_may_name_every_solver(name):
+    assert EvaluateConfig(solver=name).solver == name
 
 
 def test_seed_spaces_are_disjoint():

@@ -137,6 +137,8 @@ def test_status_logs_and_stop_of_a_finished_run(nitrogen):
     assert "finished" in nitrogen("status", "runs/tiny")[1]
     assert "train done" in nitrogen("logs", "runs/tiny", "-f")[1]
     assert len(nitrogen("logs", "--tail", "2")[1].splitlines()) == 2
+    told = [json.loads(line)["line"] for line in nitrogen("logs", "--json")[1].splitlines()]
+    assert told == nitrogen("logs")[1].splitlines()
     code, _, err = nitrogen("stop")
     assert code == 2
     assert "There is nothing to stop" in err
@@ -184,6 +186,32 @@ def test_every_help_has_an_example(path, capsys):
     assert f"Example: nitrogen {' '.join(path)}" in " ".join(out.split())
 
 
+def test_every_command_takes_json():
+    import typer
+
+    for path in every_command():
+        command = typer.main.get_command(cli.app)
+        for name in path:
+            command = command.commands[name]
+        options = {option for parameter in command.params for option in parameter.opts}
+        assert "--json" in options or path == ["config", "schema"], path  # which is JSON anyway
+
+
+def test_events_of_serve_are_lines_of_json(monkeypatch, capsys):
+    from nitrogen.pipelines import foreground
+
+    def serve(run, *, host, port, max_replicas, say):
+        say("m version 1 answers at http://x", event="ready", url="http://x", version="1")
+        say("Ctrl-C stops it.")
+
+    monkeypatch.setattr(foreground, "serve_foreground", serve)
+    assert cli.invoke(["serve", "--json"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert json.loads(line)["url"] == "http://x"
+    assert cli.invoke(["serve"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "Ctrl-C stops it."
+
+
 def test_start_up_is_quick_and_imports_nothing_heavy():
     code = (
         "import sys; from nitrogen.pipelines import cli; cli.invoke(['--help']); "
@@ -198,11 +226,19 @@ def test_start_up_is_quick_and_imports_nothing_heavy():
     assert seconds < 1.5, "0.2 s alone; processor time, for the machine may be busy"
 
 
-def test_completion_knows_commands():
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("nitrogen ro", "rollback"),
+        ("nitrogen run scen", "scenes64"),
+        ("nitrogen run demo --from ev", "evaluate"),
+    ],
+)
+def test_completion_knows_commands_recipes_and_steps(words, expected):
     environment = os.environ | {
         "_NITROGEN_COMPLETE": "complete_bash",
-        "COMP_WORDS": "nitrogen ro",
-        "COMP_CWORD": "1",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(words.split()) - 1),
     }
     done = subprocess.run(
         [sys.executable, "-m", "nitrogen.pipelines.cli"],
@@ -211,4 +247,4 @@ def test_completion_knows_commands():
         text=True,
         check=False,
     )
-    assert "rollback" in done.stdout
+    assert done.stdout.split() == [expected]

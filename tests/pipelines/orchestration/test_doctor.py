@@ -5,14 +5,16 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import socket
+from pathlib import Path
 
 import pytest
 
-from nitrogen.pipelines import cli, doctor
+from nitrogen.pipelines import cli, doctor, doctor_machine, doctor_setup
+from nitrogen.pipelines.doctor_check import Check
 from nitrogen.pipelines.masking import mask_secrets
 
 
-def by_name(checks) -> dict[str, doctor.Check]:
+def by_name(checks) -> dict[str, Check]:
     return {check.name: check for check in checks}
 
 
@@ -21,7 +23,7 @@ def test_a_taken_port_is_a_warning_with_a_fix():
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        (check,) = doctor.free_ports((port,))
+        (check,) = doctor_setup.free_ports((port,))
     assert check.status == "WARN"
     assert str(port) in check.detail
     assert check.fix
@@ -38,7 +40,7 @@ def test_versions_outside_their_range_fail(monkeypatch):
         return real(name)
 
     monkeypatch.setattr(importlib.metadata, "version", version)
-    (check,) = doctor.packages()
+    (check,) = doctor_machine.packages()
     assert check.status == "FAIL"
     assert "ray 2.9.0 is outside" in check.detail
     assert "mlflow is missing" in check.detail
@@ -46,17 +48,17 @@ def test_versions_outside_their_range_fail(monkeypatch):
 
 def test_a_shadowing_platform_folder_fails(tmp_path):
     (tmp_path / "platform").mkdir()
-    assert next(doctor.platform_module(tmp_path)).status == "OK"
+    assert next(doctor_setup.platform_module(tmp_path)).status == "OK"
     (tmp_path / "platform/__init__.py").touch()
-    assert next(doctor.platform_module(tmp_path)).status == "FAIL"
+    assert next(doctor_setup.platform_module(tmp_path)).status == "FAIL"
 
 
 def test_mlflow_store(tmp_path):
     (tmp_path / "mlruns").mkdir()
-    found = by_name(doctor.mlflow_store(tmp_path))
+    found = by_name(doctor_setup.mlflow_store(tmp_path))
     assert found["mlflow"].status == "WARN"
     assert found["mlflow database"].status == "OK"
-    assert by_name(doctor.mlflow_store(tmp_path / "none"))["mlflow database"].status == "FAIL"
+    assert by_name(doctor_setup.mlflow_store(tmp_path / "none"))["mlflow database"].status == "FAIL"
 
 
 def test_a_token_that_others_can_read_is_a_warning(tmp_path, monkeypatch):
@@ -65,18 +67,22 @@ def test_a_token_that_others_can_read_is_a_warning(tmp_path, monkeypatch):
     token.chmod(0o644)
     monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
-    assert next(doctor.authentication()).status == "WARN"
+    assert next(doctor_setup.authentication()).status == "WARN"
     token.chmod(0o600)
-    assert next(doctor.authentication()).status == "OK"
+    assert next(doctor_setup.authentication()).status == "OK"
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    assert next(doctor.authentication()).status == "WARN"
+    assert next(doctor_setup.authentication()).status == "WARN"
 
 
 def test_secrets_are_masked(monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "very-secret-value")
     monkeypatch.setenv("NITROGEN_API_KEYS", "key-number-one,key-number-two")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://user:hunter22@mlflow.example/x")
-    found = [*doctor.environment(), *doctor.authentication(), *doctor.mlflow_store(doctor.Path())]
+    found = [
+        *doctor_setup.environment(),
+        *doctor_setup.authentication(),
+        *doctor_setup.mlflow_store(Path()),
+    ]
     text = " ".join(check.detail for check in found)
     for secret in ("very-secret", "key-number", "hunter22"):
         assert secret not in text
@@ -111,7 +117,7 @@ def test_a_broken_check_does_not_hide_the_others(monkeypatch, tmp_path):
 
 
 def test_command(monkeypatch, capsys):
-    checks = [doctor.Check("a", "OK", "fine"), doctor.Check("b", "FAIL", "bad", "Mend it.")]
+    checks = [Check("a", "OK", "fine"), Check("b", "FAIL", "bad", "Mend it.")]
     monkeypatch.setattr(doctor, "examine", lambda **_: checks)
     assert cli.invoke(["doctor"]) == 1
     assert "FAIL  b: bad\n      Mend it." in capsys.readouterr().out

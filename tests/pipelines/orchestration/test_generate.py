@@ -69,12 +69,24 @@ def test_full_policy_costs_the_full_model(generate):
 
 
 @pytest.mark.parametrize(
+    ("dial", "policy"), [(("--budget", "0.6"), "budget"), (("--threshold", "0.1"), "threshold")]
+)
+def test_a_dial_alone_names_its_policy(generate, dial, policy):
+    alone = json.loads(generate(*dial, "--json")[1])
+    named = json.loads(generate(*dial, "--policy", policy, "--json")[1])
+    assert alone["policy"] == policy
+    assert alone["gflops"] == named["gflops"] < alone["gflops_full"]
+
+
+@pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [
         (("--class", "owll"), 2, "Did you mean Owl?"),
         (("--class", "7"), 2, "a number below 3, got 7. Choose one of: Cat, Dog, Owl."),
         (("--policy", "budget", "--budget", "0.001"), 9, "error: "),
         (("--policy", "magic"), 9, "magic"),
+        (("--policy", "full", "--threshold", "0.1"), 9, "threshold must be left out"),
+        (("--solver", "magic"), 9, "solver must be one of euler, heun, dpmpp_2m, unipc"),
         (("--out", "no/folder/x.png"), 4, "--out must be a file that can be written"),
         (("--steps", "0"), 2, "--steps"),
         (("--teacher",), 3, "must ship teacher weights"),

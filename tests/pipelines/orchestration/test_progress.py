@@ -7,13 +7,9 @@ import json
 
 import pytest
 
-from nitrogen.pipelines.progress import (
-    LiveProgress,
-    PlainProgress,
-    RecordedProgress,
-    duration,
-    make_progress,
-)
+from nitrogen.pipelines.progress import LiveProgress, PlainProgress, make_progress
+from nitrogen.pipelines.progress_record import RecordedProgress
+from nitrogen.pipelines.progress_state import duration
 
 
 class Clock:

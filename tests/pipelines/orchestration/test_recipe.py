@@ -20,6 +20,18 @@ def test_values_and_origins(pipeline, recipe_file):
     assert loaded.origins["executor.kind"].startswith(f"{recipe_file}:2:")
 
 
+def test_what_an_override_replaces_is_no_longer_the_files():
+    """A list and a mapping, of each of which the file wrote every part."""
+    with pytest.raises(ConfigError, match=r"^sweep\.thresholds\.1 must .*, got -1\. Give another"):
+        load_recipe("demo", ["sweep.thresholds=[0.5,-1]"])
+    shown = load_recipe("demo", ["sweep.thresholds=[0.5]", "sweep.space.threshold.low=1e-4"])
+    assert shown.origins["sweep.thresholds"] == "--set"
+    assert shown.origins["sweep.space.threshold.low"] == "--set"
+    assert "demo.yaml:" in shown.origins["sweep.space.threshold.high"]
+    whole = load_recipe("demo", ["sweep.space={threshold: {low: 1.0e-4}}"])
+    assert whole.origins["sweep.space.threshold.low"] == "--set"
+
+
 def test_unknown_key_is_suggested(pipeline, recipe_file):
     recipe_file.write_text("name: tiny\ntrain:\n  gating_penalti: 0.2\n")
     with pytest.raises(ConfigError) as caught:

@@ -6,12 +6,15 @@ import json
 
 import pytest
 
+from nitrogen.pipelines import runner
 from nitrogen.pipelines.adoption import Adoption, parse_adoption
 from nitrogen.pipelines.plan import Selection, plan
 from nitrogen.pipelines.recipe import load_recipe
 from nitrogen.pipelines.run_folder import RunFolder
 from nitrogen.pipelines.runner import run_recipe
-from nitrogen.platform.errors import ConfigError, TrackingError, TrainingError
+from nitrogen.platform import storage
+from nitrogen.platform.errors import ConfigError, StorageError, TrackingError, TrainingError
+from nitrogen.platform.mirror import Mirror
 
 
 @pytest.fixture
@@ -261,3 +264,57 @@ def test_results_that_are_not_json_are_our_bug(run, pipeline):
     pipeline.edit("evaluate", '"grid": picture', '"grid": object()')
     with pytest.raises(TypeError, match="JSON"):
         run()
+
+
+def test_what_a_killed_run_was_writing_goes(run, tmp_path):
+    run()
+    folder = RunFolder(tmp_path / "out")
+    (step,) = folder.steps.glob("train-*")
+    kept = [folder.root / ".mirror.json", step / ".hidden", step / "state.tmp"]
+    half = [folder.root / ".summary.json.a1b2_c3d", step / ".result.json.abcdefgh",
+            step / ".report-abcdefgh.tmp"]  # fmt: skip
+    for path in (*kept, *half):
+        path.write_text("{")
+    assert set(states(run()).values()) == {"cached"}
+    assert [path.exists() for path in (*kept, *half)] == [True] * 3 + [False] * 3
+
+
+@pytest.fixture
+def sent(tmp_path, monkeypatch):
+    """A folder that mirrors another one, which stands in for a bucket; names as they arrive."""
+    out, names, upload = tmp_path / "out", [], storage.upload
+
+    def recorded(path, uri):
+        version = upload(path, uri)
+        names.append(path.name)
+        return version
+
+    mirror = Mirror(out, str(tmp_path / "bucket"))
+    monkeypatch.setattr(runner, "open_out", lambda _: (out, mirror))
+    monkeypatch.setattr(storage, "upload", recorded)
+    out.mkdir()
+    return names
+
+
+def test_a_marker_reaches_the_bucket_after_what_it_speaks_of(run, tmp_path, sent):
+    (tmp_path / "out" / "audit.jsonl").write_text("{}")  # as the registry: beside the steps
+    run()
+    assert sent.index("result.json") < sent.index("_SUCCESS.json")
+    assert sent.index("audit.jsonl") < sent.index("_SUCCESS.json")
+
+
+def test_a_bucket_that_is_away_when_a_step_ends_does_not_end_the_run(
+    run, sent, progress, monkeypatch
+):
+    upload, tries = storage.upload, []
+
+    def away_at_first(path, uri):
+        tries.append(path.name)
+        if len(tries) == 1:
+            raise StorageError("cannot write x: y. Check z.")
+        return upload(path, uri)
+
+    monkeypatch.setattr(storage, "upload", away_at_first)
+    assert states(run()) == {"prepare": "done", "train": "done", "evaluate": "done"}
+    assert [line for line in progress.lines if "sent there later" in line]
+    assert sent.count("_SUCCESS.json") == 3

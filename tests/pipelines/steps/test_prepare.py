@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from nitrogen.pipelines.context import SilentProgress, StepContext
 from nitrogen.pipelines.data.loader import ShardDataset
 from nitrogen.pipelines.steps.prepare import PrepareConfig, fingerprint, run
-from nitrogen.platform.errors import DataError, StorageError
+from nitrogen.platform.errors import DataError
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_the_fingerprint_follows_the_files(source: Path):
 
 def test_the_fingerprint_of_the_bundled_set_and_of_nothing(tmp_path: Path):
     assert len(fingerprint(PrepareConfig())["source"]) == 64
-    with pytest.raises((DataError, StorageError), match="absent"):
+    with pytest.raises(DataError, match=r"prepare\.source must exist, got .*absent\. Check"):
         fingerprint(PrepareConfig(source=str(tmp_path / "absent")))
 
 

@@ -41,9 +41,11 @@ def test_a_folder_without_a_model_is_refused(tmp_path):
     [
         ("pretrain.preset=huge", r"^pretrain\.preset must be one of tiny, .*, got 'huge'"),
         ("pretrain.arch.width=3", r"^pretrain\.arch must hold known keys, got width\. Known here"),
+        ("pretrain.arch.patch_size=0", r"^pretrain\.arch\.patch_size must fit a network: .* got 0"),
+        ("pretrain.arch.channels=[64]", r"^pretrain\.arch must fit a network: channels and num_"),
         (
             "distill.student.num_steps=[8,2]",
-            r"student\.num_steps must be at least 3, got 2",
+            r"student\.num_steps\.1 must be at least 3, got 2",
         ),
         ("distill.student.num_steps=[]", r"num_steps must be a list of at least 1, got \[\]"),
         ("seed=1e99", r"^seed must be a whole number, got 1e\+99"),

@@ -8,8 +8,9 @@ import pytest
 
 from nitrogen.pipelines import placement
 from nitrogen.pipelines.context import StepContext, StepOutput
+from nitrogen.pipelines.evaluation.trials import run_trials
 from nitrogen.pipelines.executor import ExecutorConfig
-from nitrogen.pipelines.steps import sweep
+from nitrogen.pipelines.steps.sweep import SweepConfig
 from nitrogen.pipelines.training.launch import launch
 from nitrogen.platform import gpu_task, sweeps, training
 from nitrogen.platform.mirror import Mirror
@@ -60,7 +61,7 @@ def test_trials(tmp_path, monkeypatch, executor, expected):
         return SimpleNamespace(trials=[])
 
     monkeypatch.setattr(sweeps, "run_sweep", run_sweep)
-    sweep.run_trials(sweep.SweepConfig(), {}, context_of(tmp_path, **executor))
+    run_trials(SweepConfig(), {}, context_of(tmp_path, **executor))
     assert asked["resources_per_trial"] == expected
 
 
@@ -91,7 +92,7 @@ def test_workers_of_a_run_in_a_bucket_are_told_of_the_bucket_alone(tmp_path, mon
     )
     launch("a:b", {"optim": {"batch_size": 8}}, context)
     assert asked["storage_path"].startswith(f"{bucket}/.shared/sweep-1")
-    sweep.run_trials(sweep.SweepConfig(), {}, context)
+    run_trials(SweepConfig(), {}, context)
     assert asked["storage_path"].startswith(f"{bucket}/.shared/sweep-1")
     for name in ("pretrain/teacher/model.safetensors", "prepare/data", "sweep-1/reference.npz"):
         told = context.for_workers(run / "steps" / name)

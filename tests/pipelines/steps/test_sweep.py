@@ -3,7 +3,9 @@
 import pytest
 from pydantic import ValidationError
 
+from nitrogen.pipelines.recipe import load_recipe
 from nitrogen.pipelines.steps.sweep import SweepConfig
+from nitrogen.platform.errors import ConfigError
 
 
 @pytest.mark.parametrize(
@@ -21,3 +23,26 @@ def test_a_space_must_name_what_a_trial_reads(space):
 
 def test_one_choice_fixes_a_value():
     SweepConfig(space={"gating_penalty": {"choices": [0.0]}, "threshold": {"low": 1, "high": 2}})
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("sweep.solver=ddim", r"^sweep\.solver must be one of euler, .*, got 'ddim'"),
+        ("evaluate.solver=ddim", r"^evaluate\.solver must be one of euler, .*, got 'ddim'"),
+        ("evaluate.fid=true", r"^evaluate\.num_images must be at least 2048 for fid, got \d+"),
+        (
+            "sweep.thresholds=[0.1,-1]",
+            r"^sweep\.thresholds\.1 must be at least 0\.0, got -1\.",
+        ),
+        ("sweep.full_steps=[]", r"^sweep\.full_steps must be a list of at least 1, got \[\]"),
+        ("sweep.full_steps=[0]", r"^sweep\.full_steps\.0 must be at least 1, got 0"),
+        (
+            "sweep.space={gating_penalty: [0.1], threshold: {low: 3.0, high: 1.0}}",
+            r"^sweep\.space\.threshold must be a range or a choice, got .* Give low below high",
+        ),
+    ],
+)
+def test_what_only_the_sweep_reads_is_refused_before_anything_runs(change, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        load_recipe("demo", [change])

@@ -1,9 +1,6 @@
 """kill -9 of the real trainings on two Ray workers: run again, the same final weights."""
 
-import contextlib
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -57,7 +54,7 @@ def settings(arch, data_uri, tmp_path_factory):
     }  # fmt: skip
 
 
-def run_until_killed(train_fn: str, config: dict, storage: Path) -> int:
+def run_until_killed(train_fn: str, config: dict, storage: Path, kill_tree) -> int:
     """Kills the driver and all that it started with -9 after the first checkpoint; returns how
     many images that had. (Left alone, the workers of a killed driver train on for seconds.)"""
     process = subprocess.Popen(
@@ -76,33 +73,13 @@ def run_until_killed(train_fn: str, config: dict, storage: Path) -> int:
     return next(event["metrics"]["images"] for event in events if event["checkpoint"])
 
 
-def kill_tree(pid: int) -> None:
-    """As when the machine loses its power: nothing of it gets to say goodbye."""
-    for member in [pid, *descendants(pid)]:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(member, signal.SIGKILL)
-
-
-def descendants(pid: int) -> list[int]:
-    """Children, grandchildren and so on, from /proc: the fourth field of stat is the parent."""
-    parents = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
-    found, queue = [], [pid]
-    while queue:
-        parent = queue.pop()
-        children = [child for child, its in parents.items() if its == parent]
-        found += children
-        queue += children
-    return found
-
-
 @pytest.mark.parametrize("stage", STAGES)
-def test_killed_training_ends_in_the_same_weights(stage, settings, embedded_ray, tmp_path):
+def test_killed_training_ends_in_the_same_weights(
+    stage, settings, embedded_ray, tmp_path, kill_tree
+):
     from nitrogen.platform.training_ray import run_ray
 
-    kept = run_until_killed(STAGES[stage], settings, tmp_path / "cut")
+    kept = run_until_killed(STAGES[stage], settings, tmp_path / "cut", kill_tree)
     first = []
     resumed = run_ray(
         STAGES[stage], settings, name="killed", storage_path=tmp_path / "cut",

@@ -1,0 +1,97 @@
+"""D of a batch at one step: busy samples through the network, guided ones twice, held as they were.
+
+Every function returns new values and caches; the caches that it is given are written in place.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from nitrogen.model.cache import Cache
+from nitrogen.model.denoiser import Denoiser
+from nitrogen.model.regions import HELD, Plan, spread_to_pixels
+from nitrogen.model.request import Live
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Noise levels of a step, each [b]: where the samples stand, and where they go."""
+
+    sigma: Tensor
+    sigma_next: Tensor
+
+    def select(self, samples: Tensor) -> "Levels":
+        return Levels(self.sigma[samples], self.sigma_next[samples])
+
+
+def denoise(
+    denoiser: Denoiser, live: Live, x: Tensor, levels: Levels, plan: Plan, last: Tensor
+) -> tuple[Tensor, Cache, Cache | None]:
+    """D of every sample and both caches; held regions keep `last`. x, last: [b, h, w, c]."""
+    busy = (plan.widths > HELD).flatten(1).any(dim=1)
+    everyone = bool(busy.all())
+    picked = busy.nonzero().squeeze(1)
+    if not picked.numel():
+        return last, live.cache, live.cache_unlabelled
+    network = StepNetwork(denoiser, x, levels, plan)
+    fresh, cache = network.denoised(live.labels, live.cache, None if everyone else picked)
+    unlabelled = live.cache_unlabelled
+    if unlabelled is not None:
+        fresh, unlabelled = guide(network, live, fresh, unlabelled, picked)
+    mask = spread_to_pixels(plan.widths > HELD, x.shape[1], x.shape[2])
+    full = fresh if everyone else last.index_copy(0, picked, fresh)
+    return torch.where(mask, full, last), cache, unlabelled
+
+
+@dataclass(frozen=True)
+class StepNetwork:
+    """A network and what all of its calls at one step share."""
+
+    denoiser: Denoiser
+    x: Tensor
+    levels: Levels
+    plan: Plan
+
+    def denoised(self, labels: Tensor, cache: Cache, picked: Tensor | None) -> tuple[Tensor, Cache]:
+        """D of the picked samples, all of them for None, and the cache of all of them."""
+        if picked is None:
+            return self._call(self.x, labels, self.levels, self.plan, cache)
+        denoised, updated = self._call(
+            self.x[picked], labels[picked], self.levels.select(picked), self.plan.select(picked),
+            cache.select(picked),
+        )  # fmt: skip
+        return denoised, cache.put(picked, updated)
+
+    def _call(
+        self, x: Tensor, labels: Tensor, levels: Levels, plan: Plan, cache: Cache
+    ) -> tuple[Tensor, Cache]:
+        return self.denoiser(
+            x, levels.sigma, labels, sigma_next=levels.sigma_next, plan=plan, cache=cache
+        )
+
+
+def guide(
+    network: StepNetwork, live: Live, fresh: Tensor, cache: Cache, picked: Tensor
+) -> tuple[Tensor, Cache]:
+    """D_u + w (D_c - D_u) (Ho and Salimans 2022) for the samples with w != 1.
+
+    fresh: D_c of the picked samples; cache: that of the branch without label.
+    """
+    guided = (live.guidance[picked] != 1).nonzero().squeeze(1)
+    if not guided.numel():
+        return fresh, cache
+    samples = picked[guided]
+    dropped = torch.full_like(live.labels, network.denoiser.arch.num_classes)
+    bare, cache = network.denoised(dropped, cache, samples)
+    weight = live.guidance[samples][:, None, None, None]
+    mixed = bare + weight * (fresh[guided] - bare)
+    return fresh.index_copy(0, guided, mixed), cache
+
+
+def second_levels(levels: Levels, plan: Plan) -> tuple[Levels, Plan]:
+    """Where Heun's second evaluation stands, and its plan: the same, and none at sigma' = 0."""
+    going = levels.sigma_next > 0
+    widths = torch.where(going[:, None, None], plan.widths, HELD)
+    safe = torch.where(going, levels.sigma_next, torch.ones_like(levels.sigma_next))
+    return Levels(safe, levels.sigma_next), replace(plan, widths=widths)

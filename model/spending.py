@@ -1,0 +1,97 @@
+"""What one step may spend: its share of the budget that is left, and plans that stay within it."""
+
+import torch
+from torch import Tensor
+
+from nitrogen.model.budget import FORCED, allocate
+from nitrogen.model.config import NUM_WIDTHS
+from nitrogen.model.observation import Observation
+from nitrogen.model.predictor import gains
+from nitrogen.model.regions import HELD
+
+
+def step_share(observation: Observation) -> Tensor:
+    """[b] float64 FLOPs that the regions of one forward may cost: an equal share of what is left.
+
+    At the first step at least everything at the narrowest width, which the ledger has set aside.
+    """
+    cost = observation.cost
+    share = observation.budget_left / observation.forwards_left - cost.fixed_flops
+    narrowest = cost.num_regions * cost.region_flops[1].item()
+    first = observation.step == 0
+    return torch.where(first, share.clamp_min(narrowest), share).clamp_min(0)
+
+
+def open_room(observation: Observation) -> Tensor:
+    """[b] float64 FLOPs that the regions of one forward may cost so that every later step can
+    still run everything at the narrowest width; at least the equal share."""
+    cost, now = observation.cost, observation.branches
+    narrow = cost.fixed_flops + cost.num_regions * cost.region_flops[1].item()
+    later = (observation.forwards_left - now) * narrow
+    return torch.maximum(
+        step_share(observation), (observation.budget_left - later) / now - cost.fixed_flops
+    )
+
+
+def spend(
+    observation: Observation,
+    gain: Tensor,
+    exits: Tensor,
+    room: Tensor | None = None,
+    price: float = 0.0,
+) -> Tensor:
+    """Widths [b, rh, rw] that cost at most `room`, by default an equal share of what is left."""
+    b, rh, rw = observation.exited.shape
+    gain = require_first(observation, gain)
+    caps = torch.where(exits | observation.exited, HELD, NUM_WIDTHS)
+    widths = allocate(
+        gain.view(b, rh * rw, -1),
+        observation.cost.region_flops,
+        step_share(observation) if room is None else room,
+        caps.view(b, rh * rw),
+        price,
+    )
+    return widths.view(b, rh, rw)
+
+
+def require_first(observation: Observation, gain: Tensor) -> Tensor:
+    """A region that was never computed cannot be held."""
+    never = (observation.past.quarters == HELD)[..., None]
+    bonus = torch.zeros_like(gain)
+    bonus[..., 1:] = FORCED
+    return torch.where(never, gain + bonus, gain)
+
+
+def within_room(widths: Tensor, room: Tensor | None, observation: Observation) -> Tensor:
+    """`widths` [b, rh, rw] where they fit their room, else their best part that does: a budget is
+    spent over all steps, not on the first ones.
+
+    room: [b] FLOPs that a policy claims for the regions of one forward, by default an equal share
+    of what is left. Whatever it claims, what is left is not passed. Exited regions are held.
+    """
+    widths = torch.where(observation.exited, HELD, widths)
+    share = step_share(observation)
+    if room is None:
+        room = share
+    else:
+        left = observation.budget_left / observation.branches - observation.cost.fixed_flops
+        room = torch.minimum(room, torch.maximum(share, left))
+    region_flops = observation.cost.region_flops
+    over = region_flops.to(widths.device)[widths].flatten(1).sum(dim=1) > room
+    if not bool(over.any()):
+        return widths
+    b, rh, rw = widths.shape
+    gain = require_first(observation, known_gain(observation)).view(b, rh * rw, -1)
+    fitted = allocate(gain, region_flops, room, widths.view(b, rh * rw)).view(b, rh, rw)
+    return torch.where(over[:, None, None], fitted, widths)
+
+
+def known_gain(observation: Observation) -> Tensor:
+    """[b, rh, rw, 5] the predicted gain, or the root of the width where nothing is predicted."""
+    if observation.log_errors is not None:
+        return gains(observation.log_errors, observation.sigma, observation.sigma_next)
+    return (
+        torch.arange(NUM_WIDTHS + 1.0, device=observation.exited.device, dtype=torch.float64)
+        .sqrt()
+        .expand(*observation.exited.shape, -1)
+    )

@@ -1,0 +1,141 @@
+"""Three attackers of rising knowledge: many seeds, evolution over noise, gradient ascent."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nitrogen.model.config import NUM_WIDTHS
+from nitrogen.model.observation import new_past, region_features, remember
+from nitrogen.model.pipeline import Pipeline
+from nitrogen.model.regions import pool_to_regions
+from nitrogen.model.sampler import noise
+from nitrogen.model.schedules import sampling_sigmas
+from nitrogen.model.solvers import slide
+from nitrogen.pipelines.bench.victim import Cost, Victim
+
+LEARNING_RATE = 0.05  # of the ascent, for noise of unit variance
+
+
+def random_inputs(victim: Victim, num: int, seed: int) -> tuple[Tensor, list[int]]:
+    """Noise and labels as requests bring them."""
+    arch = victim.pipeline.arch
+    shape = (victim.sampler.cost.height, victim.sampler.cost.width, arch.image_channels)
+    labels = np.random.default_rng(seed).integers(0, arch.num_classes, num).tolist()
+    return torch.stack([noise(seed * num + i, shape) for i in range(num)]), labels
+
+
+def evolve(victim: Victim, eps: Tensor, labels: list[int], flops: np.ndarray) -> Cost:
+    """The most expensive noises mixed and disturbed, generation by generation.
+
+    Noise stays on the sphere of its own norm, where white noise lies, and keeps unit variance.
+    """
+    config = victim.config
+    generator = torch.Generator().manual_seed(config.seed)
+    order = np.argsort(-flops)[: config.population]
+    pool, names = eps[torch.from_numpy(order.copy())], [labels[i] for i in order]
+    best = victim.cost(pool, names)
+    for _ in range(config.generations):
+        elite = np.argsort(-best.flops)[: max(2, config.population // 10)]
+        picked = [
+            elite[int(torch.randint(len(elite), (1,), generator=generator))]
+            for _ in range(config.population)
+        ]
+        strength = torch.rand(config.population, 1, 1, 1, generator=generator)
+        fresh = torch.randn(pool.shape, generator=generator)
+        children = (1 - strength.square()).sqrt() * pool[torch.tensor(picked)] + strength * fresh
+        children[: len(elite)] = pool[torch.from_numpy(elite.copy())]
+        names = [names[i] for i in elite] + [names[i] for i in picked[len(elite) :]]
+        pool = to_sphere(children)
+        best = victim.cost(pool, names)
+    return best
+
+
+def ascend(victim: Victim) -> Cost:
+    """Gradient ascent on the noise and on the class embeddings of network and predictor.
+
+    The proxy is the predicted residual of the first `horizon` steps at full width: a region whose
+    residual is high is computed, and does not exit. What it led to is measured by the sampler.
+    """
+    config, attacker = victim.config, Attacker(victim)
+    eps, labels = random_inputs(victim, config.ascents, config.seed + 1)
+    return merged([attacker.attack(eps[i : i + 1], labels[i]) for i in range(config.ascents)])
+
+
+class Attacker:
+    """A copy of the student whose class embeddings belong to the attacker."""
+
+    def __init__(self, victim: Victim):
+        pipeline = victim.pipeline
+        assert pipeline.predictor is not None
+        self.config, self.grid = victim.config, victim.sampler.grid
+        self.denoiser = copy.deepcopy(pipeline.denoiser)
+        self.predictor = copy.deepcopy(pipeline.predictor)
+        copied = Pipeline(self.denoiser, pipeline.classes, self.predictor)
+        self.victim = Victim(copied, self.config, victim.budget is not None)
+        self.tables = [self.denoiser.unet.conditioning.classes, self.predictor.classes]
+        self.own = [table.detach().clone() for table in self.tables]
+
+    def attack(self, eps: Tensor, label: int) -> Cost:
+        """What the sampler spends on this noise [1, h, w, c] and class once both have climbed."""
+        with torch.no_grad():
+            for table, own in zip(self.tables, self.own, strict=True):
+                table.copy_(own)
+        x = eps.clone().requires_grad_(True)
+        for table in self.tables:
+            table.requires_grad_(True)
+        optimizer = torch.optim.Adam([x, *self.tables], lr=LEARNING_RATE)
+        for _ in range(self.config.ascent_steps):
+            optimizer.zero_grad()
+            (-self.proxy(x, label)).backward()
+            optimizer.step()
+            self._confine(x)
+        for table in self.tables:
+            table.requires_grad_(False)
+        return self.victim.cost(x.detach(), [label])
+
+    @torch.no_grad()
+    def _confine(self, x: Tensor) -> None:
+        """Noise back to its sphere, embeddings into a ball somewhat larger than their own."""
+        x.copy_(to_sphere(x))
+        for table, own in zip(self.tables, self.own, strict=True):
+            radius = self.config.embedding_radius * own.norm(dim=1).max()
+            table.mul_((radius / table.norm(dim=1, keepdim=True)).clamp_max(1.0))
+
+    def proxy(self, eps: Tensor, label: int) -> Tensor:
+        """Sum of the predicted log residuals over the regions of the first steps, a scalar."""
+        sigmas = sampling_sigmas(self.config.num_steps, self.denoiser.arch.strided).float()
+        labels, x = torch.tensor([label]), eps * sigmas[0]
+        denoised, past = torch.zeros_like(x), new_past(1, self.grid)
+        total, full = torch.zeros(()), torch.full((1, *self.grid), NUM_WIDTHS)
+        for i in range(self.config.horizon):
+            here, there = sigmas[i].expand(1), sigmas[i + 1].expand(1)
+            features = region_features(
+                x, denoised, here, there, past, torch.ones(1), self.denoiser.arch.sigma_data
+            )
+            log_errors = self.predictor(features, labels)
+            total = total + log_errors[..., 0].sum()
+            fresh, _ = self.denoiser(x, here, labels, sigma_next=there)
+            change = pool_to_regions((fresh - denoised).square(), self.grid).mean(-1)
+            past = remember(past, full, change, log_errors[..., 0])
+            x, denoised = slide(x, fresh, here, there), fresh
+        return total
+
+
+def merged(costs: Sequence[Cost]) -> Cost:
+    """Several attacks under one ceiling as one."""
+    return replace(
+        costs[0],
+        flops=np.concatenate([cost.flops for cost in costs]),
+        widths=np.concatenate([cost.widths for cost in costs]),
+    )
+
+
+def to_sphere(x: Tensor) -> Tensor:
+    """Each picture scaled to unit mean square, where white noise lies. [b, h, w, c] -> same."""
+    return x / x.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()

@@ -1,0 +1,131 @@
+"""Files on a disk of this machine: written atomically, listed once, errors as sentences."""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from nitrogen.platform.errors import StorageError
+from nitrogen.platform.storage_uris import FileEntry, local_path
+
+if TYPE_CHECKING:
+    import pyarrow.fs
+
+
+def filesystem(uri: str) -> "tuple[pyarrow.fs.FileSystem, str]":
+    from pyarrow import fs
+
+    return fs.LocalFileSystem(), str(local_path(uri))
+
+
+def read_bytes(uri: str) -> bytes:
+    with local_errors("read", uri):
+        return local_path(uri).read_bytes()
+
+
+def write_bytes(uri: str, data: bytes) -> None:
+    with replaced(local_path(uri), named=uri, durable=True) as file:
+        file.write(data)
+
+
+def create_bytes(uri: str, data: bytes) -> bool:
+    path = local_path(uri)
+    with local_errors("write", uri):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        except FileExistsError:
+            return False
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+    return True
+
+
+def upload(file: IO[bytes], uri: str) -> None:
+    write_bytes(uri, file.read())
+
+
+def download(uri: str, file: IO[bytes], path: Path) -> None:
+    file.write(read_bytes(uri))
+
+
+def exists(uri: str) -> bool:
+    with local_errors("read", uri):
+        return local_path(uri).exists()
+
+
+def list_entries(uri: str) -> list[FileEntry]:
+    root = local_path(uri)
+    with local_errors("list", uri):
+        return sorted(_walk(root)) if root.is_dir() else []
+
+
+def entry_of(uri: str) -> FileEntry:
+    with local_errors("read", uri):
+        found = local_path(uri).stat()
+        return FileEntry(uri, found.st_size, str(found.st_mtime_ns))
+
+
+def delete(uri: str) -> None:
+    with local_errors("delete", uri):
+        local_path(uri).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replaced(path: Path, *, named: str, durable: bool) -> Iterator[IO[bytes]]:
+    """A file that takes the place of `path` when it is whole, and else leaves nothing.
+
+    named: what an error calls it; durable: on the disk before it takes its place.
+    """
+    with local_errors("write", named):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                yield file
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def local_errors(action: str, uri: str) -> Iterator[None]:
+    """An OSError as one sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"cannot {action} {uri}: {error.strerror or error}. "
+            "Check that the path exists, is writable and that the disk is not full."
+        ) from error
+
+
+def _walk(root: Path) -> Iterator[FileEntry]:
+    def fail(error: OSError) -> None:
+        raise error
+
+    seen: set[tuple[int, int]] = set()
+    for folder, names, files in os.walk(root, followlinks=True, onerror=fail):
+        names.sort()
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in seen:
+            # A link that leads back up: without this it would be walked for ever.
+            names.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        for name in files:
+            path = Path(folder, name)
+            # No device, socket or named pipe, whose reading would never end. A dead link is listed:
+            # whoever reads it learns that it is dead.
+            dead = path.is_symlink() and not path.exists()
+            if path.is_file() or dead:
+                found = path.lstat() if dead else path.stat()
+                relative = path.relative_to(root).as_posix()
+                yield FileEntry(relative, found.st_size, str(found.st_mtime_ns))
