@@ -3,8 +3,9 @@
     .venv/bin/python scripts/ship_weights.py --run runs/emoji32 --recipe emoji32
 
 Reads the newest checkpoints of the run's pretrain and distill steps (or of --teacher and
---student, folders of trainings), and writes pipelines/weights/<recipe>/: teacher and student as
-fp16 safetensors (the averaged weights), the recipe, the losses, and a grid of samples.
+--student, folders of trainings; without --run and --teacher the teacher stays), and writes
+pipelines/weights/<recipe>/: teacher and student as fp16 safetensors (the averaged weights) with the
+prices of the student's compute, the recipe, the losses, and a grid of samples.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import torch
 
 from nitrogen.model.config import ArchConfig
 from nitrogen.model.pipeline import CONFIG, Pipeline
+from nitrogen.model.prices import measure_prices
 from nitrogen.model.weights import load_tensors
 from nitrogen.pipelines.data.loader import ShardDataset
 from nitrogen.pipelines.recipe import shipped_recipes
@@ -68,8 +70,10 @@ def is_strided(checkpoint: Path) -> bool:
 
 
 def half(directory: Path, checkpoint: Path) -> None:
-    """The same model directory in fp16, with how far its training was."""
+    """The same model directory in fp16, with how far its training was and a student's prices."""
     pipeline = Pipeline.load(directory)
+    if pipeline.predictor is not None:
+        pipeline.prices = measure_prices(pipeline.denoiser, pipeline.predictor)
     facts = json.loads((checkpoint / "state.json").read_text())
     shutil.rmtree(directory)
     pipeline.save(directory, torch.float16, **facts)
@@ -101,6 +105,18 @@ def draw_grid(out: Path, pipeline: Pipeline) -> None:
     tile_grid(x_0, columns, 2).save(out / "samples.png")
 
 
+def ship_teacher(training: Path, data: str, out: Path) -> None:
+    """The teacher's weights and log, into a folder that holds nothing else yet."""
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    state = checkpoint_of(training)
+    classes = list(ShardDataset(data, "test").classes)
+    save_teacher(ArchConfig(**architecture(training)), classes, state, out)
+    (out / "samples.png").unlink(missing_ok=True)
+    half(out / "teacher", state)
+    thin_log(training, out / "teacher-log.jsonl")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--run", type=Path, help="run folder of a recipe")
@@ -109,21 +125,15 @@ def main() -> None:
     parser.add_argument("--recipe", required=True, help="shipped recipe that made them")
     parser.add_argument("--data", default="bundled:emoji", help="data set with the class names")
     given = parser.parse_args()
-    teacher = given.teacher or training_folder(given.run, "pretrain")
     student = given.student or training_folder(given.run, "distill")
     out = WEIGHTS / given.recipe
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
-    state = checkpoint_of(teacher)
-    classes = list(ShardDataset(given.data, "test").classes)
-    arch = architecture(teacher)
-    save_teacher(ArchConfig(**arch), classes, state, out)
-    (out / "samples.png").unlink(missing_ok=True)
-    half(out / "teacher", state)
-    thin_log(teacher, out / "teacher-log.jsonl")
+    if given.teacher or given.run:
+        ship_teacher(given.teacher or training_folder(given.run, "pretrain"), given.data, out)
+    described = json.loads((out / "teacher" / CONFIG).read_text())
+    shutil.rmtree(out / "student", ignore_errors=True)
     state = checkpoint_of(student)
     config = StudentConfig(strided=is_strided(state))
-    save_student({"arch": arch, "classes": classes}, config, state, out / "student")
+    save_student(described, config, state, out / "student")
     half(out / "student", state)
     thin_log(student, out / "student-log.jsonl")
     shutil.copyfile(shipped_recipes()[given.recipe], out / "recipe.yaml")
