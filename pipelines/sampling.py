@@ -100,35 +100,32 @@ def student_images(
     return np.concatenate(images), stats
 
 
-def dense_images(
+def full_images(
     denoiser: Denoiser,
     drawn: Draws,
     num_steps: int,
     solver: str = "dpmpp_2m",
     on_batch: Callable[[int], None] | None = None,
 ) -> np.ndarray:
-    """The full network's samples by its own dense path; uint8 [n, h, w, 3]."""
-    import torch
-
+    """Samples of a network at full width, by the operators that the adaptive ones run on: what a
+    policy saves is then not what an operator saves. uint8 [n, h, w, 3]."""
     from nitrogen.model.pipeline import to_uint8
-    from nitrogen.model.sampler import noise
-    from nitrogen.model.schedules import sampling_sigmas
-    from nitrogen.model.solvers import sample_dense
+    from nitrogen.model.policies import Full
+    from nitrogen.model.request import Request
+    from nitrogen.model.sampler import Sampler
 
-    side, channels = denoiser.arch.image_size, denoiser.arch.image_channels
-    device = next(denoiser.parameters()).device
-    images = []
+    sampler = Sampler(denoiser, Full(), solver_name=solver)
+    images: list[np.ndarray] = []
     for start in range(0, len(drawn), BATCH):
-        seeds = drawn.seeds[start : start + BATCH]
-        # Drawn on the CPU: a seed means the same picture on every device.
-        eps = torch.stack([noise(seed, (side, side, channels)) for seed in seeds]).to(device)
-        labels = torch.tensor(drawn.labels[start : start + BATCH], device=device)
-        sigmas = sampling_sigmas(num_steps, denoiser.arch.strided)
-        x_0 = sample_dense(denoiser, eps, labels, sigmas, solver)
-        images.append(to_uint8(x_0).cpu().numpy())
+        part = slice(start, start + BATCH)
+        requests = [
+            Request(label=label, seed=seed, num_inference_steps=num_steps)
+            for label, seed in zip(drawn.labels[part], drawn.seeds[part], strict=True)
+        ]
+        images += [to_uint8(one.x_0).numpy() for one in sampler.run(requests)]
         if on_batch:
-            on_batch(start + len(seeds))
-    return np.concatenate(images)
+            on_batch(len(images))
+    return np.stack(images)
 
 
 def forwards(num_steps: int, solver: str) -> int:

@@ -24,7 +24,7 @@ from nitrogen.pipelines.metrics.psnr import same_seed
 from nitrogen.pipelines.metrics.timing import Timing, paired_speedup, time_callables
 from nitrogen.pipelines.precision import autocast
 from nitrogen.pipelines.report.provenance import commit, machine
-from nitrogen.pipelines.sampling import Draws, dense_images, draws, student_images
+from nitrogen.pipelines.sampling import Draws, draws, full_images, student_images
 from nitrogen.platform.storage_copies import local_copy, workspace
 
 if TYPE_CHECKING:
@@ -112,9 +112,7 @@ def measure_bias(
     """Classes and colours of the data, the teacher, and the student, full and adaptive."""
     teacher, student = sampled[0], sampled[1]
     with autocast(bench.device, bench.precision):
-        full = dense_images(
-            bench.student.denoiser, drawn, config.num_inference_steps, config.solver
-        )
+        full = full_images(bench.student.denoiser, drawn, config.num_inference_steps, config.solver)
     drawn_by = {
         "teacher": teacher.images,
         "student, full": full,
@@ -133,9 +131,9 @@ def measure_time(config: EvaluateConfig, bench: Bench) -> dict[str, Timing]:
     one = draws("show", 1, bench.test.labels, bench.seed)
     teacher, steps = bench.teacher.denoiser, config.num_inference_steps
     methods = {
-        "teacher": lambda: dense_images(teacher, one, steps, config.solver),
+        "teacher": lambda: full_images(teacher, one, steps, config.solver),
         "student": lambda: student_images(bench.student, bench.point, one),
-        "reference": lambda: dense_images(teacher, one, REFERENCE_STEPS, REFERENCE_SOLVER),
+        "reference": lambda: full_images(teacher, one, REFERENCE_STEPS, REFERENCE_SOLVER),
     }
     with autocast(bench.device, bench.precision):
         return time_callables(methods, repeats=config.num_timings)

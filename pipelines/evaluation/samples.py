@@ -17,7 +17,7 @@ from nitrogen.pipelines.sampling import (
     Draws,
     OperatingPoint,
     dense_gflops,
-    dense_images,
+    full_images,
     student_images,
 )
 
@@ -93,10 +93,10 @@ def sample_all(
     network = bench.teacher.denoiser
     few = Draws(drawn.labels[: config.num_reference], drawn.seeds[: config.num_reference])
     with autocast(bench.device, bench.precision):
-        teacher = dense_images(network, drawn, steps, solver, shown("teacher", num))
+        teacher = full_images(network, drawn, steps, solver, shown("teacher", num))
         student, stats = student_images(bench.student, point, drawn, shown("student", num))
-        untrained = dense_images(bench.untrained, drawn, steps, solver, shown("untrained", num))
-        reference = dense_images(
+        untrained = full_images(bench.untrained, drawn, steps, solver, shown("untrained", num))
+        reference = full_images(
             network, few, REFERENCE_STEPS, REFERENCE_SOLVER, shown("DDIM, 50 steps", len(few))
         )
     full = dense_gflops(network, steps, solver)

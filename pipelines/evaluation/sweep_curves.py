@@ -10,7 +10,7 @@ from nitrogen.model.pipeline import Pipeline
 from nitrogen.model.policies import Static
 from nitrogen.pipelines.metrics.psnr import same_seed
 from nitrogen.pipelines.precision import autocast, check_device
-from nitrogen.pipelines.sampling import Draws, dense_gflops, dense_images, mean
+from nitrogen.pipelines.sampling import Draws, dense_gflops, full_images, mean
 from nitrogen.platform.storage_copies import local_copy
 
 
@@ -23,7 +23,7 @@ def teacher_images(
     """
     pipeline = Pipeline.load(local_copy(teacher)).to(check_device(device))
     with autocast(device, precision):
-        return dense_images(pipeline.denoiser, drawn, num_steps, solver)
+        return full_images(pipeline.denoiser, drawn, num_steps, solver)
 
 
 def full_curve(
@@ -39,7 +39,7 @@ def full_curve(
     pipeline, rows = Pipeline.load(local_copy(teacher)).to(check_device(device)), []
     for num_steps in steps:
         with autocast(device, precision):
-            images = dense_images(pipeline.denoiser, drawn, num_steps, solver)
+            images = full_images(pipeline.denoiser, drawn, num_steps, solver)
         rows.append(
             {
                 "num_inference_steps": num_steps,

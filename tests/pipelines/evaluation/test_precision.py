@@ -138,7 +138,7 @@ def test_a_gpu_that_is_not_there_is_one_sentence(saved):
             attempt()
 
 
-def test_dense_images_are_bytes(saved):
+def test_full_images_are_bytes(saved):
     images = teacher_images(saved, DRAWN, 2, "euler", "cpu", "fp32")
     assert (images.dtype, images.shape) == (np.uint8, (3, 32, 32, 3))
 
