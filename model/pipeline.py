@@ -1,6 +1,5 @@
 """The model as people hold it: load a directory, generate pictures, see what they cost."""
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,16 +11,17 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from nitrogen.model.config import NUM_WIDTHS, ArchConfig
+from nitrogen.model.config_file import CONFIG, FORMAT, read_config, write_config
 from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.errors import ModelError, WeightsError
 from nitrogen.model.policies import Policy, make_policy
 from nitrogen.model.predictor import Predictor
+from nitrogen.model.prices import PriceTable
 from nitrogen.model.request import Finished, Request
 from nitrogen.model.sampler import Sampler
 from nitrogen.model.weights import load_into, load_tensors, prefixed, save_tensors
 
-WEIGHTS, CONFIG, FORMAT = "model.safetensors", "config.json", 1
-MAX_CONFIG_BYTES = 1 << 20
+WEIGHTS = "model.safetensors"
 BATCH_PIXELS = 1 << 17  # of one network call; larger requests run in several batches
 
 
@@ -58,7 +58,11 @@ class Pipeline:
     """A denoiser, its predictor if it has one, and the names of its classes."""
 
     def __init__(
-        self, denoiser: Denoiser, classes: Sequence[str], predictor: Predictor | None = None
+        self,
+        denoiser: Denoiser,
+        classes: Sequence[str],
+        predictor: Predictor | None = None,
+        prices: PriceTable | None = None,  # of policy `budget`; equal shares a step without it
     ):
         if len(classes) != denoiser.arch.num_classes:
             raise ModelError(
@@ -66,7 +70,7 @@ class Pipeline:
             )
         self.denoiser = denoiser.eval().requires_grad_(False)
         self.predictor = predictor.eval().requires_grad_(False) if predictor else None
-        self.classes = tuple(classes)
+        self.classes, self.prices = tuple(classes), prices
 
     @property
     def arch(self) -> ArchConfig:
@@ -112,7 +116,9 @@ class Pipeline:
         if len(labels) != len(seeds) or not labels:
             raise ModelError("labels and seeds must be of one length, at least 1.")
         if isinstance(policy, str):
-            policy = make_policy(policy, threshold, budget)
+            priced = policy == "budget" and budget is not None and self.prices is not None
+            price = self.prices.price(budget, num_inference_steps) if priced else None
+            policy = make_policy(policy, threshold, budget, price)
         sampler = self.sampler(policy, solver, image_size)
         requests = [
             Request(label, seed, num_inference_steps, guidance_scale, budget)
@@ -155,9 +161,9 @@ class Pipeline:
             "predictor": self.predictor is not None,
             "facts": facts,
         }
-        temporary = directory / (CONFIG + ".partial")
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
-        temporary.replace(directory / CONFIG)
+        if self.prices is not None:
+            content["prices"] = self.prices.to_json()
+        write_config(directory / CONFIG, content)
 
     @classmethod
     def load(cls, directory: Path | str) -> "Pipeline":
@@ -179,7 +185,8 @@ class Pipeline:
             load_into(denoiser, tensors, "denoiser.")
             if predictor:
                 load_into(predictor, tensors, "predictor.")
-        return cls(denoiser, classes, predictor)
+        prices = PriceTable.from_json(content["prices"]) if "prices" in content else None
+        return cls(denoiser, classes, predictor, prices)
 
 
 def run(
@@ -217,20 +224,3 @@ def stats_of(finished: Finished, sampler: Sampler, ms: float) -> SampleStats:
 def to_uint8(x_0: Tensor) -> Tensor:
     """[-1, 1] -> 0..255, rounded."""
     return ((x_0.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """A JSON object of bounded size. Raises WeightsError."""
-    try:
-        if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise WeightsError(f"config.json must be under 1 MiB, got {path}. Restore the file.")
-        content = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise WeightsError(
-            f"a model must have a config.json, got no file {path}. Name a model's directory."
-        ) from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise WeightsError(f"config.json must be JSON, got {path} ({error}).") from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise WeightsError(f"config.json must be of format {FORMAT}, got {path}.")
-    return content

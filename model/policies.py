@@ -188,7 +188,12 @@ def no_exit(quarters: Tensor) -> Decision:
 POLICIES = ("full", "static", "random", "threshold", "budget", "oracle")
 
 
-def make_policy(name: str, threshold: float | None = None, budget: float | None = None) -> Policy:
+def make_policy(
+    name: str,
+    threshold: float | None = None,
+    budget: float | None = None,
+    price: float | None = None,  # of policy `budget`; equal shares a step without one
+) -> Policy:
     """The policy `name` with its one dial. `oracle` needs a teacher: construct Oracle itself.
 
     Raises ModelError for an unknown name or a dial that is missing or out of range.
@@ -203,7 +208,7 @@ def make_policy(name: str, threshold: float | None = None, budget: float | None 
     if name == "threshold":
         return Threshold(1e-3 if threshold is None else threshold)
     if name == "budget":
-        return Budget(threshold or 0.0)
+        return Budget(threshold or 0.0, price)
     if name not in simple:
         known = ", ".join(p for p in POLICIES if p != "oracle")
         raise ModelError(f"policy must be one of {known}, got {name!r}. Choose one of them.")

@@ -23,6 +23,8 @@ class Gate(BaseModel):
                     "ignore" the values; "overlap" passes unless the candidate is surely worse
                     (its better end against the champion's worse end); "separate" passes only if
                     it is surely good enough (its worse end against the champion's better end)
+    missing         whether a candidate on which the metric was not measured is refused, or passes:
+                    there is no Frechet distance with few pictures
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -32,6 +34,7 @@ class Gate(BaseModel):
     bound: float | None = None
     champion_ratio: float | None = None
     interval: Literal["ignore", "overlap", "separate"] = "ignore"
+    missing: Literal["refuse", "pass"] = "refuse"
 
     @model_validator(mode="after")
     def _has_a_bound(self) -> "Gate":
@@ -66,7 +69,8 @@ class GateResult:
 def check_gates(
     candidate: Mapping[str, Any], champion: Mapping[str, Any] | None, gates: Sequence[Gate]
 ) -> list[GateResult]:
-    """One result per gate; a metric that is missing or not finite never passes."""
+    """One result per gate; a metric that is missing or not finite passes only where the gate says
+    so."""
     return [_check_gate(gate, candidate, champion) for gate in gates]
 
 
@@ -81,7 +85,8 @@ def _check_gate(
     mine = measurement(candidate.get(gate.metric))
     if mine is None:
         reason = f"{gate.metric} was not measured on the candidate"
-        return GateResult(gate, False, None, None, reason)
+        absent = candidate.get(gate.metric) is None  # a NaN is no absence
+        return GateResult(gate, absent and gate.missing == "pass", None, None, reason)
     lower_is_better = gate.op in ("<", "<=")
     measured = _end(mine, gate.interval, better=gate.interval == "overlap", lower=lower_is_better)
     passed, threshold, reasons = True, None, []

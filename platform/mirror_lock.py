@@ -52,10 +52,10 @@ class MirrorLock:
         """Say that we are alive. Raises StorageError when another run has taken the lock over,
         as it may from a machine that slept, or when the bucket is out of reach."""
         with self._guard:
-            if self._renewed is not None:
+            if self._renewed is not None:  # else it was released meanwhile
                 self._require_ours()
-            storage.write_bytes(self._at, self._record())
-            self._renewed = time.time()
+                storage.write_bytes(self._at, self._record())
+                self._renewed = time.time()
 
     def keep(self) -> None:
         """Renew before the next file of a long push, if that is due: a machine that slept has lost
@@ -101,8 +101,7 @@ class MirrorLock:
         while not ended.wait(self.renew_s):
             # Who pushes meets the same error, and says it.
             with contextlib.suppress(StorageError, OSError):
-                if self._renewed is not None:
-                    self.renew()
+                self.renew()
 
     def _other(self) -> dict[str, Any] | None:
         """host and pid of another run that holds the lock, if one does."""

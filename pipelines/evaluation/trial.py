@@ -1,4 +1,4 @@
-"""One trial of the sweep: tune the predictor under a gating penalty, then score all thresholds."""
+"""One trial of the sweep: tune the predictor under a gating penalty, then score every setting."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from nitrogen.model.config_file import write_prices
 from nitrogen.model.pipeline import Pipeline
+from nitrogen.model.prices import measure_prices
 from nitrogen.pipelines.metrics.psnr import same_seed
 from nitrogen.pipelines.precision import autocast
 from nitrogen.pipelines.sampling import Draws, OperatingPoint, mean, student_images
@@ -33,7 +35,8 @@ def run_trial(params: dict[str, Any], report: Report, settings: dict[str, Any]) 
     report: called once the trial has a first score; `report.folder` is its own directory.
     settings: arch, student (its config), optim, data_uri, seed, device, precision (of the tuning),
     sampling_precision, teacher, start (weights files), thresholds, num_inference_steps, solver,
-    reference (.npz with images, labels and seeds), described (the teacher's config.json).
+    reference (.npz with images, labels and seeds), described (the teacher's config.json),
+    budgets.
     Returns distance (mean same-seed RMSE to the reference) and gflops at params["threshold"].
     """
     with workspace(report.folder) as directory:
@@ -44,11 +47,11 @@ def _score_all(
     params: dict[str, Any], report: Report, settings: dict[str, Any], directory: Path
 ) -> dict[str, float]:
     pipeline = tuned_student(params, settings, directory)
-    own = score(pipeline, operating_point(params["threshold"], settings), settings)
+    own = score(pipeline, at_threshold(params["threshold"], settings), settings)
     report({"distance": own["distance"], "gflops": own["gflops"]})
-    points = [own]
-    for threshold in settings["thresholds"]:
-        points.append(score(pipeline, operating_point(threshold, settings), settings))
+    others = [at_threshold(threshold, settings) for threshold in settings["thresholds"]]
+    others += [at_budget(budget, settings) for budget in settings["budgets"]]
+    points = [own, *(score(pipeline, point, settings) for point in others)]
     temporary = directory / (POINTS + ".partial")
     temporary.write_text(json.dumps({"params": params, "points": points}))
     temporary.replace(directory / POINTS)
@@ -56,7 +59,8 @@ def _score_all(
 
 
 def tuned_student(params: dict[str, Any], settings: dict[str, Any], directory: Path) -> Pipeline:
-    """The distilled student with a predictor trained on under this trial's gating penalty."""
+    """The distilled student with a predictor trained on under this trial's gating penalty, and
+    the prices that go with it."""
     from nitrogen.pipelines.steps.distill import TRAIN_FN, save_student
     from nitrogen.pipelines.training.config import StudentConfig
     from nitrogen.platform.training import run_local
@@ -71,10 +75,15 @@ def tuned_student(params: dict[str, Any], settings: dict[str, Any], directory: P
     device, trained = settings["device"], StudentConfig(**student)
     result = run_local(TRAIN_FN, config, directory / "training", device=device)
     save_student(settings["described"], trained, result.checkpoint, directory / STUDENT)
-    return Pipeline.load(directory / STUDENT).to(device)
+    pipeline = Pipeline.load(directory / STUDENT).to(device)
+    assert pipeline.predictor is not None, "a student has a predictor"
+    with autocast(device, settings["sampling_precision"]):
+        pipeline.prices = measure_prices(pipeline.denoiser, pipeline.predictor)
+    write_prices(directory / STUDENT, pipeline.prices)
+    return pipeline
 
 
-def operating_point(threshold: float, settings: dict[str, Any]) -> OperatingPoint:
+def at_threshold(threshold: float, settings: dict[str, Any]) -> OperatingPoint:
     """The student at this threshold, never above what the full model spends on its steps.
 
     Without that ceiling a threshold that no region reaches costs the full model and the predictor:
@@ -84,6 +93,16 @@ def operating_point(threshold: float, settings: dict[str, Any]) -> OperatingPoin
         policy="threshold",
         threshold=threshold,
         budget=1.0,
+        num_inference_steps=settings["num_inference_steps"],
+        solver=settings["solver"],
+    )
+
+
+def at_budget(budget: float, settings: dict[str, Any]) -> OperatingPoint:
+    """The student under this budget, a share of what the full model spends on its steps."""
+    return OperatingPoint(
+        policy="budget",
+        budget=budget,
         num_inference_steps=settings["num_inference_steps"],
         solver=settings["solver"],
     )

@@ -31,7 +31,7 @@ class SweepConfig(BaseModel):
     """The `sweep:` section of a recipe.
 
     space               what the search draws: gating_penalty (trained for) and threshold
-    thresholds          scored inside every trial; they cost no training
+    thresholds, budgets scored inside every trial; they cost no training
     optim, student      of the predictor's tuning in a trial; strided is as it was distilled
     reference_steps     of the teacher's run that distances are taken to
     max_distance_ratio  the chosen point is the cheapest whose distance is at most this times the
@@ -49,6 +49,7 @@ class SweepConfig(BaseModel):
         }
     )
     thresholds: tuple[Annotated[float, Field(ge=0, le=4)], ...] = (3e-4, 1e-3, 3e-3, 1e-2)
+    budgets: tuple[Annotated[float, Field(gt=0, le=2)], ...] = (0.5, 0.6, 0.7, 0.8)
     student: StudentConfig = StudentConfig()
     optim: OptimConfig = OptimConfig(num_images=6_000, learning_rate=1e-3, warmup_images=500)
     num_images: int = Field(64, ge=4)  # seeds that every setting is scored on
@@ -158,6 +159,7 @@ def trial_settings(
         "teacher": context.for_workers(reference.teacher / WEIGHTS),
         "start": context.for_workers(student / WEIGHTS),
         "thresholds": config.thresholds,
+        "budgets": config.budgets,
         "num_inference_steps": config.num_inference_steps,
         "solver": config.solver,
         "reference": context.for_workers(reference.path),
@@ -225,6 +227,6 @@ def model_of(context: StepContext, step: str, name: str) -> Path:
 
 def estimate_seconds(config: SweepConfig) -> float:
     """Rough time on 2 cores with preset tiny, for `--plan`."""
-    scored = len(config.thresholds) + 1
+    scored = len(config.thresholds) + len(config.budgets) + 1
     rounds = config.num_trials / min(config.max_concurrent, 2)
     return 30 + rounds * (10 + config.optim.num_images / 300 + scored * 2.5)

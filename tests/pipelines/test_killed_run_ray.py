@@ -13,7 +13,7 @@ from nitrogen.platform.training_journal import JOURNAL_NAME, read_events
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
-NUM_IMAGES = {"pretrain": 3200, "distill": 1600}
+NUM_IMAGES = {"pretrain": 1600, "distill": 800}
 CHANGES = [
     f"--set={change}" for change in (
         "prepare.image_size=16", "executor.precision=fp32",

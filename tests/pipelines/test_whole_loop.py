@@ -23,8 +23,6 @@ SHORT = {
     "evaluate.num_images": "32",
     "evaluate.num_reference": "16",
     "evaluate.num_timings": "3",
-    # So short a training need not beat the untrained model.
-    "promote.gates": "[{metric: compute_ratio, op: <=, bound: 1.0}]",
 }
 
 

@@ -30,8 +30,12 @@ def test_what_was_not_measured_never_passes(value, op):
     assert "was not measured" in result.reason
 
 
-def test_missing_metric_never_passes():
+def test_missing_metric_passes_only_a_gate_that_says_so():
     assert not check_gates({}, None, [Gate(metric="m", op="<=", bound=1e9)])[0].passed
+    lenient = Gate(metric="m", op="<=", bound=1.0, missing="pass")
+    assert check_gates({}, {"m": 0.5}, [lenient])[0].passed
+    for value in (2.0, NAN, float("inf"), "0.1", {"value": NAN}):
+        assert not check_gates({"m": value}, None, [lenient])[0].passed
 
 
 def span(value, low, high):

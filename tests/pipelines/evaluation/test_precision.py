@@ -15,7 +15,7 @@ from nitrogen.pipelines.evaluation import measure
 from nitrogen.pipelines.evaluation.rows import Known
 from nitrogen.pipelines.evaluation.samples import Bench, sample_all
 from nitrogen.pipelines.evaluation.sweep_curves import full_curve, static_curve, teacher_images
-from nitrogen.pipelines.evaluation.trial import operating_point, score, write_reference
+from nitrogen.pipelines.evaluation.trial import at_threshold, score, write_reference
 from nitrogen.pipelines.generator import load_generator
 from nitrogen.pipelines.precision import autocast, check_device
 from nitrogen.pipelines.sampling import Draws, student_images
@@ -106,7 +106,7 @@ def test_no_threshold_of_a_sweep_spends_more_than_the_full_model(pipeline):
     settings = {"num_inference_steps": 4, "solver": "dpmpp_2m"}
     _, free = student_images(pipeline, _point({"threshold": 0.0, **settings}), DRAWN)
     assert all(one.gflops > one.gflops_full for one in free), "the predictor is not free"
-    _, kept = student_images(pipeline, operating_point(0.0, settings), DRAWN)
+    _, kept = student_images(pipeline, at_threshold(0.0, settings), DRAWN)
     assert all(0.8 * one.gflops_full < one.gflops <= one.gflops_full for one in kept)
 
 
