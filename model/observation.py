@@ -98,9 +98,10 @@ def region_features(
     Logarithms are taken in float64, so that a sample's bits do not depend on its batch mates.
     """
     if one_call(x_t, denoised, past.change, past.log_residual):
-        per_region = (past.change, past.age, past.log_residual, past.quarters)
-        per_sample = (sigma, sigma_next, budget.to(sigma.dtype))
-        return fused.region_features(x_t, denoised, per_sample, per_region, sigma_data)
+        return fused.region_features(
+            x_t, denoised, (sigma, sigma_next, budget.to(sigma.dtype)),
+            (past.change, past.age, past.log_residual, past.quarters), sigma_data,
+        )  # fmt: skip
     grid = (past.age.shape[1], past.age.shape[2])
     s = sigma[:, None, None, None]
     scale = (s.square() + sigma_data**2).sqrt()

@@ -38,9 +38,9 @@ class Predictor(nn.Module):
         Every region sees its own features and their mean over the picture.
         """
         if one_call(features, self.enter.weight):
-            layers = (self.enter, self.middle, self.residual, self.widths)
-            parts = tuple((layer.weight, layer.bias) for layer in layers)
-            return fused.predict(features, labels, self.classes, parts, LOG_RANGE)
+            of = lambda layer: (layer.weight, layer.bias)  # noqa: E731
+            layers = (of(self.enter), of(self.middle), of(self.residual), of(self.widths))
+            return fused.predict(features, labels, self.classes, layers, LOG_RANGE)
         b, rh, rw, f = features.shape
         overall = features.reshape(b, rh * rw, f).sum(dim=1) / (rh * rw)
         inputs = [

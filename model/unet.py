@@ -121,6 +121,7 @@ class Layers:
 
     def _map(self, x: Tensor, layer: nn.Module) -> Tensor:
         """x: [..., c] -> [..., e]."""
+        assert isinstance(layer, nn.Linear)
         return self._linear(x, layer.weight, layer.bias)
 
 
@@ -135,10 +136,12 @@ class FusedLayers:
 
     def down(self, x: Tensor, level: int) -> Tensor:
         layer = self._net.down[level]
+        assert isinstance(layer, nn.Linear)
         return fused.down(x, layer.weight, layer.bias)
 
     def up(self, x: Tensor, level: int, skip: Tensor) -> Tensor:
         layer = self._net.up[level]
+        assert isinstance(layer, nn.Linear)
         return fused.up(x, layer.weight, layer.bias, skip)
 
     def head(self, x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:

@@ -99,8 +99,8 @@ def explain(old: KeyParts, new: KeyParts) -> list[str]:
         *_differences(old.get("outside"), new.get("outside"), "source."),
         *_differences({"registry": old.get("registry")}, {"registry": new.get("registry")}, ""),
     ]
-    kernels = [{"kernels": parts.get("kernels")} for parts in (old, new)]
-    changes.extend(_differences(*kernels, ""))
+    before, after = ({"kernels": parts.get("kernels")} for parts in (old, new))
+    changes.extend(_differences(before, after, ""))
     for step in _changed(old.get("inputs"), new.get("inputs")):
         changes.append(f"result of {step} changed")
     changes.extend(_differences(old.get("lock"), new.get("lock"), ""))

@@ -113,10 +113,10 @@ def mlp_records(shape: Shape, device: str, repeats: int) -> Iterator[dict[str, A
     flops = 4.0 * m * c * 4 * c
     for name, timing in timings.items():
         whole = timings.get(f"{name.split()[0]} rows 1 width 1")
-        error = {"relative_rms": lower[name][1]} if name in lower else {}
+        accuracy = {"relative_rms": lower[name][1]} if name in lower else {}
         yield (
             record("row_mlp", name, [m, c, 4 * c], timing)
-            | error
+            | accuracy
             | mlp_figures(name, timing, whole, timings["gemms"], flops)
         )
     for name, error in wrong.items():

@@ -6,7 +6,6 @@ among them.
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -25,10 +24,10 @@ def lower_precision(
 ) -> dict[str, tuple[Callable[[], Any], float]]:
     """name -> (call, relative RMS to float64 over some rows). x: [m, c]; weights of a dense MLP."""
     hidden = weights[0].shape[0]
-    halves = tuple(w.bfloat16() for w in weights)
+    w_in, b_in, w_out, b_out = (w.bfloat16() for w in weights)
     half_x, int8 = x.bfloat16(), dynamic_int8(weights)
     calls: dict[str, Callable[[], Tensor]] = {
-        "torch bf16": lambda: dense_mlp(half_x, *halves, hidden),
+        "torch bf16": lambda: dense_mlp(half_x, w_in, b_in, w_out, b_out, hidden),
         "torch int8 dynamic": lambda: int8(x),
     }
     expected = mlp_reference(x[:CHECKED_ROWS], *weights, hidden)
@@ -40,14 +39,17 @@ def lower_precision(
 def dynamic_int8(weights: tuple[Tensor, Tensor, Tensor, Tensor]) -> nn.Module:
     """Weights in int8 per tensor, activations quantised at every call (torch, FBGEMM)."""
     w_in, b_in, w_out, b_out = weights
-    plain = nn.Sequential(
-        nn.Linear(*w_in.t().shape), nn.GELU(), nn.Linear(*w_out.t().shape)
-    ).requires_grad_(False)
-    for layer, weight, bias in ((plain[0], w_in, b_in), (plain[2], w_out, b_out)):
-        layer.weight.copy_(weight)
-        layer.bias.copy_(bias)
+    plain = nn.Sequential(linear(w_in, b_in), nn.GELU(), linear(w_out, b_out))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it is to move to torchao; measured here, not relied on
-        return torch.ao.quantization.quantize_dynamic(
-            copy.deepcopy(plain), {nn.Linear}, dtype=torch.qint8
+        quantised: nn.Module = torch.ao.quantization.quantize_dynamic(
+            plain, {nn.Linear}, dtype=torch.qint8
         )
+    return quantised
+
+
+def linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+    layer = nn.Linear(weight.shape[1], weight.shape[0]).requires_grad_(False)
+    layer.weight.copy_(weight)
+    layer.bias.copy_(bias)
+    return layer
