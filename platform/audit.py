@@ -78,20 +78,20 @@ class AuditLog:
         intent = {"after": len(self._lines()), "event": event, "model": model, **fields}
         storage.write_bytes(str(self._pending), json.dumps(intent).encode())
 
-    def intended(self) -> dict[str, Any] | None:
-        """The move that a killed process had begun, if its record is still missing."""
+    def intended(self) -> tuple[dict[str, Any], bool] | None:
+        """The move that a killed process had begun, and whether it is recorded already."""
         try:
             intent = json.loads(self._pending.read_bytes())
         except FileNotFoundError:
             return None
         after = intent.pop("after")
-        for record in self.read():
-            done = (record["event"], record["model"], record["to"])
-            if record["sequence"] > after and done == tuple(
-                intent[name] for name in ("event", "model", "to_version")
-            ):
-                return None
-        return intent
+        wanted = tuple(intent[name] for name in ("event", "model", "to_version"))
+        recorded = any(
+            record["sequence"] > after
+            and (record["event"], record["model"], record["to"]) == wanted
+            for record in self.read()
+        )
+        return intent, recorded
 
     def settle(self) -> None:
         """Forget what was intended: it is recorded, or did not happen."""

@@ -87,11 +87,14 @@ def promote(
 def rollback(
     registry: Registry, name: str, audit: AuditLog, *, actor: str | None = None
 ) -> Promotion:
-    """Swap `champion` and `previous`: a second rollback undoes the first.
+    """Swap `champion` and `previous`: a second rollback undoes the first, but one that finds a
+    rollback cut off by a kill only finishes it.
 
     Raises: GateError if there is nothing to go back to or the champion moved in the meantime.
     """
-    finish_cut_off(registry, audit)
+    finished = finish_cut_off(registry, audit)
+    if finished is not None and (finished["event"], finished["model"]) == ("rolled_back", name):
+        return Promotion(name, finished["from_version"], finished["to_version"], moved=True)
     with audit.exclusive():
         aliases = registry.aliases(name)
         current, previous = aliases.get(CHAMPION), aliases.get(PREVIOUS)
@@ -116,20 +119,26 @@ def rollback(
     return Promotion(name, current, previous, moved=True)
 
 
-def finish_cut_off(registry: Registry, audit: AuditLog) -> None:
+def finish_cut_off(registry: Registry, audit: AuditLog) -> dict[str, Any] | None:
     """Finish the move that a killed process had begun, if there is one: it happened when the
-    champion is the new one, else it did not."""
+    champion is the new one, else it did not. Returns {event, model, from_version, to_version, ...}
+    of a move that happened."""
     with audit.exclusive():
-        move = audit.intended()
-        if move is not None:
-            event, name = move.pop("event"), move.pop("model")
-            if registry.alias(name, CHAMPION) == move["to_version"]:
-                if move["from_version"] is not None:
-                    registry.set_alias(name, PREVIOUS, move["from_version"])
-                if event == "promoted":
-                    registry.set_tag(name, move["to_version"], GATE_TAG, "passed")
-                audit.append(event, name, **move)
+        begun = audit.intended()
+        if begun is None:
+            audit.settle()
+            return None
+        move, recorded = begun
+        name, details = move["model"], {k: v for k, v in move.items() if k not in ("event", "model")}
+        happened = recorded or registry.alias(name, CHAMPION) == move["to_version"]
+        if happened and not recorded:
+            if move["from_version"] is not None:
+                registry.set_alias(name, PREVIOUS, move["from_version"])
+            if move["event"] == "promoted":
+                registry.set_tag(name, move["to_version"], GATE_TAG, "passed")
+            audit.append(move["event"], name, **details)
         audit.settle()
+        return move if happened else None
 
 
 def _already(
