@@ -21,7 +21,7 @@ def read_config(path: Path) -> dict[str, Any]:
         raise WeightsError(
             f"a model must have a config.json, got no file {path}. Name a model's directory."
         ) from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, RecursionError, ValueError) as error:
         raise WeightsError(f"config.json must be JSON, got {path} ({error}).") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise WeightsError(f"config.json must be of format {FORMAT}, got {path}.")

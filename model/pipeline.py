@@ -16,13 +16,12 @@ from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.errors import ModelError, WeightsError
 from nitrogen.model.policies import Policy, make_policy
 from nitrogen.model.predictor import Predictor
-from nitrogen.model.prices import PriceTable
+from nitrogen.model.prices import BATCH_PIXELS, PriceTable
 from nitrogen.model.request import Finished, Request
 from nitrogen.model.sampler import Sampler
 from nitrogen.model.weights import load_into, load_tensors, prefixed, save_tensors
 
 WEIGHTS = "model.safetensors"
-BATCH_PIXELS = 1 << 17  # of one network call; larger requests run in several batches
 
 
 @dataclass(frozen=True)
@@ -116,9 +115,7 @@ class Pipeline:
         if len(labels) != len(seeds) or not labels:
             raise ModelError("labels and seeds must be of one length, at least 1.")
         if isinstance(policy, str):
-            priced = policy == "budget" and budget is not None and self.prices is not None
-            price = self.prices.price(budget, num_inference_steps) if priced else None
-            policy = make_policy(policy, threshold, budget, price)
+            policy = self.policy(policy, threshold, budget, num_inference_steps)
         sampler = self.sampler(policy, solver, image_size)
         requests = [
             Request(label, seed, num_inference_steps, guidance_scale, budget)
@@ -134,6 +131,15 @@ class Pipeline:
             images += [to_uint8(f.x_0) for f in finished]
             stats += [stats_of(f, sampler, ms) for f in finished]
         return Generation(torch.stack(images), stats)
+
+    def policy(
+        self, name: str, threshold: float | None, budget: float | None, num_inference_steps: int
+    ) -> Policy:
+        """The policy of a name with its dial, and the price of its budget. Raises ModelError."""
+        price = None
+        if name == "budget" and budget is not None and budget > 0 and self.prices is not None:
+            price = self.prices.price(budget, max(1, num_inference_steps))
+        return make_policy(name, threshold, budget, price)
 
     def sampler(
         self, policy: Policy, solver: str, image_size: int | tuple[int, int] | None = None

@@ -20,11 +20,13 @@ from nitrogen.model.policies import Budget
 from nitrogen.model.predictor import Predictor
 from nitrogen.model.request import Request
 from nitrogen.model.sampler import Sampler
+from nitrogen.model.schedules import MAX_STEPS
 
 STEPS = (4, 8, 16, 32)
 GAINS = tuple(10.0 ** (k / 2) for k in range(-14, -1))  # of a full region, 1e-7 to 0.1
 NUM_PICTURES, FIRST_SEED = 8, 10_000
 MAX_ROWS = 64
+BATCH_PIXELS = 1 << 17  # of one network call
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class PriceTable:
             }
             if not well_formed(rows):
                 raise ValueError("not a table of prices")
-        except (AttributeError, TypeError, ValueError) as error:
+        except (AttributeError, OverflowError, TypeError, ValueError) as error:
             raise WeightsError(
                 f"config.json's prices must rise as shares fall, got another table ({error}). "
                 "Restore the file, or remove `prices` for equal shares a step."
@@ -68,7 +70,7 @@ class PriceTable:
 
 def well_formed(rows: dict[int, tuple[tuple[float, float], ...]]) -> bool:
     """Bounded, positive and finite, prices rising and shares falling."""
-    if not 0 < len(rows) <= MAX_ROWS or min(rows) < 1:
+    if not 0 < len(rows) <= MAX_ROWS or min(rows) < 1 or max(rows) > MAX_STEPS:
         return False
     return all(
         0 < len(row) <= MAX_ROWS
@@ -81,7 +83,10 @@ def well_formed(rows: dict[int, tuple[tuple[float, float], ...]]) -> bool:
 def measure_prices(
     denoiser: Denoiser, predictor: Predictor, steps: Sequence[int] = STEPS
 ) -> PriceTable:
-    """Samples a few pictures at each price; classes in turn, seeds of their own, no guidance."""
+    """Samples a few pictures at each price; classes in turn, seeds of their own, no guidance.
+
+    Without a ceiling: under one, pictures that want more are cut and spending stays below it.
+    """
     sampler = Sampler(denoiser, Budget(), predictor=predictor)
     full_region = float(sampler.cost.region_flops[-1])
     return PriceTable({num: measured_row(sampler, num, full_region) for num in steps})
@@ -95,10 +100,12 @@ def measured_row(sampler: Sampler, num_steps: int, full_region: float) -> tuple[
                 num_inference_steps=num_steps)
         for i in range(NUM_PICTURES)
     ]  # fmt: skip
+    size = max(1, BATCH_PIXELS // (sampler.cost.height * sampler.cost.width))
+    parts = [requests[i : i + size] for i in range(0, NUM_PICTURES, size)]
     row, least = [], math.inf
     for gain in GAINS:
         sampler.policy = replace(Budget(), price=gain / full_region)
-        done = sampler.run(requests)
+        done = [one for part in parts for one in sampler.run(part)]
         shares = torch.tensor([one.flops / one.full_flops for one in done], dtype=torch.float64)
         least = min(least, float(shares.mean()))
         row.append((gain / full_region, least))

@@ -129,7 +129,10 @@ def finish_cut_off(registry: Registry, audit: AuditLog) -> dict[str, Any] | None
             audit.settle()
             return None
         move, recorded = begun
-        name, details = move["model"], {k: v for k, v in move.items() if k not in ("event", "model")}
+        name, details = (
+            move["model"],
+            {k: v for k, v in move.items() if k not in ("event", "model")},
+        )
         happened = recorded or registry.alias(name, CHAMPION) == move["to_version"]
         if happened and not recorded:
             if move["from_version"] is not None:

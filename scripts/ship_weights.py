@@ -107,9 +107,9 @@ def draw_grid(out: Path, pipeline: Pipeline) -> None:
 
 def ship_teacher(training: Path, data: str, out: Path) -> None:
     """The teacher's weights and log, into a folder that holds nothing else yet."""
+    state = checkpoint_of(training)
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    state = checkpoint_of(training)
     classes = list(ShardDataset(data, "test").classes)
     save_teacher(ArchConfig(**architecture(training)), classes, state, out)
     (out / "samples.png").unlink(missing_ok=True)
@@ -125,13 +125,15 @@ def main() -> None:
     parser.add_argument("--recipe", required=True, help="shipped recipe that made them")
     parser.add_argument("--data", default="bundled:emoji", help="data set with the class names")
     given = parser.parse_args()
+    if not (given.run or given.student):
+        raise SystemExit("error: --run or --student must name a training, got neither.")
     student = given.student or training_folder(given.run, "distill")
+    state = checkpoint_of(student)  # before anything is replaced
     out = WEIGHTS / given.recipe
     if given.teacher or given.run:
         ship_teacher(given.teacher or training_folder(given.run, "pretrain"), given.data, out)
     described = json.loads((out / "teacher" / CONFIG).read_text())
     shutil.rmtree(out / "student", ignore_errors=True)
-    state = checkpoint_of(student)
     config = StudentConfig(strided=is_strided(state))
     save_student(described, config, state, out / "student")
     half(out / "student", state)

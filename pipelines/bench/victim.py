@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from nitrogen.model.pipeline import Pipeline
-from nitrogen.model.policies import make_policy
 from nitrogen.model.request import Finished, Request
 from nitrogen.model.sampler import Sampler
 
@@ -67,7 +66,7 @@ class Victim:
         self.pipeline, self.config = pipeline, config
         self.budget = config.budget if with_budget else None
         name = "budget" if with_budget else "threshold"
-        policy = make_policy(name, config.threshold, self.budget)
+        policy = pipeline.policy(name, config.threshold, self.budget, config.num_steps)
         self.sampler = Sampler(pipeline.denoiser, policy, predictor=pipeline.predictor)
 
     def cost(self, eps: Tensor, labels: Sequence[int]) -> Cost:

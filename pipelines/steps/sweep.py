@@ -32,7 +32,8 @@ class SweepConfig(BaseModel):
 
     space               what the search draws: gating_penalty (trained for) and threshold
     thresholds, budgets scored inside every trial; they cost no training
-    optim, student      of the predictor's tuning in a trial; strided is as it was distilled
+    optim, student      of the predictor's tuning in a trial, at predictor_learning_rate; strided is
+                        as it was distilled
     reference_steps     of the teacher's run that distances are taken to
     max_distance_ratio  the chosen point is the cheapest whose distance is at most this times the
                         full model's at num_inference_steps
@@ -51,7 +52,7 @@ class SweepConfig(BaseModel):
     thresholds: tuple[Annotated[float, Field(ge=0, le=4)], ...] = (3e-4, 1e-3, 3e-3, 1e-2)
     budgets: tuple[Annotated[float, Field(gt=0, le=2)], ...] = (0.5, 0.6, 0.7, 0.8)
     student: StudentConfig = StudentConfig()
-    optim: OptimConfig = OptimConfig(num_images=6_000, learning_rate=1e-3, warmup_images=500)
+    optim: OptimConfig = OptimConfig(num_images=6_000, warmup_images=500)
     num_images: int = Field(64, ge=4)  # seeds that every setting is scored on
     num_inference_steps: int = Field(12, ge=2, le=1000)
     solver: SolverName = "dpmpp_2m"
@@ -147,6 +148,7 @@ def trial_settings(
     executor, student = context.settings, model_of(context, "distill", "student")
     described = json.loads((reference.teacher / CONFIG).read_text())
     strided = json.loads((student / CONFIG).read_text())["arch"].get("strided", False)
+    check_budgets(config, described["arch"])
     return {
         "arch": described["arch"],
         "student": config.student.model_dump(mode="json") | {"strided": strided},
@@ -165,6 +167,27 @@ def trial_settings(
         "reference": context.for_workers(reference.path),
         "described": described,
     }
+
+
+def check_budgets(config: SweepConfig, arch: dict[str, Any]) -> None:
+    """Raises ConfigError for a budget below the cheapest plan, before anything is trained."""
+    from nitrogen.model.budget import Ledger
+    from nitrogen.model.config import ArchConfig
+    from nitrogen.model.cost import CostModel
+    from nitrogen.model.errors import BudgetError
+    from nitrogen.model.predictor import predictor_flops
+
+    shape = ArchConfig(**arch)
+    cost = CostModel(shape, shape.image_size, shape.image_size)
+    ledger = Ledger(
+        cost, config.num_inference_steps, False, config.solver == "heun",
+        predictor_flops(shape, cost.num_regions),
+    )  # fmt: skip
+    for budget in config.budgets:
+        try:
+            ledger.ceiling(budget)
+        except BudgetError as error:
+            raise ConfigError(f"sweep.budgets: {error}") from None
 
 
 def teacher_curve(

@@ -29,8 +29,11 @@ def build_optimizers(module: nn.Module, config: OptimConfig) -> list[torch.optim
     others = [(n, p) for n, p in named if id(p) not in chosen]
     young = [p for n, p in others if n.startswith("predictor.")]
     rest = [p for n, p in others if not n.startswith("predictor.")]
+    groups: list[dict[str, Any]] = [
+        {"params": rest}, {"params": young, PEAK: config.predictor_learning_rate}
+    ]  # fmt: skip
     adamw = torch.optim.AdamW(
-        [{"params": rest}, {"params": young, PEAK: config.predictor_learning_rate}],
+        groups,
         lr=config.learning_rate,
         betas=(0.9, 0.99),
         weight_decay=config.weight_decay,

@@ -3,8 +3,9 @@
 import pytest
 from pydantic import ValidationError
 
+from nitrogen.model.config import preset
 from nitrogen.pipelines.recipe import load_recipe
-from nitrogen.pipelines.steps.sweep import SweepConfig
+from nitrogen.pipelines.steps.sweep import SweepConfig, check_budgets
 from nitrogen.platform.errors import ConfigError
 
 
@@ -46,3 +47,10 @@ def test_one_choice_fixes_a_value():
 def test_what_only_the_sweep_reads_is_refused_before_anything_runs(change, sentence):
     with pytest.raises(ConfigError, match=sentence):
         load_recipe("demo", [change])
+
+
+def test_a_budget_below_the_cheapest_plan_is_refused_before_the_trials():
+    arch = preset("tiny", num_classes=3).model_dump(mode="json")
+    check_budgets(SweepConfig(), arch)
+    with pytest.raises(ConfigError, match=r"^sweep\.budgets: budget must be at least 0\.\d+"):
+        check_budgets(SweepConfig(budgets=(0.5, 0.01)), arch)
