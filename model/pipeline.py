@@ -16,7 +16,7 @@ from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.errors import ModelError, WeightsError
 from nitrogen.model.policies import Policy, make_policy
 from nitrogen.model.predictor import Predictor
-from nitrogen.model.prices import BATCH_PIXELS, PriceTable
+from nitrogen.model.prices import PriceTable
 from nitrogen.model.request import Finished, Request
 from nitrogen.model.sampler import Sampler
 from nitrogen.model.weights import load_into, load_tensors, prefixed, save_tensors
@@ -121,10 +121,8 @@ class Pipeline:
             Request(label, seed, num_inference_steps, guidance_scale, budget)
             for label, seed in zip(labels, seeds, strict=True)
         ]
-        size = max(1, BATCH_PIXELS // (sampler.cost.height * sampler.cost.width))
         images, stats = [], []
-        for start in range(0, len(requests), size):
-            part = requests[start : start + size]
+        for part in sampler.batches(requests):
             began = time.perf_counter()
             finished = run(sampler, part, on_step, should_stop)
             ms = (time.perf_counter() - began) * 1e3 / len(part)
@@ -197,7 +195,7 @@ class Pipeline:
 
 def run(
     sampler: Sampler,
-    requests: list[Request],
+    requests: Sequence[Request],
     on_step: Callable[[int, int], None] | None,
     should_stop: Callable[[], bool] | None,
 ) -> list[Finished]:

@@ -26,7 +26,6 @@ STEPS = (4, 8, 16, 32)
 GAINS = tuple(10.0 ** (k / 2) for k in range(-14, -1))  # of a full region, 1e-7 to 0.1
 NUM_PICTURES, FIRST_SEED = 8, 10_000
 MAX_ROWS = 64
-BATCH_PIXELS = 1 << 17  # of one network call
 
 
 @dataclass(frozen=True)
@@ -100,8 +99,7 @@ def measured_row(sampler: Sampler, num_steps: int, full_region: float) -> tuple[
                 num_inference_steps=num_steps)
         for i in range(NUM_PICTURES)
     ]  # fmt: skip
-    size = max(1, BATCH_PIXELS // (sampler.cost.height * sampler.cost.width))
-    parts = [requests[i : i + size] for i in range(0, NUM_PICTURES, size)]
+    parts = sampler.batches(requests)
     row, least = [], math.inf
     for gain in GAINS:
         sampler.policy = replace(Budget(), price=gain / full_region)

@@ -35,6 +35,8 @@ from nitrogen.model.solvers import (
 )
 from nitrogen.model.spending import within_room
 
+BATCH_PIXELS = 1 << 17  # of one network call; larger requests run in several batches
+
 
 class Sampler:
     """Advances requests of one picture size under one policy and one solver."""
@@ -62,6 +64,11 @@ class Sampler:
     def ledger(self, request: Request) -> Ledger:
         steps, guided = request.num_inference_steps, request.guidance_scale != 1
         return Ledger(self.cost, steps, guided, self.heun, self.predictor_flops)
+
+    def batches(self, requests: Sequence[Request]) -> list[Sequence[Request]]:
+        """The requests in parts whose pixels fit one network call."""
+        size = max(1, BATCH_PIXELS // (self.cost.height * self.cost.width))
+        return [requests[i : i + size] for i in range(0, len(requests), size)]
 
     @torch.no_grad()
     def start(self, requests: Sequence[Request], first_id: int = 0) -> SamplerState:

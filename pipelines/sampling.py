@@ -109,24 +109,11 @@ def full_images(
 ) -> np.ndarray:
     """Samples of a network at full width, by the operators that the adaptive ones run on: what a
     policy saves is then not what an operator saves. uint8 [n, h, w, 3]."""
-    from nitrogen.model.pipeline import BATCH_PIXELS, to_uint8
-    from nitrogen.model.policies import Full
-    from nitrogen.model.request import Request
-    from nitrogen.model.sampler import Sampler
+    from nitrogen.model.pipeline import Pipeline
 
-    sampler = Sampler(denoiser, Full(), solver_name=solver)
-    images: list[np.ndarray] = []
-    size = max(1, min(BATCH, BATCH_PIXELS // denoiser.arch.image_size**2))
-    for start in range(0, len(drawn), size):
-        part = slice(start, start + size)
-        requests = [
-            Request(label=label, seed=seed, num_inference_steps=num_steps)
-            for label, seed in zip(drawn.labels[part], drawn.seeds[part], strict=True)
-        ]
-        images += [to_uint8(one.x_0).numpy() for one in sampler.run(requests)]
-        if on_batch:
-            on_batch(len(images))
-    return np.stack(images)
+    nameless = Pipeline(denoiser, [str(label) for label in range(denoiser.arch.num_classes)])
+    point = OperatingPoint(policy="full", num_inference_steps=num_steps, solver=solver)
+    return student_images(nameless, point, drawn, on_batch)[0]
 
 
 def forwards(num_steps: int, solver: str) -> int:
