@@ -5,27 +5,18 @@ from __future__ import annotations
 import json
 import math
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from nitrogen.platform.storage_local import whole
 
 
 def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
     """Write `value` beside `path` and rename it there; durable: fsync before the rename."""
     text = json.dumps(jsonable(value), indent=2, allow_nan=False) + "\n"
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with whole(path, durable=durable) as file:
+        file.write(text.encode())
 
 
 def read_json(path: Path) -> Any:
