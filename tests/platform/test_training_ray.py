@@ -25,7 +25,7 @@ import sys
 from nitrogen.platform.cluster import start_embedded
 from nitrogen.platform.training_ray import run_ray
 with start_embedded(num_cpus=2, object_store_bytes=150 * 1024**2):
-    run_ray("ray_train_fns:linear", {"steps": 40, "every": 8, "sleep_s": 0.1},
+    run_ray("ray_train_fns:linear", {"steps": 40, "every": 8, "sleep_s": 0.5},
             name="killed", storage_path=sys.argv[1], num_workers=2)
 """
 
@@ -36,7 +36,10 @@ def final_state(result):
 
 @pytest.fixture(scope="module")
 def killed_run(tmp_path_factory):
-    """Storage of a run whose driver was killed with -9 after its first checkpoint."""
+    """Storage of a run whose driver was killed with -9 after its first checkpoint.
+
+    Its steps are slow: workers outlive their driver for seconds and must not reach the end.
+    """
     storage = tmp_path_factory.mktemp("a b")
     environment = {**os.environ, "PYTHONPATH": str(HERE)}
     process = subprocess.Popen([sys.executable, "-c", DRIVER, str(storage)], env=environment)
