@@ -30,7 +30,8 @@ class SampleStats:
 
     gflops, gflops_full: executed, and of the full model for the same steps; ms: wall clock of
     its batch over the batch's pictures; active_fraction: mean width over regions and steps;
-    heatmap: [steps, rows, columns] in 0..1, share of a full region's compute.
+    heatmap: [steps, rows, columns] in 0..1, share of a full region's compute; fallbacks: steps
+    planned by a schedule, since the predictor's answer was not finite.
     """
 
     gflops: float
@@ -39,6 +40,7 @@ class SampleStats:
     num_steps: int
     active_fraction: float
     heatmap: Tensor
+    fallbacks: int = 0
 
 
 @dataclass(frozen=True)
@@ -222,6 +224,7 @@ def stats_of(finished: Finished, sampler: Sampler, ms: float) -> SampleStats:
         num_steps=finished.num_steps,
         active_fraction=float(widths.double().mean() / NUM_WIDTHS),
         heatmap=share[widths].float(),
+        fallbacks=finished.fallbacks,
     )
 
 

@@ -32,7 +32,8 @@ class Finished:
     """One finished picture and what it cost.
 
     x_0: [h, w, c] in about [-1, 1]; flops: executed, predictor included; full_flops: of the full
-    model for max_steps; widths: [steps, rh, rw] quarters each region ran at, 0 = held.
+    model for max_steps; widths: [steps, rh, rw] quarters each region ran at, 0 = held;
+    fallbacks: steps planned by a schedule, since the predictor's answer was not finite.
     """
 
     id: int
@@ -42,6 +43,7 @@ class Finished:
     num_steps: int
     max_steps: int
     widths: Tensor
+    fallbacks: int = 0
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Live:
     ceiling: Tensor  # float64 FLOPs, inf without a budget
     full: Tensor  # float64 FLOPs of the full model
     spent: Tensor  # float64 FLOPs
+    fallbacks: Tensor  # steps of which the predictor said nothing finite
     history: History
     past: Past
     exited: Tensor  # [b, rh, rw] bool

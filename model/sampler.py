@@ -17,9 +17,10 @@ from nitrogen.model.cache import empty_cache
 from nitrogen.model.cost import CostModel
 from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.errors import ShapeError
+from nitrogen.model.fallback import mended, stand_in
 from nitrogen.model.forward import Levels, denoise, second_levels
 from nitrogen.model.observation import Observation, new_past, region_features, remember
-from nitrogen.model.policies import Policy
+from nitrogen.model.policies import Decision, Policy, Static
 from nitrogen.model.predictor import Predictor, predictor_flops
 from nitrogen.model.regions import HELD, Plan, spread_to_pixels
 from nitrogen.model.request import Finished, Live, Request, SamplerState, check_request
@@ -49,10 +50,12 @@ class Sampler:
         predictor: Predictor | None = None,  # for policies with needs_predictor
         solver_name: str = "dpmpp_2m",  # of a denoiser that is not strided; see solver_for
         image_size: tuple[int, int] | None = None,  # height, width in px; the arch's by default
+        fallback: Policy | None = None,  # for a step of which the predictor says nothing finite
     ):
         arch = denoiser.arch
         height, width = image_size or (arch.image_size, arch.image_size)
         self.denoiser, self.policy, self.predictor = denoiser, policy, predictor
+        self.fallback = fallback or Static()
         solver_name = solver_for(arch.strided, solver_name)
         self.advance, self.heun = solver(solver_name), solver_name == "heun"
         self.cost = CostModel(arch, height, width)
@@ -99,6 +102,7 @@ class Sampler:
             ceiling=torch.tensor(ceilings, dtype=torch.float64),
             full=torch.tensor([float(self.ledger(r).full_flops) for r in requests]).double(),
             spent=torch.zeros(num, dtype=torch.float64),
+            fallbacks=torch.zeros(num, dtype=torch.int64),
             history=new_history(x),
             past=new_past(num, self.grid),
             exited=torch.zeros(num, *self.grid, dtype=torch.bool),
@@ -118,8 +122,8 @@ class Sampler:
         levels = Levels(*live.sigma_pair())
         ends = levels.sigma_next == 0
         forwards = live.branches // (1 + ends.long()) if self.heun else live.branches
-        observation = self._observe(live, levels, forwards)
-        decision = self.policy.decide(observation)
+        observation, failed = mended(self._observe(live, levels, forwards))
+        decision = self._decide(observation, failed)
         widths = within_room(decision.plan.widths, decision.room, observation)
         plan = replace(decision.plan, widths=widths)
         denoised, cache, other = denoise(self.denoiser, live, live.x, levels, plan, live.denoised)
@@ -128,13 +132,12 @@ class Sampler:
             x_next = self._second_half(live, x_next, denoised, levels, plan)
         flops = plan_flops(plan.widths, self.cost) * forwards
         change = region_stats(denoised, live.denoised, self.grid)[..., -1]
-        errors = observation.log_errors
-        residual = None if errors is None else errors[..., 0]
         live = replace(
             live, x=x_next, denoised=denoised, history=history, step=live.step + 1, cache=cache,
             cache_unlabelled=other, exited=decision.exits | live.exited,
             spent=live.spent + flops + self.predictor_flops,
-            past=remember(live.past, plan.widths, change, residual),
+            past=remember(live.past, plan.widths, change, residual(observation, failed)),
+            fallbacks=live.fallbacks if failed is None else live.fallbacks + failed,
         )  # fmt: skip
         ran = zip(live.ids.tolist(), plan.widths.cpu(), strict=True)
         trace = {sample: (*state.trace[sample], widths) for sample, widths in ran}
@@ -163,6 +166,13 @@ class Sampler:
             self._share(observation), self.denoiser.arch.sigma_data,
         )  # fmt: skip
         return replace(observation, log_errors=self.predictor(features, live.labels))
+
+    def _decide(self, observation: Observation, failed: Tensor | None) -> Decision:
+        """The policy's decision; the fallback's for the samples in `failed`."""
+        decision = self.policy.decide(observation)
+        if failed is None:
+            return decision
+        return stand_in(decision, self.fallback.decide(observation), failed, observation)
 
     def _forwards_left(self, live: Live) -> Tensor:
         """[b] forwards of the full model for the coming step and all later ones."""
@@ -210,12 +220,23 @@ class Sampler:
                     flops=float(live.spent[i]), full_flops=float(live.full[i]),
                     num_steps=int(live.step[i]), max_steps=int(live.num_steps[i]),
                     widths=torch.stack(state.trace[sample]),
+                    fallbacks=int(live.fallbacks[i]),
                 )
             )  # fmt: skip
         keep = (~done).nonzero().squeeze(1)
         trace = {i: state.trace[i] for i in live.ids[keep].tolist()}
         left = live.select(keep).without_idle_branch()
         return SamplerState(left, (*state.finished, *finished), trace)
+
+
+def residual(observation: Observation, failed: Tensor | None) -> Tensor | None:
+    """[b, rh, rw] log residual to remember of this step: no guess, and never NaN."""
+    if observation.log_errors is None:
+        return None
+    predicted = observation.log_errors[..., HELD]
+    if failed is None:
+        return predicted
+    return torch.where(failed[:, None, None], observation.past.log_residual, predicted)
 
 
 def noise(seed: int, shape: tuple[int, ...]) -> Tensor:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nitrogen.pipelines.commands.output import JsonOption, say, say_json, say_table
+from nitrogen.pipelines.commands.output import JsonOption, note, say, say_json, say_table
 from nitrogen.platform.errors import ConfigError, StorageError
 
 _MODEL = typer.Typer(no_args_is_help=True, help="Look at models.", rich_markup_mode=None)
@@ -108,6 +108,11 @@ def _tell(result: dict[str, Any]) -> None:
     cost = f"{result['gflops']:.4g} GFLOPs ({share:.0%} of full)"
     say(f"{result['path']}  {result['class']}  {cost}")
     say(f"{result['steps']} steps  {result['ms']:.0f} ms")
+    if result["fallbacks"]:
+        note(
+            f"warning: the predictor's answer was not finite at {result['fallbacks']} steps, which "
+            "ran by a static schedule. Its weights may be damaged: restore the model."
+        )
 
 
 def _policy_of(budget: float | None, threshold: float | None) -> str:
@@ -138,6 +143,7 @@ def described(stats: Any) -> dict[str, Any]:
         "ms": float(stats.ms),
         "steps": int(stats.num_steps),
         "active_fraction": float(stats.active_fraction),
+        "fallbacks": int(stats.fallbacks),
         "heatmap": stats.heatmap.tolist(),
     }
 

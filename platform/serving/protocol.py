@@ -18,7 +18,8 @@ class GeneratedImage:
     """One picture as PNG bytes, and what it cost.
 
     metrics: gflops, gflops_full (what all steps of the full model would cost), ms, steps,
-    active_fraction (0..1); more keys pass through to the client.
+    active_fraction (0..1), fallbacks (steps that the model could not plan as it should); more keys
+    pass through to the client.
     """
 
     png: bytes

@@ -1,0 +1,52 @@
+"""What stands in where the predictor's answer is not finite: a schedule of widths for that step.
+
+A broken weight or feature makes NaN of every gain, and then nothing would be computed. Such a
+sample is planned by its noise level alone, for this step and under the same ceiling; it exits
+nowhere, its batch mates are not touched, and the step is counted.
+"""
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from nitrogen.model.observation import Observation
+from nitrogen.model.policies import Decision
+from nitrogen.model.regions import Plan
+from nitrogen.model.spending import step_share
+
+# Log errors, held and at 1..4 quarters, where none is known: each width halves what is left, so
+# that a plan which has to be cut loses width evenly.
+GUESS = tuple(-quarters * math.log(2) for quarters in range(5))
+
+
+def mended(observation: Observation) -> tuple[Observation, Tensor | None]:
+    """The observation with log errors that are finite, and [b] bool: whose were not.
+
+    None where nobody's were not, as far as that is known without waiting for a GPU. A guess grows
+    with age, so that a tight budget computes regions in turn.
+    """
+    errors = observation.log_errors
+    if errors is None:
+        return observation, None
+    failed = ~errors.isfinite().flatten(1).all(dim=1)
+    if not failed.is_cuda and not bool(failed.any()):
+        return observation, None
+    guess = torch.tensor(GUESS, device=errors.device) + observation.past.age.log1p()[..., None]
+    log_errors = torch.where(failed[:, None, None, None], guess, errors)
+    return replace(observation, log_errors=log_errors), failed
+
+
+def stand_in(
+    decision: Decision, schedule: Decision, failed: Tensor, observation: Observation
+) -> Decision:
+    """`decision`, and the schedule's for the samples in `failed` [b] bool."""
+    each = failed[:, None, None]
+    widths = torch.where(each, schedule.plan.widths, decision.plan.widths)
+    exits = torch.where(each, observation.exited, decision.exits)
+    if decision.room is None and schedule.room is None:
+        return Decision(Plan(widths), exits)
+    equal = step_share(observation)
+    rooms = (equal if made.room is None else made.room for made in (schedule, decision))
+    return Decision(Plan(widths), exits, torch.where(failed, *rooms))
