@@ -25,6 +25,7 @@ class Ledger:
     guided: bool
     heun: bool
     predictor_flops: int  # of one prediction; 0 for a policy without
+    dense_last: bool = False
 
     @property
     def branches(self) -> int:
@@ -39,13 +40,21 @@ class Ledger:
 
     @property
     def minimum_flops(self) -> int:
-        """The cheapest plan: everything once at the narrowest width, then held to the end."""
-        return self.num_steps * self.predictor_flops + self.first_step_flops
+        """The cheapest plan: everything once at the narrowest width, then held to the end, or to
+        a dense last step."""
+        first = 0 if self.dense_last and self.num_steps == 1 else self.first_step_flops
+        return self.num_steps * self.predictor_flops + first + self.reserved_flops
 
     @property
     def first_step_flops(self) -> int:
         narrow = self.cost.fixed_flops + self.cost.num_regions * self.cost.block_rows(1)
         return self.branches * narrow  # of a single Heun step, half of it: a safe excess
+
+    @property
+    def reserved_flops(self) -> int:
+        """What a dense last step costs, 0 without one; Heun evaluates once there."""
+        forwards = self.branches // (2 if self.heun else 1)
+        return forwards * self.cost.full_flops if self.dense_last else 0
 
     def ceiling(self, budget: float | None) -> float:
         """The budget in whole FLOPs; infinite without one.

@@ -45,8 +45,9 @@ def stand_in(
     each = failed[:, None, None]
     widths = torch.where(each, schedule.plan.widths, decision.plan.widths)
     exits = torch.where(each, observation.exited, decision.exits)
+    calm = None if decision.calm is None else torch.where(each, 0, decision.calm)
     if decision.room is None and schedule.room is None:
-        return Decision(Plan(widths), exits)
+        return Decision(Plan(widths), exits, calm=calm)
     equal = step_share(observation)
     rooms = (equal if made.room is None else made.room for made in (schedule, decision))
-    return Decision(Plan(widths), exits, torch.where(failed, *rooms))
+    return Decision(Plan(widths), exits, torch.where(failed, *rooms), calm)

@@ -109,6 +109,7 @@ class Pipeline:
         budget: float | None = None,  # share of the full model's FLOPs for these steps
         threshold: float | None = None,  # of policy `threshold`; exits of policy `budget`
         guidance_scale: float = 1.0,
+        dense_last: bool = False,  # the last step at full width everywhere, within the budget
         image_size: int | tuple[int, int] | None = None,  # px; training's by default
         on_step: Callable[[int, int], None] | None = None,  # (steps done, steps) of the batch
         should_stop: Callable[[], bool] | None = None,
@@ -120,7 +121,7 @@ class Pipeline:
             policy = self.policy(policy, threshold, budget, num_inference_steps)
         sampler = self.sampler(policy, solver, image_size)
         requests = [
-            Request(label, seed, num_inference_steps, guidance_scale, budget)
+            Request(label, seed, num_inference_steps, guidance_scale, budget, dense_last)
             for label, seed in zip(labels, seeds, strict=True)
         ]
         images, stats = [], []

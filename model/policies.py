@@ -11,6 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from nitrogen.model.budget import FORCED
 from nitrogen.model.config import NUM_WIDTHS
 from nitrogen.model.errors import ModelError
 from nitrogen.model.observation import Observation
@@ -18,6 +19,7 @@ from nitrogen.model.predictor import gains
 from nitrogen.model.regions import HELD, Plan
 from nitrogen.model.spending import open_room, spend
 
+PATIENCE = 2  # confident steps in a row before a region exits
 WARM_UP_SHARE = 0.25  # of the steps, in which no region exits
 # What later steps no longer correct is seen: below this sigma a threshold shrinks with it. Measured
 # on the demo's student at 0.42 of 0.49 GFLOPs: fd_lite0 at 0.557 of untrained's against 0.612.
@@ -29,12 +31,13 @@ class Decision:
     """plan: what is computed now; exits: [b, rh, rw] bool, regions that are held for good.
 
     room: [b] FLOPs that the regions of one forward may cost, an equal share of what is left
-    without one; never more than what is left.
+    without one; never more than what is left. calm: see Past, of a policy that counts it.
     """
 
     plan: Plan
     exits: Tensor
     room: Tensor | None = None
+    calm: Tensor | None = None
 
 
 class Policy(Protocol):
@@ -98,10 +101,12 @@ class Threshold:
     whose error exceeds the full width's by less than it.
 
     threshold: mean squared error of D, images in [-1, 1], from sigma 2 upwards; below that it
-    shrinks with sigma, down to a fiftieth.
+    shrinks with sigma, down to a fiftieth. patience: see confident. A region that has not exited
+    is computed at every step, unless the ceiling of the request is too low for that.
     """
 
     threshold: float = 1e-3
+    patience: int = PATIENCE
     needs_predictor = True
 
     def decide(self, observation: Observation) -> Decision:
@@ -112,8 +117,9 @@ class Threshold:
         good = excess <= bound[..., None]
         good[..., -1] = True
         quarters = good.to(torch.int64).argmax(dim=-1) + 1
-        exits = confident(observation, bound)
-        return Decision(Plan(torch.where(exits, HELD, quarters)), exits)
+        exits = confident(observation, bound, self.patience)
+        widths = torch.where(exits, HELD, quarters)
+        return Decision(Plan(widths), exits, calm=calm_steps(observation, bound, self.patience))
 
 
 @dataclass(frozen=True)
@@ -123,21 +129,27 @@ class Budget:
     Without a price every step gets an equal share of what is left. With one, a step buys whatever
     gains more per FLOP than the price, so that steps of large gain get more: at the price at which
     the mean picture spends its budget, shares over steps and regions are one allocation. A step
-    leaves the narrowest forward of every later one.
+    leaves the narrowest forward of every later one. A region that was held for max_age steps comes
+    before every other, as far as the step's room goes: the ceiling is harder than its age.
     """
 
     exit_threshold: float = 0.0  # mean squared error of D; 0: regions never exit
     price: float | None = None  # mean squared error of x_0 per FLOP of a region
+    patience: int = PATIENCE  # see confident
+    max_age: int | None = None  # steps in a row that a region may be held and not exited
     needs_predictor = True
 
     def decide(self, observation: Observation) -> Decision:
         gain = gains(required(observation.log_errors), observation.sigma, observation.sigma_next)
-        exits = confident(observation, self.exit_threshold)
+        exits = confident(observation, self.exit_threshold, self.patience)
+        calm = calm_steps(observation, self.exit_threshold, self.patience)
+        if self.max_age is not None:
+            gain = require_stale(observation, gain, self.max_age)
         if self.price is None:
-            return Decision(Plan(spend(observation, gain, exits)), exits)
+            return Decision(Plan(spend(observation, gain, exits)), exits, calm=calm)
         room = open_room(observation)
         widths = spend(observation, gain, exits, room, self.price)
-        return Decision(Plan(widths), exits, room)
+        return Decision(Plan(widths), exits, room, calm)
 
 
 @dataclass(frozen=True)
@@ -158,14 +170,40 @@ class Oracle:
         return Decision(Plan(spend(observation, gain, exits)), exits)
 
 
-def confident(observation: Observation, threshold: float | Tensor) -> Tensor:
-    """[b, rh, rw] bool: the residual is below the threshold now and at the last step, after a
-    warm-up, or the region has exited before."""
+def confident(
+    observation: Observation, threshold: float | Tensor, patience: int = PATIENCE
+) -> Tensor:
+    """[b, rh, rw] bool: the residual is below the threshold at `patience` steps in a row, this one
+    included, after a warm-up, or the region has exited before.
+
+    A threshold that falls with sigma must have been kept as it is now at the last step, and as it
+    was then at those before.
+    """
     log_errors = required(observation.log_errors)
     early = observation.step < (observation.num_steps * WARM_UP_SHARE).clamp_min(2)
-    now, before = log_errors[..., 0].exp(), observation.past.log_residual.exp()
-    below = (now < threshold) & (before < threshold) & (observation.past.quarters > HELD)
+    below = (log_errors[..., 0].exp() < threshold) & (observation.past.quarters > HELD)
+    if patience > 1:
+        below = below & (observation.past.log_residual.exp() < threshold)
+    if patience > 2:
+        below = below & (observation.past.calm >= patience - 1)
     return (below & ~early[:, None, None]) | observation.exited
+
+
+def calm_steps(observation: Observation, threshold: float | Tensor, patience: int) -> Tensor | None:
+    """[b, rh, rw] steps in a row with a residual below the threshold, this one included; None
+    where the last prediction says enough."""
+    if patience <= 2:
+        return None
+    now = required(observation.log_errors)[..., 0].exp() < threshold
+    return torch.where(now, observation.past.calm + 1, 0)
+
+
+def require_stale(observation: Observation, gain: Tensor, max_age: int) -> Tensor:
+    """gain [b, rh, rw, 5], with computing forced for regions that were held for max_age steps."""
+    stale = (observation.past.age >= max_age) & ~observation.exited
+    bonus = torch.zeros_like(gain)
+    bonus[..., 1:] = FORCED
+    return torch.where(stale[..., None], gain + bonus, gain)
 
 
 def errors_of(observation: Observation) -> Tensor:

@@ -18,13 +18,16 @@ MAX_GUIDANCE = 20.0
 
 @dataclass(frozen=True)
 class Request:
-    """One picture. budget: share of the full model's FLOPs for its steps, or None for no limit."""
+    """One picture. budget: share of the full model's FLOPs for its steps, or None for no limit;
+    dense_last: everything at full width at the last step, exited regions too, within the budget.
+    """
 
     label: int
     seed: int
     num_inference_steps: int = 12
     guidance_scale: float = 1.0
     budget: float | None = None
+    dense_last: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class Live:
     guidance: Tensor
     branches: Tensor
     ceiling: Tensor  # float64 FLOPs, inf without a budget
+    reserve: Tensor  # float64 FLOPs of a dense last step, 0 without one
     full: Tensor  # float64 FLOPs of the full model
     spent: Tensor  # float64 FLOPs
     fallbacks: Tensor  # steps of which the predictor said nothing finite

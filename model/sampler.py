@@ -14,6 +14,7 @@ from torch import Tensor
 from nitrogen.kernels.dispatch import ode_exit, region_stats
 from nitrogen.model.budget import Ledger, plan_flops
 from nitrogen.model.cache import empty_cache
+from nitrogen.model.config import NUM_WIDTHS
 from nitrogen.model.cost import CostModel
 from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.errors import ShapeError
@@ -66,7 +67,7 @@ class Sampler:
 
     def ledger(self, request: Request) -> Ledger:
         steps, guided = request.num_inference_steps, request.guidance_scale != 1
-        return Ledger(self.cost, steps, guided, self.heun, self.predictor_flops)
+        return Ledger(self.cost, steps, guided, self.heun, self.predictor_flops, request.dense_last)
 
     def batches(self, requests: Sequence[Request]) -> list[Sequence[Request]]:
         """The requests in parts whose pixels fit one network call."""
@@ -100,6 +101,7 @@ class Sampler:
             guidance=torch.tensor([r.guidance_scale for r in requests], dtype=torch.float32),
             branches=torch.tensor([self.ledger(r).branches for r in requests]),
             ceiling=torch.tensor(ceilings, dtype=torch.float64),
+            reserve=torch.tensor([float(self.ledger(r).reserved_flops) for r in requests]).double(),
             full=torch.tensor([float(self.ledger(r).full_flops) for r in requests]).double(),
             spent=torch.zeros(num, dtype=torch.float64),
             fallbacks=torch.zeros(num, dtype=torch.int64),
@@ -125,6 +127,8 @@ class Sampler:
         observation, failed = mended(self._observe(live, levels, forwards))
         decision = self._decide(observation, failed)
         widths = within_room(decision.plan.widths, decision.room, observation)
+        closing = (live.reserve > 0) & (live.step == live.num_steps - 1)
+        widths = torch.where(closing[:, None, None], NUM_WIDTHS, widths)
         plan = replace(decision.plan, widths=widths)
         denoised, cache, other = denoise(self.denoiser, live, live.x, levels, plan, live.denoised)
         x_next, history = self._advance(live, denoised, levels, plan.widths == HELD)
@@ -132,11 +136,12 @@ class Sampler:
             x_next = self._second_half(live, x_next, denoised, levels, plan)
         flops = plan_flops(plan.widths, self.cost) * forwards
         change = region_stats(denoised, live.denoised, self.grid)[..., -1]
+        seen = residual(observation, failed)
         live = replace(
             live, x=x_next, denoised=denoised, history=history, step=live.step + 1, cache=cache,
             cache_unlabelled=other, exited=decision.exits | live.exited,
             spent=live.spent + flops + self.predictor_flops,
-            past=remember(live.past, plan.widths, change, residual(observation, failed)),
+            past=remember(live.past, plan.widths, change, seen, decision.calm),
             fallbacks=live.fallbacks if failed is None else live.fallbacks + failed,
         )  # fmt: skip
         ran = zip(live.ids.tolist(), plan.widths.cpu(), strict=True)
@@ -152,11 +157,12 @@ class Sampler:
 
     def _observe(self, live: Live, levels: Levels, forwards: Tensor) -> Observation:
         later = (live.num_steps - live.step - 1) * self.predictor_flops
-        left = live.ceiling - live.spent - self.predictor_flops - later
+        reserve = torch.where(live.step < live.num_steps - 1, live.reserve, 0.0)
+        left = live.ceiling - live.spent - self.predictor_flops - later - reserve
         observation = Observation(
             live.x, live.denoised, live.labels, live.seeds, levels.sigma, levels.sigma_next,
             live.step, live.num_steps, live.past, live.exited, left, forwards,
-            self._forwards_left(live), self.cost,
+            self._forwards_left(live, reserve), self.cost,
         )  # fmt: skip
         if not self.policy.needs_predictor:
             return observation
@@ -174,10 +180,13 @@ class Sampler:
             return decision
         return stand_in(decision, self.fallback.decide(observation), failed, observation)
 
-    def _forwards_left(self, live: Live) -> Tensor:
-        """[b] forwards of the full model for the coming step and all later ones."""
+    def _forwards_left(self, live: Live, reserve: Tensor) -> Tensor:
+        """[b] forwards of the full model for the coming step and all later ones, without those of
+        a dense last step that is to come."""
+        last = live.branches // 2 if self.heun else live.branches
         total = (live.num_steps - live.step) * live.branches
-        return total - live.branches // 2 if self.heun else total
+        total = total - last if self.heun else total
+        return torch.where(reserve > 0, total - last, total)
 
     def _share(self, seen: Observation) -> Tensor:
         """What is left, as a share of full compute for the steps that are left; at most 1."""
@@ -205,9 +214,10 @@ class Sampler:
         return heun_correct(live.x, denoised, second, levels.sigma, levels.sigma_next, x_next)
 
     def _retire(self, state: SamplerState) -> SamplerState:
-        """Takes out samples at sigma = 0 and samples whose regions have all exited."""
+        """Takes out samples at sigma = 0 and samples whose regions have all exited, unless a dense
+        last step is to come."""
         live = state.live
-        settled = live.exited.flatten(1).all(dim=1)
+        settled = live.exited.flatten(1).all(dim=1) & (live.reserve == 0)
         done = (live.step >= live.num_steps) | settled
         if not bool(done.any()):
             return state

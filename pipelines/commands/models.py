@@ -61,6 +61,12 @@ def generate(
     solver: Annotated[
         str, typer.Option(help="euler, heun, dpmpp_2m or unipc; a strided student is Euler's.")
     ] = "dpmpp_2m",
+    dense_last: Annotated[
+        bool,
+        typer.Option(
+            "--dense-last", help="The last step at full width everywhere; charged to the budget."
+        ),
+    ] = False,
     guidance_scale: Annotated[float, typer.Option(help="Classifier-free guidance.")] = 1.0,
     size: Annotated[
         int | None, typer.Option(min=8, max=8192, help="Side of the picture in pixels.")
@@ -92,6 +98,7 @@ def generate(
             budget=budget,
             threshold=threshold,
             guidance_scale=guidance_scale,
+            dense_last=dense_last,
             image_size=size,
         )
     write_png(generation.images[0], out)
