@@ -99,10 +99,9 @@ class StudentTask(Task):
         """The teacher's D here, or over the whole step for a strided student."""
         if not self.config.strided:
             return teacher_denoised(self.teacher, state.x_t, state.sigma, labels)
-        return stride_target(
-            partial(teacher_denoised, self.teacher), state.x_t, state.sigma, state.sigma_next, labels,
-            self.config.num_substeps,
-        )  # fmt: skip
+        ask = partial(teacher_denoised, self.teacher)
+        sigmas = (state.sigma, state.sigma_next)
+        return stride_target(ask, state.x_t, *sigmas, labels, self.config.num_substeps)
 
     def sandwich(
         self, state: RollOut, labels: Tensor, generator: torch.Generator
