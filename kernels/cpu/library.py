@@ -33,12 +33,14 @@ SIGNATURES = {  # as declared in operators.h
     "up": "pppplllllpi",
     "region_features": "pppppppppfllllllp",
     "predict": "pppllpppppppplllllffpi",
+    "network": "ppppppppflllllpi",
 }
 OUT_OF_MEMORY, OUT_OF_RANGE = 1, 2  # as in exports.cpp
 OUTSIDE = {
     "plan_rows": "widths and caps must be 0 to 4 quarters",
     "conditioning": "labels must be 0 to num_classes",
     "predict": "labels must be 0 to num_classes",
+    "network": "labels must be 0 to num_classes and widths 0 to 4 quarters",
 }
 
 
