@@ -3,6 +3,7 @@
 #include <array>
 
 #include "operators.h"
+#include "rows.h"
 #include "team.h"
 
 // The numbers and addresses that network.py lists, in its order.
@@ -16,9 +17,9 @@ class Program {
   const int64_t* at;
 };
 
-struct Linear {
+struct Dense {
   const float *weight, *bias;
-  explicit Linear(Program& program) : weight(program.weight()), bias(program.weight()) {}
+  explicit Dense(Program& program) : weight(program.weight()), bias(program.weight()) {}
 };
 
 // A level of the picture: its rows by width, and two maps that its blocks write in turn.
@@ -41,13 +42,6 @@ struct Picture {
   const int64_t *labels, *widths, *caps;
   long samples, height, width, region_rows, region_columns;
 };
-
-// A product that is rounded before it is added, as the operators one by one round it.
-INLINE float product(float a, float b) {
-  float made = a * b;
-  asm("" : "+x"(made));
-  return made;
-}
 
 class Network {
  public:
@@ -112,7 +106,7 @@ class Network {
 
   const float* condition(const float* c_noise, float* out) {
     const float *frequencies = program.weight(), *classes = program.weight();
-    Linear of_sigma(program), of_stride(program), joint(program), last(program);
+    Dense of_sigma(program), of_stride(program), joint(program), last(program);
     std::vector<float> stride;
     if (of_stride.weight)
       for (long s = 0; s < picture.samples; s++)
@@ -127,8 +121,8 @@ class Network {
   // From the scaled picture down to the coarsest level and up again.
   void between(const float* scaled, float* raw) {
     long samples = picture.samples, last = num_levels - 1;
-    Linear enter(program), leave(program);
-    std::vector<Linear> downs, ups;
+    Dense enter(program), leave(program);
+    std::vector<Dense> downs, ups;
     for (long i = 0; i < last; i++) downs.emplace_back(program);
     for (long i = 0; i < last; i++) ups.emplace_back(program);
     Level& top = levels[0];
@@ -178,7 +172,7 @@ class Network {
   void mlp(Level& level) {
     auto [shift, scale, gate] = next_modulation(level.channels);
     const float *taps = program.weight(), *x = level.x;
-    Linear in(program), back(program);
+    Dense in(program), back(program);
     long hidden = level.channels * hidden_ratio;
     mlp_block(x, taps, shift, scale, gate, outputs, in.weight, in.bias, back.weight, back.bias,
               level.rows, level.counts, picture.samples, level.height, level.width, level.channels,

@@ -110,6 +110,6 @@ def test_what_is_out_of_range_is_refused(denoiser, arch):
         ask(denoiser, (x, sigma, labels, sigma_next, Plan(plan.widths - 5)), cache)
     with pytest.raises(TypeError, match=r"must have one entry a sample, got 1, 0 and 1 for 1"):
         ask(denoiser, (x, sigma, labels[:0], sigma_next, plan), cache)
-    small = Cache(cache.residuals[:1] + cache.residuals[:2], cache.attended, cache.qkv)
+    small = Cache(cache.residuals[:1] + cache.residuals[:3], cache.attended, cache.qkv)
     with pytest.raises(TypeError, match="what a kernel writes must be contiguous"):
         ask(denoiser, (x, sigma, labels, sigma_next, plan), small)
