@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nitrogen.kernels.blocks import one_call
+from nitrogen.kernels.cpu import fused
 from nitrogen.model.config import NUM_WIDTHS
 from nitrogen.model.cost import CostModel
 from nitrogen.model.errors import BudgetError
@@ -99,8 +101,11 @@ def allocate(
     whose cost never exceeds `available`.
     """
     b, r, _ = gain.shape
+    gain = gain.double()
+    if one_call(caps):
+        return fused.allocate(gain, region_flops, available.expand(b), caps, price)
     region_flops = region_flops.to(gain.device)
-    rising = torch.cummax(torch.nan_to_num(gain.double(), nan=0.0), dim=-1).values
+    rising = torch.cummax(torch.nan_to_num(gain, nan=0.0), dim=-1).values
     rising = concave(rising, region_flops)
     steps_flops = region_flops.diff()
     slope = rising.diff(dim=-1) / steps_flops

@@ -77,7 +77,7 @@ class CostModel:
         fourier = 2 * NUM_FREQUENCIES * (2 if self.arch.strided else 1)
         return 2 * (fourier * cond + cond * cond + cond * sum(sizes))
 
-    @property
+    @cached_property
     def full_flops(self) -> int:
         """One forward of the full model, every region at full width."""
         return self.fixed_flops + self.num_regions * self.block_rows(NUM_WIDTHS)

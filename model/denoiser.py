@@ -9,6 +9,7 @@ from nitrogen.model.cache import Cache
 from nitrogen.model.config import NUM_WIDTHS, ArchConfig
 from nitrogen.model.regions import Plan
 from nitrogen.model.unet import RowUNet
+from nitrogen.model.whole_network import whole_network
 
 
 class Denoiser(nn.Module):
@@ -36,6 +37,10 @@ class Denoiser(nn.Module):
         cache: Cache | None = None,
     ) -> tuple[Tensor, Cache | None]:
         """Returns `denoised` [b, h, w, c] and the cache. See RowUNet.forward."""
+        if plan is not None and cache is not None:
+            made = whole_network(self.unet, x_t, (sigma, sigma_next), labels, plan, cache)
+            if made is not None:
+                return made, cache
         c_skip, c_out, c_in, c_noise = preconditioning(sigma, self.arch.sigma_data)
         stride = None if sigma_next is None else sigma_next / sigma
         raw, cache = self.unet(

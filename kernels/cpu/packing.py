@@ -29,7 +29,7 @@ class Packed:
         self._entries: dict[tuple[int, str], tuple[Any, int, int, Tensor]] = {}
 
     def get(self, source: Tensor, layout: str) -> Tensor:
-        """layout: `panels`, `bias` or `taps`. Raises TypeError unless float32 on the CPU."""
+        """layout: a name in LAYOUTS. Raises TypeError unless float32 on the CPU."""
         key = (id(source), layout)
         entry = self._entries.get(key)
         if source.is_inference():
@@ -67,5 +67,9 @@ def taps(weight: Tensor) -> Tensor:
     return plain(weight).reshape(weight.shape[0], 9).t().contiguous()
 
 
-LAYOUTS = {"panels": panels, "bias": padded_bias, "taps": taps}
+def as_it_is(weight: Tensor) -> Tensor:
+    return plain(weight).contiguous()
+
+
+LAYOUTS = {"panels": panels, "bias": padded_bias, "taps": taps, "as it is": as_it_is}
 PACKED = Packed()  # of the process: entries live as long as their weights
