@@ -5,7 +5,7 @@ row in POLICIES, and is found by the conformance test.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -17,7 +17,7 @@ from nitrogen.model.errors import ModelError
 from nitrogen.model.observation import Observation
 from nitrogen.model.predictor import gains
 from nitrogen.model.regions import HELD, Plan
-from nitrogen.model.spending import open_room, spend
+from nitrogen.model.spending import open_room, spend, step_share
 
 PATIENCE = 2  # confident steps in a row before a region exits
 WARM_UP_SHARE = 0.25  # of the steps, in which no region exits
@@ -60,15 +60,21 @@ class Full:
 
 @dataclass(frozen=True)
 class Static:
-    """Widths by noise level alone: the same for every region and every picture.
+    """Widths by noise level alone, or by step: the same for every region and every picture.
 
     schedule: (sigma from which upwards, quarters), largest sigma first; ends at 0.
+    widths: quarters of every step, 0 for keeping the last D, or None for the schedule. A step may
+    spend what later ones leave: where all of them fit the ceiling, none is cut.
     """
 
     schedule: tuple[tuple[float, int], ...] = ((10.0, 1), (0.3, 2), (0.0, 1))
+    widths: tuple[int, ...] | None = None
     needs_predictor = False
 
     def decide(self, observation: Observation) -> Decision:
+        if self.widths is not None:
+            quarters, room = scheduled(observation, self.widths)
+            return replace(no_exit(quarters), room=room)
         quarters = torch.full_like(observation.past.quarters, self.schedule[-1][1])
         for lowest, width in reversed(self.schedule):
             above = (observation.sigma >= lowest)[:, None, None]
@@ -206,6 +212,28 @@ def require_stale(observation: Observation, gain: Tensor, max_age: int) -> Tenso
     return torch.where(stale[..., None], gain + bonus, gain)
 
 
+def scheduled(observation: Observation, widths: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Widths [b, rh, rw] of the coming step, and [b] FLOPs that its regions may cost so that the
+    later steps of the schedule fit; at least the equal share.
+
+    widths: of every step; a sample of another number of steps goes through them at its own pace.
+    """
+    device, count = observation.step.device, len(widths)
+    table = torch.tensor(widths).to(device, non_blocking=True)
+    place = (2 * observation.step + 1) * count // (2 * observation.num_steps)
+    cost, now = observation.cost, observation.branches
+    regions = cost.num_regions * cost.region_flops.to(device)[table]
+    prices = torch.where(table > HELD, cost.fixed_flops + regions, 0.0)
+    after = prices.sum() - prices.cumsum(dim=0)  # of the steps behind each
+    steps = observation.num_steps - observation.step - 1
+    # Heun's last step has half the forwards, one that is set aside has none here.
+    missing = now * steps - (observation.forwards_left - now)
+    later = now * after[place] * observation.num_steps / count - missing * prices[-1]
+    left = (observation.budget_left - later) / now - cost.fixed_flops
+    quarters = table[place][:, None, None].expand(observation.past.quarters.shape)
+    return quarters, torch.maximum(step_share(observation), left)
+
+
 def errors_of(observation: Observation) -> Tensor:
     """[b, rh, rw, 5] predicted errors, never falling short of the next wider width's."""
     errors = required(observation.log_errors).exp()
@@ -231,6 +259,7 @@ def make_policy(
     threshold: float | None = None,
     budget: float | None = None,
     price: float | None = None,  # of policy `budget`; equal shares a step without one
+    widths: tuple[int, ...] | None = None,  # of policy `static`, for every step
 ) -> Policy:
     """The policy `name` with its one dial. `oracle` needs a teacher: construct Oracle itself.
 
@@ -242,7 +271,11 @@ def make_policy(
         raise ModelError(f"budget must be above 0 and at most 2, got {budget}.")
     if name == "budget" and budget is None:
         raise ModelError("budget must be given with policy 'budget'. Pass for example 0.5.")
-    simple: dict[str, Policy] = {"full": Full(), "static": Static(), "random": Random()}
+    simple: dict[str, Policy] = {
+        "full": Full(),
+        "static": Static(widths=widths),
+        "random": Random(),
+    }
     if name == "threshold":
         return Threshold(1e-3 if threshold is None else threshold)
     if name == "budget":

@@ -47,7 +47,7 @@ def generate(
         str | None,
         typer.Option(
             help="full, random, static, threshold or budget; by default that of --budget or "
-            "--threshold, else full."
+            "--threshold, else full. static takes as long for every picture."
         ),
     ] = None,
     budget: Annotated[

@@ -159,9 +159,9 @@ def _check_combination(request: GenerationRequest) -> None:
     if request.policy == "budget" and request.budget is None:
         message = "budget must be set for the policy budget, got none. Send e.g. 0.5."
         raise ProblemError(invalid("budget", message))
-    if request.policy not in (None, "budget", "threshold") and request.budget is not None:
+    if request.policy in ("full", "random") and request.budget is not None:
         message = (
             f"budget must be left out for the policy {request.policy}, got {request.budget:g}. "
-            "Use the policy budget."
+            "Use the policy budget, or static for a time that does not depend on the picture."
         )
         raise ProblemError(invalid("budget", message))

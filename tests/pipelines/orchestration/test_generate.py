@@ -124,6 +124,24 @@ def test_a_picture_that_does_not_fit_the_memory_is_one_sentence(monkeypatch, tmp
     assert "--size must be a picture that fits the memory, got 8192" in capsys.readouterr().err
 
 
+def test_a_schedule_takes_its_budget(generate):
+    arguments = ("--policy", "static", "--budget", "0.6", "--out", "cat.png", "--json")
+    code, out, err = generate(*arguments)
+    assert code == 0, err
+    result = json.loads(out)
+    assert (result["policy"], result["fallbacks"]) == ("static", 0)
+    assert 0 < result["gflops"] <= 0.6 * result["gflops_full"]
+
+
+def test_a_dense_last_step_is_within_the_budget(generate):
+    code, out, err = generate("--budget", "0.7", "--dense-last", "--out", "cat.png", "--json")
+    assert code == 0, err
+    result = json.loads(out)
+    assert result["gflops"] <= 0.7 * result["gflops_full"]
+    assert all(cell == 1 for row in result["heatmap"][-1] for cell in row)
+    assert generate("--budget", "0.4", "--dense-last", "--out", "cat.png")[0] == 9
+
+
 def test_a_broken_predictor_is_told(generate, weights, monkeypatch, tmp_path):
     from nitrogen.model.pipeline import Pipeline
 
