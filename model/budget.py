@@ -11,6 +11,7 @@ from nitrogen.kernels.cpu import fused
 from nitrogen.model.config import NUM_WIDTHS
 from nitrogen.model.cost import CostModel
 from nitrogen.model.errors import BudgetError
+from nitrogen.model.regions import sigma_bin
 
 FORCED = 1e6  # gain where a region has no D yet and cannot be held; others are below exp(4)
 
@@ -121,10 +122,16 @@ def allocate(
     return taken.view(b, r, NUM_WIDTHS).long().cumprod(dim=-1).sum(dim=-1)
 
 
-def plan_flops(widths: Tensor, cost: CostModel) -> Tensor:
+def plan_flops(widths: Tensor, cost: CostModel, sigma: Tensor | None = None) -> Tensor:
     """FLOPs of one forward of each sample under its plan, 0 where everything is held.
 
-    widths: [b, rh, rw]. Returns [b] float64.
+    widths: [b, rh, rw]; sigma: [b], at which layer_width bounds them, no bounds without it.
+    Returns [b] float64.
     """
-    regions = cost.region_flops.to(widths.device)[widths].flatten(1).sum(dim=1)
+    if sigma is None or not cost.arch.layer_width:
+        each = cost.region_flops.to(widths.device)[widths]
+    else:
+        place = sigma_bin(cost.arch, sigma)[:, None, None]
+        each = cost.bounded_flops.to(widths.device)[place, widths]
+    regions = each.flatten(1).sum(dim=1)
     return torch.where(regions > 0, regions + cost.fixed_flops, 0.0)

@@ -23,7 +23,7 @@ from nitrogen.model.forward import Levels, denoise, second_levels
 from nitrogen.model.observation import Observation, new_past, region_features, remember
 from nitrogen.model.policies import Decision, Policy, Static
 from nitrogen.model.predictor import Predictor, predictor_flops
-from nitrogen.model.regions import HELD, Plan, spread_to_pixels
+from nitrogen.model.regions import HELD, Plan, level_caps, spread_to_pixels
 from nitrogen.model.request import Finished, Live, Request, SamplerState, check_request
 from nitrogen.model.schedules import sampling_sigmas
 from nitrogen.model.solvers import (
@@ -129,12 +129,13 @@ class Sampler:
         widths = within_room(decision.plan.widths, decision.room, observation)
         closing = (live.reserve > 0) & (live.step == live.num_steps - 1)
         widths = torch.where(closing[:, None, None], NUM_WIDTHS, widths)
-        plan = replace(decision.plan, widths=widths)
+        # Of both evaluations of Heun's step, so that it costs what it is charged.
+        plan = Plan(widths, level_caps(self.denoiser.arch, levels.sigma))
         denoised, cache, other = denoise(self.denoiser, live, live.x, levels, plan, live.denoised)
         x_next, history = self._advance(live, denoised, levels, plan.widths == HELD)
         if self.heun:
             x_next = self._second_half(live, x_next, denoised, levels, plan)
-        flops = plan_flops(plan.widths, self.cost) * forwards
+        flops = plan_flops(plan.widths, self.cost, levels.sigma) * forwards
         change = region_stats(denoised, live.denoised, self.grid)[..., -1]
         seen = residual(observation, failed)
         live = replace(
