@@ -129,7 +129,7 @@ def measurement(value: Any) -> Measurement | None:
 
 
 def not_finite(value: Any) -> str | None:
-    """What a number, or an end of its interval, is instead of finite: "nan", "inf", "-inf"; or None.
+    """What a number, or an end of its interval, is that is not finite: "nan", "inf" or "-inf".
 
     JSON has no such numbers: a registry and a step's result hold their names.
     """
