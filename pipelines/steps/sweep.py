@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from nitrogen.pipelines.placement import beside_gpu
 from nitrogen.pipelines.sampling import SolverName
-from nitrogen.pipelines.training.config import OptimConfig, StudentConfig
+from nitrogen.pipelines.training.config import PredictorOptimConfig, TrialConfig
 from nitrogen.platform.errors import ConfigError
 from nitrogen.platform.sweep_space import distributions
 
@@ -32,8 +32,7 @@ class SweepConfig(BaseModel):
 
     space               what the search draws: gating_penalty (trained for) and threshold
     thresholds, budgets scored inside every trial; they cost no training
-    optim, student      of the predictor's tuning in a trial, at predictor_learning_rate; strided is
-                        as it was distilled
+    optim, student      of the predictor's tuning in a trial; the denoiser is as it was distilled
     reference_steps     of the teacher's run that distances are taken to
     max_distance_ratio  the chosen point is the cheapest whose distance is at most this times the
                         full model's at num_inference_steps
@@ -51,8 +50,8 @@ class SweepConfig(BaseModel):
     )
     thresholds: tuple[Annotated[float, Field(ge=0, le=4)], ...] = (3e-4, 1e-3, 3e-3, 1e-2)
     budgets: tuple[Annotated[float, Field(gt=0, le=2)], ...] = (0.5, 0.6, 0.7, 0.8)
-    student: StudentConfig = StudentConfig()
-    optim: OptimConfig = OptimConfig(num_images=6_000, warmup_images=500)
+    student: TrialConfig = TrialConfig()
+    optim: PredictorOptimConfig = PredictorOptimConfig(num_images=6_000, warmup_images=500)
     num_images: int = Field(64, ge=4)  # seeds that every setting is scored on
     num_inference_steps: int = Field(12, ge=2, le=1000)
     solver: SolverName = "dpmpp_2m"
