@@ -43,19 +43,22 @@ def frontier(
         list[Path] | None,
         typer.Option("--thin", help="Run folder or model of a thin model; several times."),
     ] = None,
+    preset: Annotated[
+        str, typer.Option(help="quick: minutes; day: about 45 minutes on 2 cores; full: hours.")
+    ] = "full",
     quick: QuickOption = False,
     images: Annotated[int | None, typer.Option(min=4, help="Seeds of every row.")] = None,
     rounds: Annotated[int | None, typer.Option(min=2, help="Timed calls of every row.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare ours with everything that could be as fast: one run, same seeds, paired times."""
-    from nitrogen.pipelines.bench.contenders import FrontierConfig
     from nitrogen.pipelines.bench.frontier import run_frontier
+    from nitrogen.pipelines.bench.frontier_config import FrontierConfig
     from nitrogen.pipelines.bench.models import load_models
     from nitrogen.pipelines.bench.pareto_plot import draw_pareto
     from nitrogen.pipelines.metrics.features import FeatureNet
 
-    config = FrontierConfig.quick() if quick else FrontierConfig()
+    config = FrontierConfig.preset("quick" if quick else preset)
     sizes = {"num_images": images, "rounds": rounds}
     config = FrontierConfig.model_validate(
         config.model_dump() | {name: value for name, value in sizes.items() if value}
@@ -63,7 +66,7 @@ def frontier(
     models = load_models(folder(run), tuple(thin or ()))
     result = run_frontier(config, models, kept(out), FeatureNet(), note)
     options: list[tuple[str, Any]] = [("--thin", path) for path in thin or ()]
-    options += [("--images", images), ("--rounds", rounds)]
+    options += [("--preset", preset), ("--images", images), ("--rounds", rounds)]
     result |= {"command": command("frontier", out, run, quick, options)}
     write(out, result)
     plots = [

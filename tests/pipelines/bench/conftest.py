@@ -43,7 +43,9 @@ def models() -> Models:
     shaken(thin, 3)
     return Models(
         Pipeline(teacher, classes), Pipeline(student, classes, predictor),
-        {"thin quarter": Pipeline(thin, classes)}, "0" * 64, "bundled:emoji", "emoji64", "d" * 64,
+        {"thin quarter": Pipeline(thin, classes)},
+        {"teacher": "0" * 64, "student": "1" * 64, "thin quarter": "2" * 64},
+        "bundled:emoji", "emoji64", "d" * 64,
     )  # fmt: skip
 
 
