@@ -25,7 +25,8 @@ class FrontierConfig(BaseModel):
     tune_steps      numbers of steps that ours and the static schedules choose from
     rounds          timed calls of each row, at each batch size
     guidance        of the guided rows; 0 leaves them out
-    exit_images     pictures, exit_steps of Euler: forward passes saved by exit alone
+    exit_images     pictures, exit_steps of Euler: forward passes saved by exit alone; the
+                    threshold is the best of exit_thresholds
     num_calibration pictures of each split; calibration_eps: bounds on a region's mean squared
                     error; calibration_delta: how many exits may be above
     """
@@ -59,7 +60,7 @@ class FrontierConfig(BaseModel):
     ours_steps: tuple[int, ...] = (4, 8, 12)
     guidance: float = Field(2.0, ge=0)
     exit_images: int = Field(256, ge=2)
-    exit_thresholds: tuple[float, ...] = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
+    exit_thresholds: tuple[float, ...] = tuple(10 ** (k / 6) for k in range(-36, -5))
     exit_steps: int = Field(50, ge=4)
     num_calibration: int = Field(512, ge=4)
     calibration_eps: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
@@ -84,7 +85,7 @@ class FrontierConfig(BaseModel):
             teacher_steps={"euler": (8,), "heun": (4,), "dpmpp_2m": (4, 6, 8), "unipc": (6,)},
             static_steps=(8,), cache_steps=(8,), tea_thresholds=(0.1,), ras_shares=(0.5,),
             budgets=(0.45,), thresholds=(3e-4,), ours_steps=(8,), guidance=2.0, exit_images=8,
-            exit_thresholds=(1e-4, 1e-3), exit_steps=12, num_calibration=16, resamples=200,
+            exit_thresholds=(1e-4, 1e-3, 1e-2), exit_steps=12, num_calibration=16, resamples=200,
         )  # fmt: skip
 
     @classmethod

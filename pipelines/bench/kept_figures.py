@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -135,8 +136,9 @@ def expected(contest: Contest) -> dict[str, float]:
         for search, num in tried.items()
         for tier, ceiling in TIERS.items()
     }
-    # The validation seeds at each threshold and without, the report seeds at one and without.
-    pictures_drawn = config.num_tune * (len(config.exit_thresholds) + 1) + 2 * config.exit_images
+    # The validation seeds at thresholds and without exits, the report seeds at one and without.
+    tries = 1 + math.ceil(math.log2(len(config.exit_thresholds) + 1))
+    pictures_drawn = config.num_tune * tries + 2 * config.exit_images
     asked = 1 + ORACLE_FORWARDS - NUM_WIDTHS  # a step: the student's, and the teacher's answer
     steps = 2 * config.num_calibration * max(config.ours_steps)
     return work | {

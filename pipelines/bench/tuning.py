@@ -27,6 +27,7 @@ TIERS = {"low": 3.0, "middle": 5.0, "high": 8.0}  # forwards of the full model
 SOLVER = "dpmpp_2m"
 PRICES = (1e-14, 1e-6)  # mean squared error per FLOP; a region has 1e6 to 1e8 FLOPs
 EXIT_THRESHOLDS = (0.0, 1e-4)
+MAX_SHARE = 2.0  # that a request may ask for
 BISECTIONS = 9
 SPENT = 0.98  # of the ceiling, by the mean picture: the hard bound cuts the others off
 
@@ -126,9 +127,10 @@ def priced(tuning: Tuning, method: Method, tier: str) -> Method:
 
 def budget_share(models: Models, ceiling: float, num_steps: int) -> float:
     """A ceiling in forwards of the teacher, as the share of the student's num_steps that requests
-    are charged by; rounded down, so that a rounding never spends more."""
+    are charged by; rounded down, so that a rounding never spends more. Above 1 where the ceiling
+    leaves room for the predictor beside everything at full width."""
     ratio = models.cost.full_flops / models.cost_of("student").full_flops
-    return min(1.0, math.floor(1e4 * ceiling * ratio / num_steps) / 1e4)
+    return min(MAX_SHARE, math.floor(1e4 * ceiling * ratio / num_steps) / 1e4)
 
 
 def searched_schedule(tuning: Tuning, tier: str, seed: int = 0) -> Method:

@@ -15,12 +15,11 @@ from nitrogen.pipelines.bench import kept_figures, quality
 from nitrogen.pipelines.bench.calibrate import Uniform, pairs
 from nitrogen.pipelines.bench.contenders import contenders, dense
 from nitrogen.pipelines.bench.contest import Contest
-from nitrogen.pipelines.bench.exits import saved
 from nitrogen.pipelines.bench.frontier import run_frontier
 from nitrogen.pipelines.bench.frontier_config import FrontierConfig
 from nitrogen.pipelines.bench.models import REPORT_SPLIT, TRAIN_SPLIT, TUNE_SPLIT
 from nitrogen.pipelines.bench.pareto_plot import draw_pareto
-from nitrogen.pipelines.bench.quality import Sampled, psnr, squared_errors
+from nitrogen.pipelines.bench.quality import psnr, squared_errors
 from nitrogen.pipelines.bench.row_store import Row, RowStore
 from nitrogen.pipelines.bench.tuning import (
     TIERS,
@@ -247,16 +246,6 @@ def test_schedules_stay_under_the_ceiling(models):
     assert all(price[w].sum() <= 4.0 and w[0] > 0 for w in found)
     assert widths not in found
     assert {5, 6} <= {len(w) for w in found}
-
-
-def test_shares_saved_by_exit():
-    widths = np.zeros((2, 4, 2, 2), np.uint8)
-    widths[0, :2] = 4
-    widths[1] = 4
-    widths[1, 3, 0] = 0
-    regions, samples = saved(Sampled(np.zeros((2, 1)), np.zeros(2), np.zeros(2), widths))
-    np.testing.assert_allclose(regions, [0.5, 2 / 16])
-    np.testing.assert_allclose(samples, [0.5, 0.0])
 
 
 def test_errors_are_of_pictures_in_0_1():

@@ -11,6 +11,7 @@ from nitrogen.model.cost import CostModel
 from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.errors import ModelError
 from nitrogen.model.pipeline import Pipeline
+from nitrogen.model.prices import PriceTable
 from nitrogen.pipelines.bench.baselines import FirstFeatures
 from nitrogen.pipelines.bench.calibrate import Uniform, pairs
 from nitrogen.pipelines.bench.contenders import contenders, dense, threshold_method
@@ -19,7 +20,12 @@ from nitrogen.pipelines.bench.frontier_config import FrontierConfig
 from nitrogen.pipelines.bench.methods import GROUPS, KINDS, Method, runner
 from nitrogen.pipelines.bench.played import Played
 from nitrogen.pipelines.bench.quality import sample
-from nitrogen.pipelines.bench.tuning import budget_method, budget_share, schedule_method
+from nitrogen.pipelines.bench.tuning import (
+    budget_method,
+    budget_share,
+    schedule_method,
+    served,
+)
 from nitrogen.pipelines.bench.twins import alike, by_rows
 
 DIAL = {"solver": "dpmpp_2m", "num_steps": 6}
@@ -175,6 +181,30 @@ def test_a_budget_is_kept(models, drawn):
         assert (made.flops <= share * 6 * cost.full_flops).all()
 
 
+def test_a_budget_as_served_is_what_the_library_gives(models, drawn):
+    prices = PriceTable({6: ((1e-9, 0.95), (1e-6, 0.6), (1e-3, 0.3))})
+    student = Pipeline(
+        models.student.denoiser, models.student.classes, models.student.predictor, prices
+    )
+    with_prices = dataclasses.replace(models, student=student)
+    tuned = budget_method(6, 0.6, 1e-4, "low", price=1e-7)
+    for method in (budget_method(6, 0.6, served=True), served(tuned)):
+        threshold = method.setting["threshold"]
+        made = student.generate(
+            drawn.labels, drawn.seeds, num_inference_steps=6, policy="budget", budget=0.6,
+            threshold=threshold,
+        )  # fmt: skip
+        row = sample(runner(method, with_prices), drawn)
+        np.testing.assert_array_equal(row.images, made.images.numpy())
+        np.testing.assert_allclose(row.flops / 1e9, [one.gflops for one in made.stats])
+    # The price matters: equal shares, and a price of our own, spend otherwise.
+    plans = {
+        sample(runner(budget_method(6, 0.6, **planner), with_prices), drawn).widths.tobytes()
+        for planner in ({"served": True}, {}, {"price": 1.0})
+    }
+    assert len(plans) == 3
+
+
 def test_the_contenders_are_of_known_kinds_and_groups(models):
     for config in (FrontierConfig(), FrontierConfig.day(), FrontierConfig.quick()):
         methods = list(contenders(config, models))
@@ -203,20 +233,6 @@ def test_a_control_runs_the_widths_of_its_row(models, drawn):
         torch.testing.assert_close(predictor, predictor[:1].expand_as(predictor))
         assert (predictor > 0).all()
         assert (ran.widths.numpy() != widths).any(), how
-
-
-@pytest.fixture(scope="module")
-def strided(models):
-    """The same models with a student that answers for whole steps."""
-    arch = models.arch.model_copy(update={"strided": True})
-    student = Denoiser(arch)
-    student.load_state_dict(models.student.denoiser.state_dict(), strict=False)
-    generator = torch.Generator().manual_seed(4)
-    with torch.no_grad():
-        stride = student.unet.conditioning.w_stride
-        stride += 0.3 * torch.randn(stride.shape, generator=generator)
-    pipeline = Pipeline(student, models.student.classes, models.student.predictor)
-    return dataclasses.replace(models, student=pipeline)
 
 
 def test_a_strided_student_runs_everywhere(strided, models, drawn):
