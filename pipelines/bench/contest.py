@@ -39,7 +39,8 @@ JUDGED_FLOPS = 4e8
 @dataclass(frozen=True)
 class Contest:
     """What all rows share. drawn: of the report split; facts: what every key depends on, beside
-    the models that a row is made by."""
+    the models that a row is made by; paired: whether pictures are compared with the reference's,
+    which takes longer than many rows."""
 
     config: FrontierConfig
     models: Models
@@ -48,6 +49,7 @@ class Contest:
     store: RowStore
     facts: dict[str, Any]
     forecast: Forecast
+    paired: bool = True
 
     @classmethod
     def prepare(
@@ -112,7 +114,7 @@ class Contest:
         return found
 
     def _sampled(self, method: Method) -> Row:
-        target = self.target(method)
+        target = self.target(method) if self.paired else None
         with self.forecast.working(method.name):
             sampled = sample(runner(method, self.models), self.seeds_of(method))
             values, arrays = row_of(method, sampled, target, self.yardstick)
@@ -145,7 +147,7 @@ class Contest:
                 continue
             work[method.name] = self.work(method)
             asked = reference_method(method.guidance)
-            if not self.store.has(self.key(asked)):
+            if self.paired and not self.store.has(self.key(asked)):
                 work[asked.name] = self.work(asked)
         self.forecast.expect(work)
 

@@ -188,12 +188,12 @@ def measured(
 
 
 def headline(contest: Contest, methods: Sequence[Method]) -> list[dict[str, Any]]:
-    """These rows again over num_headline seeds, for fd_lite0; no MSE is read from them."""
+    """These rows again over num_headline seeds, for fd_lite0 and KID alone."""
     config = contest.config
     if config.num_headline <= config.num_images:
         return []
     more = draws("evaluate", config.num_headline, np.array(contest.drawn.labels), config.seed)
-    wide = replace(contest, drawn=more)
+    wide = replace(contest, drawn=more, paired=False)
     named = [replace(m, name=HEADLINE + m.name) for m in methods]
     wide.expect(named)
     return [wide.row(m).values for m in named]

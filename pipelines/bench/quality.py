@@ -116,27 +116,28 @@ def psnr(mse: np.ndarray | float) -> np.ndarray:
 
 
 def row_of(
-    method: Method, sampled: Sampled, target: np.ndarray, yardstick: Yardstick
+    method: Method, sampled: Sampled, target: np.ndarray | None, yardstick: Yardstick
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """values (JSON) and arrays (per seed) of one row."""
-    mse = squared_errors(sampled.x_0, target)
+    """values (JSON) and arrays (per seed) of one row; no errors where there is no target."""
+    mse = None if target is None else squared_errors(sampled.x_0, target)
     features = yardstick.extract(sampled.images)
     kid, fd = yardstick.kid(features), yardstick.fd(features)
     values = {
         **method.described(),
-        "n": len(mse),
-        "mse": bootstrap(mse).to_dict(),
-        "psnr_db": float(np.mean(psnr(mse))),
+        "n": len(sampled.x_0),
+        "mse": None if mse is None else bootstrap(mse).to_dict(),
+        "psnr_db": None if mse is None else float(np.mean(psnr(mse))),
         "kid": kid.to_dict(),
         "fd_lite0": fd.to_dict() if fd else None,
         **spent_values(sampled.flops, sampled.nfe),
     }
     arrays = {
-        "mse": mse,
         "flops": sampled.flops,
         "nfe": sampled.nfe,
         "kid_influence": kid.influence,
     }
+    if mse is not None:
+        arrays["mse"] = mse
     if fd:
         arrays["fd_influence"] = fd.influence
     if sampled.widths is not None:
