@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from nitrogen.kernels.cpu.library import load
+from nitrogen.pipelines.bench.conditions import provider
 from nitrogen.pipelines.bench.controls import Trace
 from nitrogen.pipelines.bench.forecast import Forecast, Say, picture_flops
 from nitrogen.pipelines.bench.frontier_config import FrontierConfig
@@ -158,12 +158,6 @@ class Contest:
             return 2 * NUM_COMPARED * one
         judged = 0.0 if method.group == "reference" else JUDGED_FLOPS
         return len(self.seeds_of(method)) * (one + judged)
-
-
-def provider() -> str:
-    """Which kernels run, C++ with the digest of its sources or plain PyTorch: neither their bits
-    nor their times may stand for each other's."""
-    return load()[1]
 
 
 def first(drawn: Draws, num: int) -> Draws:

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from nitrogen.pipelines.bench.conditions import where
 from nitrogen.pipelines.bench.contenders import contenders, controls_of, guided
-from nitrogen.pipelines.bench.contest import Contest, provider
+from nitrogen.pipelines.bench.contest import Contest
 from nitrogen.pipelines.bench.controls import MOVES, Trace
 from nitrogen.pipelines.bench.figures import Measured, Resamples
 from nitrogen.pipelines.bench.forecast import ORACLE_FORWARDS, Say, picture_flops
@@ -208,11 +209,6 @@ def _teachers_of(ours: Sequence[Method], rows: Sequence[Method]) -> list[Method]
         if m.group == "teacher" and m.guidance == 1 and m.operators == "rows"
         and (m.setting["num_steps"], m.setting["solver"]) in wanted
     ]  # fmt: skip
-
-
-def where() -> dict[str, Any]:
-    """What a measured time or peak of memory holds for."""
-    return {"machine": machine(), "threads": torch.get_num_threads(), "kernels": provider()}
 
 
 def distinct(methods: Sequence[Method]) -> list[Method]:

@@ -18,8 +18,9 @@ from nitrogen.model.regions import Plan, region_grid
 class RowDenoiser:
     """Called as a Denoiser is; nothing is held, so nothing of its cache is ever read."""
 
-    def __init__(self, dense: Denoiser):
-        self.dense, self._caches = dense, dict[tuple[int, ...], Cache]()
+    def __init__(self, dense: Denoiser, cache: Cache | None = None):
+        """cache: one to write into, of the batch to come; made anew where it does not fit."""
+        self.dense, self._cache = dense, cache
 
     @property
     def arch(self) -> ArchConfig:
@@ -39,14 +40,11 @@ class RowDenoiser:
         num, height, width, _ = x_t.shape
         grid = region_grid(self.arch, height, width)
         plan = Plan(torch.full((num, *grid), quarters, device=x_t.device))
+        # Of the batch's shape; written over and over, never read.
+        shape = (num, height // self.arch.patch_size, width // self.arch.patch_size)
+        if self._cache is None or self._cache.residuals[0].shape[:3] != shape:
+            self._cache = empty_cache(self.arch, num, height, width, device=x_t.device)
         denoised, _ = self.dense(
-            x_t, sigma, labels, sigma_next=sigma_next, plan=plan, cache=self._cache(x_t)
+            x_t, sigma, labels, sigma_next=sigma_next, plan=plan, cache=self._cache
         )
         return denoised, None
-
-    def _cache(self, x_t: Tensor) -> Cache:
-        """One of the batch's shape, written over and over."""
-        shape = tuple(x_t.shape)
-        if shape not in self._caches:
-            self._caches = {shape: empty_cache(self.arch, *shape[:3], device=x_t.device)}
-        return self._caches[shape]

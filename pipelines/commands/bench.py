@@ -130,29 +130,35 @@ def scaling(
 
     config = ScalingConfig.quick() if quick else ScalingConfig()
     line = command("scaling", out, None, quick, [("--preset", preset)])
-    result = about() | run_scaling(config, named(preset), note) | {"command": line}
+    result = about() | run_scaling(config, named(preset), kept(out), note) | {"command": line}
     write(out, result)
     if as_json:
         say_json(result)
         return
     say_table(
-        ("px", "batch", "teacher ms", "adaptive ms", "speedup", "conversion", "cache MiB",
-         "peak MiB"),
+        ("px", "batch", "teacher ms", "by torch", "adaptive ms", "speedup", "conversion",
+         "cache MiB", "peak MiB"),
         [
-            (row["size"], row["batch"], row["teacher"]["ms_p50"], row["adaptive"]["ms_p50"],
-             row["speedup"]["value"], row["conversion"], row["cache_mib"],
-             row["peak_mib"]["adaptive"])
+            (row["size"], row["batch"], row["teacher"]["ms_p50"], row["teacher_torch"]["ms_p50"],
+             row["adaptive"]["ms_p50"], row["speedup"]["value"], row["conversion"],
+             row["cache_mib"], row["peak_mib"]["adaptive"])
             for row in result["rows"]
         ],
     )  # fmt: skip
     grown = result["per_pixel"]
     say(
         f"time per pixel, {grown['to']} px over {grown['from']} px: "
-        f"teacher {grown['teacher']:.2f}, adaptive {grown['adaptive']:.2f}"
+        f"teacher {grown['teacher']:.2f}, adaptive {grown['adaptive']:.2f} "
+        f"(at most {grown['bound']:g}: {'kept' if grown['kept'] else 'not kept'})"
     )
-    if "huge" in result:
-        one = result["huge"]
-        say(f"{one['size']} px: {one['ms'] / 1e3:.1f} s, peak {one['peak_mib'] or 0:,.0f} MiB")
+    one = result.get("huge", {"skipped": "not asked for"})
+    if "skipped" not in one:
+        say(
+            f"one picture of {one['size']} px, {one['num_steps']} steps: {one['ms'] / 1e3:.1f} s, "
+            f"cache {one['cache_mib']:,.0f} MiB, process {one['process_mib'] or 0:,.0f} MiB"
+        )
+    elif "size" in one:
+        say(f"one picture of {one['size']} px was not drawn: {one['skipped']}")
     say(str(out))
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from nitrogen.model.predictor import predictor_flops
+from nitrogen.pipelines.bench import conditions, kept_figures, quality
 from nitrogen.pipelines.bench import contest as contests
 from nitrogen.pipelines.bench import frontier as module
-from nitrogen.pipelines.bench import kept_figures, quality
 from nitrogen.pipelines.bench.calibrate import Uniform, pairs
 from nitrogen.pipelines.bench.contenders import contenders, dense
 from nitrogen.pipelines.bench.contest import Contest
@@ -297,7 +297,7 @@ def test_a_peak_of_memory_holds_for_its_machine_and_kernels(tmp_path, monkeypatc
     method, row, peaks = dense("teacher", "teacher", "euler", 2), Row("a", {}, {}), iter((1, 2, 3))
     monkeypatch.setattr(module, "peak_bytes", lambda run: next(peaks) * 2**20)
     assert [module.memory_of(contest, method, row) for _ in range(2)] == [1.0, 1.0]
-    monkeypatch.setattr(module, "provider", lambda: "plain PyTorch")
+    monkeypatch.setattr(conditions, "provider", lambda: "plain PyTorch")
     assert module.memory_of(contest, method, row) == 2.0
-    monkeypatch.setattr(module, "machine", lambda: "another")
+    monkeypatch.setattr(conditions, "machine", lambda: "another")
     assert module.memory_of(contest, method, row) == 3.0
