@@ -102,7 +102,8 @@ def dotted(path: Iterable[str | int]) -> str:
 
 def _written(path: KeyPath, raw: RawRecipe) -> KeyPath:
     """`path` without the parts that pydantic adds for the members of a union."""
-    while len(path) > 1 and path not in raw.origins:
+    # `--set a.b.c=1` has an origin for a.b.c alone.
+    while len(path) > 1 and path not in raw.origins and not raw.given(path):
         path = path[:-1]
     return path
 

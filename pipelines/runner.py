@@ -50,18 +50,19 @@ def run_recipe(
 ) -> RunResult:
     """Run a recipe into the folder `out`, or into one that mirrors `out` where that is s3://...
 
-    Raises what a step raises (NitrogenError, ModelError), Interrupted on SIGINT or SIGTERM. In
-    every case summary.json says how far the run came; running again goes on from there.
+    Raises what a step raises (NitrogenError, ModelError), Interrupted on SIGINT or SIGTERM, and
+    LockLostError when another run has taken over the bucket's folder. In every case summary.json
+    says how far the run came; running again goes on from there.
     """
     selection = selection or Selection()
     selection.names(steps)  # a wrong step name is an error before anything is written
     root, mirror = open_out(out)
     folder = RunFolder(root)
     folder.create()
-    with run_lock(folder.lock_path), interrupts():
+    with run_lock(folder.lock_path), interrupts() as stop:
         folder.remove_leftovers()
         progress, services = progress or make_progress(), services or Services()
-        with mirror.held(progress.message) if mirror else contextlib.nullcontext():
+        with mirror.held(progress.message, stop=stop) if mirror else contextlib.nullcontext():
             run = _Run(recipe, folder, selection, adoption, progress, services, steps, mirror)
             return run.execute()
 

@@ -4,6 +4,7 @@ NitrogenError            1
 ├── ConfigError          2   a field of a recipe or an option is wrong
 ├── DataError            3   a source of pictures or a prepared data set is wrong
 ├── StorageError         4   a path, a bucket, a disk or its credentials
+│   └── LockLostError    4   another run works in this run's folder of a bucket
 ├── ClusterError         5   Ray cannot be reached, refuses the token, or lost the job
 ├── TrackingError        6   the MLflow server or its database
 ├── BundleError          7   a model bundle is incomplete or was altered
@@ -29,6 +30,10 @@ class DataError(NitrogenError):
 
 class StorageError(NitrogenError):
     exit_code = 4
+
+
+class LockLostError(StorageError):
+    pass
 
 
 class ClusterError(NitrogenError):

@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
+_NOT_FINITE = ("nan", "inf", "-inf")
+
 
 class Gate(BaseModel):
     """One condition, e.g. {metric: fd_lite0, op: "<=", champion_ratio: 1.0, interval: overlap}.
@@ -84,7 +86,9 @@ def _check_gate(
 ) -> GateResult:
     mine = measurement(candidate.get(gate.metric))
     if mine is None:
+        broken = not_finite(candidate.get(gate.metric))
         reason = f"{gate.metric} was not measured on the candidate"
+        reason += f" ({broken})" if broken else ""
         absent = candidate.get(gate.metric) is None  # a NaN is no absence
         return GateResult(gate, absent and gate.missing == "pass", None, None, reason)
     lower_is_better = gate.op in ("<", "<=")
@@ -122,6 +126,22 @@ def measurement(value: Any) -> Measurement | None:
     if centre is None or low is None or high is None:
         return None
     return Measurement(centre, low, high)
+
+
+def not_finite(value: Any) -> str | None:
+    """What a number, or an end of its interval, is that is not finite: "nan", "inf" or "-inf".
+
+    JSON has no such numbers: a registry and a step's result hold their names.
+    """
+    ends = (
+        [value.get(end) for end in ("value", "low", "high")] if isinstance(value, Mapping) else []
+    )
+    for number in ends or [value]:
+        if isinstance(number, float) and not math.isfinite(number):
+            return str(number)
+        if number in _NOT_FINITE:
+            return str(number)
+    return None
 
 
 def _finite(number: Any) -> float | None:

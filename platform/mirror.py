@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from nitrogen.platform import storage
-from nitrogen.platform.errors import NitrogenError, StorageError
+from nitrogen.platform.errors import LockLostError, NitrogenError, StorageError
 from nitrogen.platform.mirror_lock import LOCK, MirrorLock
 
 STATE, OURS = ".mirror.json", ".shared/"
@@ -95,22 +95,33 @@ class Mirror:
             return sent
 
     def send(self, say: Callable[[str], None]) -> None:
-        """Push while the run goes on. A bucket that is away is said once; its turn comes later."""
+        """Push while the run goes on. A bucket that is away is said once; its turn comes later.
+
+        Raises LockLostError: what another run works in is no longer this one's to write to.
+        """
         try:
             self.lock.renew()
             self.push()
             self._away = False
+        except LockLostError:
+            raise
         except (NitrogenError, OSError) as error:
             if not self._away:
                 say(f"warning: {error} The run goes on and is sent there later.")
             self._away = True
 
     @contextlib.contextmanager
-    def held(self, say: Callable[[str], None], interval_s: float = 60.0) -> Iterator[None]:
+    def held(
+        self,
+        say: Callable[[str], None],
+        interval_s: float = 60.0,
+        stop: Callable[[Exception], None] | None = None,
+    ) -> Iterator[None]:
         """Pull; push every `interval_s` and at the end. One process at a time, on any machine.
 
         A bucket that is away meanwhile is said once; at the end it raises StorageError, unless
-        another error is on its way.
+        another error is on its way. A lock that was lost raises LockLostError, and nothing more is
+        sent; `stop` is called with it from another thread, for a body that goes on for hours.
         """
         with self.lock.held():
             try:
@@ -120,35 +131,52 @@ class Mirror:
                     self.lock.release()
                 raise
             ended = threading.Event()
-            follow = (ended, say, interval_s)
+            follow = (ended, say, interval_s, stop)
             thread = threading.Thread(target=self._follow, args=follow, daemon=True)
             thread.start()
-            failed = True
+            error: BaseException | None = None
             try:
                 yield
-                failed = False
+            except BaseException as raised:
+                error = raised
+                raise
             finally:
                 ended.set()
                 thread.join()
-                self._last_push(say if failed else None)
+                self._last_push(say, error)
 
-    def _last_push(self, say: Callable[[str], None] | None) -> None:
+    def _last_push(self, say: Callable[[str], None], error: BaseException | None) -> None:
+        """Send the rest and release the lock. Raises StorageError, or says it if the run has failed
+        already: unless that was for the lost lock itself."""
         try:
             self.lock.renew()
             self.push()
             self.lock.release()
-        except StorageError as error:
-            text = (
-                f"{error} What was made lies in {self.folder}; "
-                "run the same command again to send it."
-            )
-            if say is None:
-                raise StorageError(text) from error
+        except LockLostError as lost:
+            text = f"{lost} What this run made lies in {self.folder}."
+            if error is None or isinstance(error, KeyboardInterrupt | LockLostError):
+                raise LockLostError(text) from error
             say(f"warning: {text}")
+        except StorageError as away:
+            remedy = f"What was made lies in {self.folder}; run the same command again to send it."
+            if error is None:
+                raise StorageError(f"{away} {remedy}") from away
+            say(f"warning: {away} {remedy}")
 
-    def _follow(self, ended: threading.Event, say: Callable[[str], None], every_s: float) -> None:
+    def _follow(
+        self,
+        ended: threading.Event,
+        say: Callable[[str], None],
+        every_s: float,
+        stop: Callable[[Exception], None] | None,
+    ) -> None:
         while not ended.wait(every_s):
-            self.send(say)
+            try:
+                self.send(say)
+            except LockLostError as lost:
+                if stop is not None and not ended.is_set():
+                    stop(lost)
+                return
 
     def _local(self, below: Path | None) -> Iterator[str]:
         root = self.folder if below is None else Path(below).absolute()

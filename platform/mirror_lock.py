@@ -2,7 +2,8 @@
 
 It is an object that names its owner and when that last said so. The owner says so again from a
 thread of its own, however long one file takes to travel; a lock that was not renewed for STALE_S
-belongs to a run that is dead.
+belongs to a run that is dead. Every change of it is a conditional write: what was read must still
+be there, so of several runs one takes it, and nobody renews or removes what is another's.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ import os
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
 from nitrogen.platform import storage
-from nitrogen.platform.errors import StorageError
+from nitrogen.platform.errors import LockLostError, StorageError
 from nitrogen.platform.processes import process_alive
 
 LOCK = ".mirror-lock.json"
@@ -30,15 +32,19 @@ class MirrorLock:
     def __init__(self, uri: str, renew_s: float = RENEW_S) -> None:
         self.uri, self.renew_s = uri, renew_s
         self.owner = {"host": socket.gethostname(), "pid": os.getpid()}
+        self._id = uuid.uuid4().hex  # process ids are given again, to other containers too
         self._at = storage.join(uri, LOCK)
         self._guard = threading.Lock()
-        self._renewed: float | None = None  # when; None while the lock is not ours
+        self._tag: str | None = None  # of what we wrote there; None while the lock is not ours
+        self._renewed = 0.0  # when
+        self._lost: LockLostError | None = None
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """Take the lock and renew it until `release`, or the end. Raises StorageError when another
         run has it."""
-        self._take()
+        with self._guard:
+            self._take()
         ended = threading.Event()
         thread = threading.Thread(target=self._go_on, args=(ended,), daemon=True)
         thread.start()
@@ -49,53 +55,86 @@ class MirrorLock:
             thread.join()
 
     def renew(self) -> None:
-        """Say that we are alive. Raises StorageError when another run has taken the lock over,
-        as it may from a machine that slept, or when the bucket is out of reach."""
+        """Say that we are alive.
+
+        Raises LockLostError, and from then on at every call, when another run has taken the lock
+        over, as it may from a machine that slept; StorageError when the bucket is out of reach.
+        """
         with self._guard:
-            if self._renewed is not None:  # else it was released meanwhile
-                self._require_ours()
-                storage.write_bytes(self._at, self._record())
+            if self._lost is not None:
+                raise self._lost
+            if self._tag is not None:  # else it was released meanwhile
+                self._tag = self._replaced()
                 self._renewed = time.time()
 
     def keep(self) -> None:
         """Renew before the next file of a long push, if that is due: a machine that slept has lost
         its lock meanwhile, and must not write over what its successor does."""
         # By the wall clock: the monotonic one stands still while a machine sleeps.
-        if self._renewed is not None and time.time() - self._renewed > self.renew_s:
+        if self._lost is not None or time.time() - self._renewed > self.renew_s:
             self.renew()
 
     def release(self) -> None:
+        """Remove the lock if it is still ours."""
         with self._guard:
-            self._renewed = None
-            storage.delete(self._at)
+            tag, self._tag = self._tag, None
+            if tag is None or storage.delete_tagged(self._at, tag):
+                return
+            found = storage.read_tagged(self._at)
+            if found is not None and self._is_mine(found[0]):  # see `_replaced`
+                storage.delete_tagged(self._at, found[1])
 
     def _take(self) -> None:
-        other = self._other()
-        if other is not None:
-            raise StorageError(
-                f"{self.uri} must be free, got a run by process {other['pid']} on "
-                f"{other['host']} in it. Wait for it, stop it, or choose another --out."
-            )
-        if storage.exists(self._at):
-            storage.delete(self._at)  # left by a run that is dead, or by this process
-        if not storage.create_bytes(self._at, self._record()):
+        self._lost = None
+        found, record = storage.read_tagged(self._at), self._record()
+        if found is None:
+            tag = storage.create_bytes(self._at, record)
+        else:
+            other = self._other(found[0])
+            if other is not None:
+                raise StorageError(
+                    f"{self.uri} must be free, got a run by process {other['pid']} on "
+                    f"{other['host']} in it. Wait for it, stop it, or choose another --out."
+                )
+            # Left by a run that is dead, or by this process.
+            tag = storage.replace_bytes(self._at, record, found[1])
+        if tag is None:
+            found = storage.read_tagged(self._at)
+            tag = found[1] if found is not None and self._is_mine(found[0]) else None
+        if tag is None:
             raise StorageError(
                 f"{self.uri} must be free, got a run that started there at the same moment. "
                 "Wait for it, stop it, or choose another --out."
             )
-        self._renewed = time.time()
+        self._tag, self._renewed = tag, time.time()
 
-    def _require_ours(self) -> None:
-        if (other := self._other()) is not None:
-            raise StorageError(
-                f"{self.uri} must be this run's, got process {other['pid']} on {other['host']} "
-                "that took it over. Stop one of the two."
-            )
-        if not storage.exists(self._at):
-            raise StorageError(
+    def _replaced(self) -> str:
+        """The tag of a fresh record in the place of our last one. Raises LockLostError."""
+        assert self._tag is not None
+        tag, record = storage.replace_bytes(self._at, self._record(), self._tag), None
+        if tag is None:
+            found = storage.read_tagged(self._at)
+            record = found[0] if found is not None else None
+            # A write whose answer was lost on the way: what lies there is ours, under another tag.
+            if found is not None and self._is_mine(found[0]):
+                tag = storage.replace_bytes(self._at, self._record(), found[1])
+        if tag is None:
+            self._tag, self._lost = None, self._told(record)
+            raise self._lost
+        return tag
+
+    def _told(self, record: bytes | None) -> LockLostError:
+        """The sentence for a lock that is gone, or lies there as another's `record`."""
+        other = _read(record) if record is not None else None
+        if other is None:
+            return LockLostError(
                 f"{self.uri} must be this run's, got another run that took it over and has ended. "
                 "Run the same command again, to go on from what that one left."
             )
+        return LockLostError(
+            f"{self.uri} must be this run's, got process {other['pid']} on {other['host']} "
+            "that took it over. Wait for that one, or stop it, and run the same command again."
+        )
 
     def _go_on(self, ended: threading.Event) -> None:
         while not ended.wait(self.renew_s):
@@ -103,17 +142,33 @@ class MirrorLock:
             with contextlib.suppress(StorageError, OSError):
                 self.renew()
 
-    def _other(self) -> dict[str, Any] | None:
-        """host and pid of another run that holds the lock, if one does."""
-        if not storage.exists(self._at):
+    def _other(self, record: bytes) -> dict[str, Any] | None:
+        """host and pid of another run that holds the lock with this record, if one does."""
+        held = _read(record)
+        if held is None:
             return None
-        with contextlib.suppress(ValueError, KeyError, TypeError):
-            held = json.loads(storage.read_bytes(self._at))
-            owner = {"host": held["host"], "pid": int(held["pid"])}
-            dead = owner["host"] == self.owner["host"] and not process_alive(owner["pid"])
-            if owner != self.owner and not dead and time.time() - held["time"] < STALE_S:
-                return owner
+        owner = {"host": held["host"], "pid": held["pid"]}
+        dead = owner["host"] == self.owner["host"] and not process_alive(owner["pid"])
+        if owner != self.owner and not dead and time.time() - held["time"] < STALE_S:
+            return owner
         return None
 
+    def _is_mine(self, record: bytes) -> bool:
+        held = _read(record)
+        return held is not None and held["id"] == self._id
+
     def _record(self) -> bytes:
-        return json.dumps({**self.owner, "time": time.time()}).encode()
+        return json.dumps({**self.owner, "id": self._id, "time": time.time()}).encode()
+
+
+def _read(record: bytes) -> dict[str, Any] | None:
+    """host, pid, id and time of a lock's record; None for anything else."""
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        held = json.loads(record)
+        return {
+            "host": str(held["host"]),
+            "pid": int(held["pid"]),
+            "id": held.get("id"),
+            "time": float(held["time"]),
+        }
+    return None

@@ -11,7 +11,7 @@ from typing import Any
 
 from nitrogen.platform.audit import AuditLog
 from nitrogen.platform.errors import GateError
-from nitrogen.platform.gates import Gate, GateResult, check_gates, gates_digest
+from nitrogen.platform.gates import Gate, GateResult, check_gates, gates_digest, not_finite
 from nitrogen.platform.registry import (
     CHAMPION,
     DATA_TAG,
@@ -44,8 +44,9 @@ def promote(
 ) -> Promotion:
     """Make `version` the champion if all gates pass; the old champion becomes `previous`.
 
-    Raises: GateError naming the failed gates with their numbers, or saying that the champion moved
-    in the meantime. In both cases no alias has moved, and the audit says so.
+    Raises: GateError naming the failed gates with their numbers, or the metrics that are not
+    finite, whether a gate reads them or not, or saying that the champion moved in the meantime. In
+    every case no alias has moved, and the audit says so.
     """
     finish_cut_off(registry, audit)
     current = registry.alias(name, CHAMPION)
@@ -61,15 +62,11 @@ def promote(
         "gates_digest": gates_digest(gates),
         "details": {"digest": candidate.digest, "gates": [result.reason for result in results]},
     }
-    failed = [result.reason for result in results if not result.passed]
-    if failed:
+    refusal = _refusal(candidate, current, results)
+    if refusal is not None:
         registry.set_tag(name, version, GATE_TAG, "failed")
         audit.append("refused", name, **record)
-        raise GateError(
-            f"version {version} of model {name!r} must pass every gate, failed {len(failed)} of "
-            f"{len(results)}: {'; '.join(failed)}. "
-            f"The champion stays {_named(current)}; improve the candidate or change the gate."
-        )
+        raise GateError(refusal)
     with audit.exclusive():
         audit.intend("promoted", name, **record)
         try:
@@ -142,6 +139,28 @@ def finish_cut_off(registry: Registry, audit: AuditLog) -> dict[str, Any] | None
             audit.append(move["event"], name, **details)
         audit.settle()
         return move if happened else None
+
+
+def _refusal(
+    candidate: ModelVersion, current: str | None, results: Sequence[GateResult]
+) -> str | None:
+    """Why the candidate is refused; None if every gate passes and all its metrics are numbers."""
+    found = {metric: not_finite(value) for metric, value in candidate.metrics.items()}
+    broken = [f"{metric} {value}" for metric, value in found.items() if value is not None]
+    if broken:
+        return (
+            f"version {candidate.version} of model {candidate.name!r} must have finite metrics, "
+            f"got {', '.join(broken)}. The champion stays {_named(current)}; evaluate the "
+            "candidate again, and train it again if that repeats."
+        )
+    failed = [result.reason for result in results if not result.passed]
+    if failed:
+        return (
+            f"version {candidate.version} of model {candidate.name!r} must pass every gate, "
+            f"failed {len(failed)} of {len(results)}: {'; '.join(failed)}. "
+            f"The champion stays {_named(current)}; improve the candidate or change the gate."
+        )
+    return None
 
 
 def _already(

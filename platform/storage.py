@@ -22,6 +22,7 @@ __all__ = [
     "FileEntry",
     "create_bytes",
     "delete",
+    "delete_tagged",
     "download",
     "entry_of",
     "exists",
@@ -32,7 +33,9 @@ __all__ = [
     "list_files",
     "open_input",
     "read_bytes",
+    "read_tagged",
     "remove_empty_folder",
+    "replace_bytes",
     "sha256_bytes",
     "sha256_file",
     "upload",
@@ -46,7 +49,10 @@ class _Store(Protocol):
     def filesystem(self, uri: str) -> "tuple[pyarrow.fs.FileSystem, str]": ...
     def read_bytes(self, uri: str) -> bytes: ...
     def write_bytes(self, uri: str, data: bytes) -> None: ...
-    def create_bytes(self, uri: str, data: bytes) -> bool: ...
+    def create_bytes(self, uri: str, data: bytes) -> str | None: ...
+    def read_tagged(self, uri: str) -> tuple[bytes, str] | None: ...
+    def replace_bytes(self, uri: str, data: bytes, tag: str) -> str | None: ...
+    def delete_tagged(self, uri: str, tag: str) -> bool: ...
     def upload(self, file: IO[bytes], uri: str) -> None: ...
     def download(self, uri: str, file: IO[bytes], path: Path) -> None: ...
     def exists(self, uri: str) -> bool: ...
@@ -97,10 +103,26 @@ def write_bytes(uri: str, data: bytes) -> None:
     _store(uri).write_bytes(uri, data)
 
 
-def create_bytes(uri: str, data: bytes) -> bool:
-    """Writes `data` if nothing is there yet; False if something is. One of several writers wins,
-    on a disk and on every S3 server with conditional writes."""
+def create_bytes(uri: str, data: bytes) -> str | None:
+    """Writes `data` if nothing is there yet, and returns the tag of it; None if something is. One
+    of several writers wins, on a disk and on every S3 server with conditional writes."""
     return _store(uri).create_bytes(uri, data)
+
+
+def read_tagged(uri: str) -> tuple[bytes, str] | None:
+    """The whole content and its tag, which equal content alone shares; None where nothing is."""
+    return _store(uri).read_tagged(uri)
+
+
+def replace_bytes(uri: str, data: bytes, tag: str) -> str | None:
+    """Writes `data` if what is there still has that tag, and returns the new one; None if it has
+    another, or is gone. Of several who read the same tag one wins, as in `create_bytes`."""
+    return _store(uri).replace_bytes(uri, data, tag)
+
+
+def delete_tagged(uri: str, tag: str) -> bool:
+    """Removes what is there if it still has that tag; False if it has another, or is gone."""
+    return _store(uri).delete_tagged(uri, tag)
 
 
 def upload(path: Path, uri: str) -> str:

@@ -1,6 +1,8 @@
 """Files on a disk of this machine: written atomically, listed once, errors as sentences."""
 
 import contextlib
+import fcntl
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -30,16 +32,43 @@ def write_bytes(uri: str, data: bytes) -> None:
         file.write(data)
 
 
-def create_bytes(uri: str, data: bytes) -> bool:
+def create_bytes(uri: str, data: bytes) -> str | None:
     path = local_path(uri)
     with local_errors("write", uri):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         except FileExistsError:
-            return False
+            return None
         with os.fdopen(handle, "wb") as file:
             file.write(data)
+    return _tag(data)
+
+
+def read_tagged(uri: str) -> tuple[bytes, str] | None:
+    with local_errors("read", uri):
+        try:
+            data = local_path(uri).read_bytes()
+        except FileNotFoundError:
+            return None
+    return data, _tag(data)
+
+
+def replace_bytes(uri: str, data: bytes, tag: str) -> str | None:
+    with _one_at_a_time(uri):
+        found = read_tagged(uri)
+        if found is None or found[1] != tag:
+            return None
+        write_bytes(uri, data)
+    return _tag(data)
+
+
+def delete_tagged(uri: str, tag: str) -> bool:
+    with _one_at_a_time(uri):
+        found = read_tagged(uri)
+        if found is None or found[1] != tag:
+            return False
+        delete(uri)
     return True
 
 
@@ -112,6 +141,27 @@ def local_errors(action: str, uri: str) -> Iterator[None]:
             f"cannot {action} {uri}: {error.strerror or error}. "
             "Check that the path exists, is writable and that the disk is not full."
         ) from error
+
+
+def _tag(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+@contextlib.contextmanager
+def _one_at_a_time(uri: str) -> Iterator[None]:
+    """Who compares and then changes a file locks the folder it lies in: a replaced file is another
+    file, and a lock on it would hold nobody up."""
+    with local_errors("write", uri):
+        try:
+            folder = os.open(local_path(uri).parent, os.O_RDONLY)
+        except FileNotFoundError:
+            yield  # there is nothing to compare with
+            return
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def _walk(root: Path) -> Iterator[FileEntry]:

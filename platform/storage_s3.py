@@ -21,13 +21,16 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_S = 3
 READ_TIMEOUT_S = 30
 MAX_ATTEMPTS = 2
-TAKEN = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
+# What a conditional write is told whose condition does not hold; the third by AWS for If-Match on
+# what is gone, the last two where an answer has no body.
+CHANGED = ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey", "412", "409")
 REMEDIES = {
     "NoSuchKey": "Check the path.",
     "404": "Check the path.",
     "NoSuchBucket": "Create the bucket or check its name.",
     "InvalidAccessKeyId": "Check AWS_ACCESS_KEY_ID.",
     "SignatureDoesNotMatch": "Check AWS_SECRET_ACCESS_KEY.",
+    "NotImplemented": "Use a server with conditional writes (If-Match, If-None-Match).",
     "AccessDenied": "Check the credentials and the rights of their user.",
     "403": "Check the credentials and the rights of their user.",
 }
@@ -62,18 +65,40 @@ def write_bytes(uri: str, data: bytes) -> None:
         client().put_object(Bucket=bucket, Key=key, Body=data)
 
 
-def create_bytes(uri: str, data: bytes) -> bool:
+def create_bytes(uri: str, data: bytes) -> str | None:
+    bucket, key = bucket_and_key(uri)
+    with s3_errors("write", uri), _unless_changed() as done:
+        done += [client().put_object(Bucket=bucket, Key=key, Body=data, IfNoneMatch="*")["ETag"]]
+    return done[0] if done else None
+
+
+def read_tagged(uri: str) -> tuple[bytes, str] | None:
     from botocore.exceptions import ClientError
 
     bucket, key = bucket_and_key(uri)
-    with s3_errors("write", uri):
+    with s3_errors("read", uri):
         try:
-            client().put_object(Bucket=bucket, Key=key, Body=data, IfNoneMatch="*")
+            found = client().get_object(Bucket=bucket, Key=key)
         except ClientError as error:
-            if error.response["Error"]["Code"] in TAKEN:
-                return False
+            if error.response["Error"]["Code"] == "NoSuchKey":
+                return None
             raise
-    return True
+        return found["Body"].read(), found["ETag"]
+
+
+def replace_bytes(uri: str, data: bytes, tag: str) -> str | None:
+    bucket, key = bucket_and_key(uri)
+    with s3_errors("write", uri), _unless_changed() as done:
+        done += [client().put_object(Bucket=bucket, Key=key, Body=data, IfMatch=tag)["ETag"]]
+    return done[0] if done else None
+
+
+def delete_tagged(uri: str, tag: str) -> bool:
+    bucket, key = bucket_and_key(uri)
+    with s3_errors("delete", uri), _unless_changed() as done:
+        client().delete_object(Bucket=bucket, Key=key, IfMatch=tag)
+        done += [tag]
+    return bool(done)
 
 
 def upload(file: IO[bytes], uri: str) -> None:
@@ -161,6 +186,19 @@ def s3_errors(action: str, uri: str) -> Iterator[None]:
             f"cannot {action} {uri}: {_endpoint() or 'the S3 server'} does not answer "
             f"({type(error).__name__}). Check AWS_ENDPOINT_URL and that the server runs."
         ) from error
+
+
+@contextlib.contextmanager
+def _unless_changed() -> Iterator[list[str]]:
+    """A list for the tag of what was written; it stays empty when the condition did not hold."""
+    from botocore.exceptions import ClientError
+
+    done: list[str] = []
+    try:
+        yield done
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in CHANGED:
+            raise
 
 
 @functools.lru_cache(maxsize=4)

@@ -15,13 +15,13 @@ import numpy as np
 import torch
 
 from nitrogen.model.config import NUM_WIDTHS
-from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.observation import Observation
 from nitrogen.model.policies import WARM_UP_SHARE, Decision, Policy, no_exit, required
 from nitrogen.model.regions import pool_to_regions
 from nitrogen.pipelines.bench.controls import true_denoised
 from nitrogen.pipelines.bench.methods import Method, with_policy
 from nitrogen.pipelines.bench.models import Models
+from nitrogen.pipelines.bench.row_denoiser import RowDenoiser
 from nitrogen.pipelines.bench.tuning import SOLVER
 from nitrogen.pipelines.metrics.calibration import exit_threshold, realised, reliability
 from nitrogen.pipelines.sampling import Draws
@@ -44,7 +44,7 @@ class Watching:
 
     needs_predictor = True
 
-    def __init__(self, policy: Policy, teacher: Denoiser, strided: bool):
+    def __init__(self, policy: Policy, teacher: RowDenoiser, strided: bool):
         self.policy, self.teacher, self.strided = policy, teacher, strided
         self.steps: list[tuple[np.ndarray, np.ndarray]] = []
 
@@ -61,9 +61,9 @@ class Watching:
 
 def pairs(models: Models, policy: Policy, drawn: Draws, num_steps: int) -> Pairs:
     """Roll-outs of the student under `policy`, which must not let whole samples exit."""
-    parts = []
+    parts, teacher = [], RowDenoiser(models.teacher.denoiser)
     for start in range(0, len(drawn), BATCH):
-        watching = Watching(policy, models.teacher.denoiser, models.student.arch.strided)
+        watching = Watching(policy, teacher, models.student.arch.strided)
         method = Method("calibration", "ours", "policy", {"solver": SOLVER, "num_steps": num_steps})
         part = slice(start, start + BATCH)
         with_policy(models, method, watching, "student")(drawn.labels[part], drawn.seeds[part])

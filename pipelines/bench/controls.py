@@ -21,6 +21,7 @@ from nitrogen.model.observation import Observation
 from nitrogen.model.policies import Decision, Policy, confident, no_exit
 from nitrogen.model.predictor import sensitivity_weight
 from nitrogen.model.regions import HELD, Plan, pool_to_regions
+from nitrogen.pipelines.bench.row_denoiser import RowDenoiser
 from nitrogen.pipelines.training.stride import stride_target
 
 MOVES = ("random", "shuffled", "time_average", "centre")
@@ -116,7 +117,7 @@ class OraclePositions(Replay):
 
     def __init__(self, trace: Trace, teacher: Denoiser, student: Denoiser):
         super().__init__(trace)
-        self.teacher, self.student = teacher, student
+        self.teacher, self.student = RowDenoiser(teacher), RowDenoiser(student)
 
     def decide(self, observation: Observation) -> Decision:
         widths = self.widths(observation)
@@ -140,7 +141,7 @@ class OraclePositions(Replay):
         return weight * torch.stack(errors, dim=-1)
 
 
-def true_denoised(teacher: Denoiser, strided: bool, observation: Observation) -> Tensor:
+def true_denoised(teacher: RowDenoiser, strided: bool, observation: Observation) -> Tensor:
     """What the student's D is measured against: the teacher's at the same x_t, or for a strided
     student the D of the teacher's own solution over the whole step. [b, h, w, c]."""
     x, sigma, labels = observation.x_t, observation.sigma, observation.labels

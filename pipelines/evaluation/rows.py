@@ -16,6 +16,7 @@ from nitrogen.pipelines.metrics.frechet import Gaussian, fit_gaussian, frechet_e
 from nitrogen.pipelines.metrics.kernel import kernel_distance
 from nitrogen.pipelines.metrics.timing import Timing
 from nitrogen.pipelines.sampling import mean
+from nitrogen.platform.gates import not_finite
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,12 @@ def row_of(sampled: Sampled, estimates: Mapping[str, Estimate]) -> dict[str, Any
 
 
 def flat(row: dict[str, Any]) -> dict[str, Any]:
-    """Numbers of one row by name, intervals as `<name>_low` and `<name>_high`."""
-    found = {}
+    """Numbers of one row by name, intervals as `<name>_low` and `<name>_high`.
+
+    `not_finite`, where there are any: metric -> "nan", "inf" or "-inf". A step's result is JSON,
+    which has none of them, and a metric that is broken is not one that was left out.
+    """
+    found: dict[str, Any] = {}
     for name, value in row.items():
         if isinstance(value, dict):
             found[name] = value["value"]
@@ -113,4 +118,5 @@ def flat(row: dict[str, Any]) -> dict[str, Any]:
     found.setdefault("ms_p50", None)
     if row["gflops_full"]:
         found["compute_ratio"] = row["gflops"] / row["gflops_full"]
-    return found
+    broken = {name: text for name, value in row.items() if (text := not_finite(value))}
+    return found | ({"not_finite": broken} if broken else {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -92,9 +93,43 @@ def pareto_front(points: list[dict[str, Any]]) -> list[int]:
     return front
 
 
-def choose(points: list[dict[str, Any]], most_distance: float) -> dict[str, Any]:
-    """The cheapest point within `most_distance`; the nearest one if none is."""
-    within = [p for p in points if p["distance"] <= most_distance]
+@dataclass(frozen=True)
+class Choice:
+    """The point that a sweep takes, and why.
+
+    within: whether it is within the bound; most_distance: the bound, `ratio` times the distance of
+    the full model at the student's steps, which is measured on the same seeds as the points.
+    """
+
+    point: dict[str, Any]
+    within: bool
+    ratio: float
+    most_distance: float
+
+    @property
+    def reason(self) -> str:
+        bound = f"{self.ratio:g} times the full model's distance, {self.most_distance:.3g}"
+        if self.within:
+            return f"the cheapest point within {bound}"
+        return f"no point is within {bound}; the nearest was taken"
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "within": self.within,
+            "ratio": self.ratio,
+            "most_distance": self.most_distance,
+            "reason": self.reason,
+        }
+
+
+def choose(points: list[dict[str, Any]], full_distance: float, ratio: float) -> Choice:
+    """The cheapest point within `ratio` times the full model's distance, the nearer of two that
+    cost the same. If none is within: the nearest, the cheaper of two that are as near, since
+    whoever set the bound asked for quality first; whoever reads of it may raise the bound."""
+    most = full_distance * ratio
+    within = [p for p in points if p["distance"] <= most]
     if within:
-        return min(within, key=lambda p: p["gflops"])
-    return min(points, key=lambda p: p["distance"])
+        point = min(within, key=lambda p: (p["gflops"], p["distance"]))
+    else:
+        point = min(points, key=lambda p: (p["distance"], p["gflops"]))
+    return Choice(point, bool(within), ratio, most)

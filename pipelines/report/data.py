@@ -105,7 +105,7 @@ class Pareto:
     """The sweep: all points, the front's indices into them, and what it has to beat.
 
     full_curve: the full model with fewer steps, each labelled by its number of steps.
-    static_curve: the student's own static widths. chosen: the point that was promoted.
+    static_curve: the student's own static widths. chosen: the point that was promoted; reason: why.
     """
 
     metric: str
@@ -114,6 +114,7 @@ class Pareto:
     full_curve: Sequence[ParetoPoint] = ()
     static_curve: Sequence[ParetoPoint] = ()
     chosen: ParetoPoint | None = None
+    reason: str = ""
     split: str = ""
     num_trials: int | None = None
 

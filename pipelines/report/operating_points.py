@@ -23,6 +23,7 @@ def pareto(sweep: Mapping[str, Any]) -> Pareto | None:
         full_curve=_curve(sweep, "full_curve"),
         static_curve=_curve(sweep, "static_curve"),
         chosen=_point(chosen) if _has_place(chosen) else None,
+        reason=str((sweep.get("choice") or {}).get("reason") or ""),
         split=str(sweep.get("split") or ""),
         num_trials=sweep.get("num_trials") or len(sweep.get("trials") or ()) or None,
     )

@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from nitrogen.pipelines.training.config import NoiseConfig, OptimConfig
+from nitrogen.pipelines.training.config import NoiseConfig, TeacherOptimConfig
 from nitrogen.platform.errors import ConfigError, TrainingError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class PretrainConfig(BaseModel):
     arch: dict[str, Any] = Field(default_factory=dict)
     start: str | None = None
     noise: NoiseConfig = NoiseConfig()
-    optim: OptimConfig = OptimConfig()
+    optim: TeacherOptimConfig = TeacherOptimConfig()
 
     @field_validator("preset")
     @classmethod

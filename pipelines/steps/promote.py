@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from nitrogen.platform.errors import BundleError, ConfigError, DataError, GateError
-from nitrogen.platform.gates import Gate, measurement
+from nitrogen.platform.gates import Gate, measurement, not_finite
 from nitrogen.platform.serving.settings import DEFAULT_GENERATOR
 
 if TYPE_CHECKING:
@@ -131,18 +131,24 @@ def measurements(evaluation: Mapping[str, Any]) -> dict[str, Any]:
     """The student's metrics as numbers or {"value", "low", "high", "n"}, for the gates.
 
     `<metric>_low` and `<metric>_high` beside a number become its interval. Of `kid` and `fd_lite0`
-    there is also `<metric>_over_untrained`, the share of the untrained model's distance.
+    there is also `<metric>_over_untrained`, the share of the untrained model's distance. What was
+    measured and is not finite is "nan", "inf" or "-inf", which no promotion lets pass.
     """
     student, untrained = (_rows(evaluation.get(who)) for who in ("student", "untrained"))
     for name in ("kid", "fd_lite0"):
-        mine, theirs = measurement(student.get(name)), measurement(untrained.get(name))
-        if mine is not None and theirs is not None and theirs.value > 0:
+        if name not in student or name not in untrained:
+            continue
+        mine, theirs = measurement(student[name]), measurement(untrained[name])
+        if mine is None or theirs is None:
+            student[f"{name}_over_untrained"] = "nan"
+        elif theirs.value > 0:
             student[f"{name}_over_untrained"] = mine.value / theirs.value
     return student
 
 
 def _rows(rows: Any) -> dict[str, Any]:
-    """What of a mapping is a finite number or a number with its interval."""
+    """What of a mapping is a number, a number with its interval, or the name of one that is not
+    finite: a step's result on the disk has null for those, and tells them in `not_finite`."""
     found: dict[str, Any] = {}
     for name, entry in rows.items() if isinstance(rows, Mapping) else ():
         if not isinstance(entry, Mapping):
@@ -150,7 +156,9 @@ def _rows(rows: Any) -> dict[str, Any]:
             entry = {"value": entry, **bounds} if None not in bounds.values() else entry
         if measurement(entry) is not None:
             found[name] = dict(entry) if isinstance(entry, Mapping) else entry
-    return found
+        elif broken := not_finite(entry):
+            found[name] = broken
+    return found | (dict(rows.get("not_finite") or {}) if isinstance(rows, Mapping) else {})
 
 
 def registry_uri(context: StepContext) -> str:

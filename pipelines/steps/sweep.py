@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from nitrogen.pipelines.placement import beside_gpu
 from nitrogen.pipelines.sampling import SolverName
-from nitrogen.pipelines.training.config import OptimConfig, StudentConfig
+from nitrogen.pipelines.training.config import PredictorOptimConfig, TrialConfig
 from nitrogen.platform.errors import ConfigError
 from nitrogen.platform.sweep_space import distributions
 
@@ -32,11 +32,10 @@ class SweepConfig(BaseModel):
 
     space               what the search draws: gating_penalty (trained for) and threshold
     thresholds, budgets scored inside every trial; they cost no training
-    optim, student      of the predictor's tuning in a trial, at predictor_learning_rate; strided is
-                        as it was distilled
+    optim, student      of the predictor's tuning in a trial; the denoiser is as it was distilled
     reference_steps     of the teacher's run that distances are taken to
     max_distance_ratio  the chosen point is the cheapest whose distance is at most this times the
-                        full model's at num_inference_steps
+                        full model's at num_inference_steps; the nearest one if none is
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,8 +50,8 @@ class SweepConfig(BaseModel):
     )
     thresholds: tuple[Annotated[float, Field(ge=0, le=4)], ...] = (3e-4, 1e-3, 3e-3, 1e-2)
     budgets: tuple[Annotated[float, Field(gt=0, le=2)], ...] = (0.5, 0.6, 0.7, 0.8)
-    student: StudentConfig = StudentConfig()
-    optim: OptimConfig = OptimConfig(num_images=6_000, warmup_images=500)
+    student: TrialConfig = TrialConfig()
+    optim: PredictorOptimConfig = PredictorOptimConfig(num_images=6_000, warmup_images=500)
     num_images: int = Field(64, ge=4)  # seeds that every setting is scored on
     num_inference_steps: int = Field(12, ge=2, le=1000)
     solver: SolverName = "dpmpp_2m"
@@ -92,7 +91,8 @@ class Reference:
 
 
 def run(config: SweepConfig, context: StepContext) -> dict[str, Any]:
-    """Returns points, pareto, full_curve, static_curve, chosen {settings, ...}, student, trials."""
+    """Returns points, pareto, full_curve, static_curve, chosen {settings, ...}, choice {within,
+    reason, ...}, student, trials."""
     from nitrogen.pipelines.evaluation.sweep_curves import choose, pareto_front
     from nitrogen.pipelines.evaluation.trials import collect_points, run_trials, trial_row
 
@@ -101,7 +101,12 @@ def run(config: SweepConfig, context: StepContext) -> dict[str, Any]:
     points = collect_points(trials, Path(context.dir))
     context.progress.message("the full model with fewer steps, and the student's static widths")
     curve = teacher_curve(config, context, reference)
-    chosen = choose(points, own_distance(curve, config) * config.max_distance_ratio)
+    choice = choose(points, own_distance(curve, config), config.max_distance_ratio)
+    chosen = choice.point
+    context.progress.message(
+        f"chosen: {chosen['label']}, {chosen['gflops']:.3g} GFLOPs, distance "
+        f"{chosen['distance']:.3g}: {choice.reason}"
+    )
     student = keep_student(chosen, context)
     return {
         "metric": METRIC,
@@ -111,6 +116,7 @@ def run(config: SweepConfig, context: StepContext) -> dict[str, Any]:
         "full_curve": curve,
         "static_curve": student_curve(config, context, reference, student),
         "chosen": chosen,
+        "choice": choice.to_dict(),
         "student": student.name,
         "num_trials": len(trials),
         "trials": [trial_row(trial) for trial in trials],
@@ -200,7 +206,7 @@ def teacher_curve(
         context.settings,
         partial(
             full_curve, context.for_workers(reference.teacher), reference.drawn, reference.images,
-            config.full_steps, config.solver, **where(context),
+            curve_steps(config), config.solver, **where(context),
         ),
     )  # fmt: skip
 
@@ -220,10 +226,15 @@ def student_curve(
     )  # fmt: skip
 
 
+def curve_steps(config: SweepConfig) -> tuple[int, ...]:
+    """full_steps, and the student's own, which the bound on distance is taken from."""
+    return tuple(sorted({*config.full_steps, config.num_inference_steps}))
+
+
 def own_distance(curve: list[dict[str, Any]], config: SweepConfig) -> float:
-    """The full model's distance at the student's steps, or at the last of full_steps."""
-    own = [row for row in curve if row["num_inference_steps"] == config.num_inference_steps]
-    return (own or curve)[-1]["distance"]
+    """The full model's distance at the student's steps."""
+    steps = config.num_inference_steps
+    return next(row["distance"] for row in curve if row["num_inference_steps"] == steps)
 
 
 def keep_student(chosen: dict[str, Any], context: StepContext) -> Path:

@@ -33,12 +33,7 @@ OUT, SOURCE = "s3://runs/team/tiny", "s3://runs/pictures"
 @pytest.fixture(scope="module")
 def cluster(server, tmp_path_factory, request):
     """Two nodes that find the bucket by themselves: credentials never travel with a job."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("AWS_PROFILE", raising=False)
-        patch.setenv("AWS_ENDPOINT_URL", server)
-        patch.setenv("AWS_ACCESS_KEY_ID", s3.ACCESS_KEY)
-        patch.setenv("AWS_SECRET_ACCESS_KEY", s3.SECRET_KEY)
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    with s3.bucket_environment(server) as patch:
         patch.setenv("NITROGEN_HOME", str(tmp_path_factory.mktemp("home")))
         boto3.client("s3").create_bucket(Bucket="runs")
         # Now: nodes and their workers have the environment in which they were started.

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from nitrogen.platform import storage
-from nitrogen.platform.errors import StorageError
+from nitrogen.platform.errors import LockLostError, StorageError
 from nitrogen.platform.mirror import Mirror
 from nitrogen.platform.mirror_lock import LOCK
 
@@ -137,15 +137,6 @@ def test_held_pushes_as_it_goes_and_is_alone(mirror, remote, tmp_path):
     assert not storage.exists(f"{remote}/{LOCK}")
 
 
-def test_of_two_that_start_together_one_is_told(mirror, monkeypatch):
-    monkeypatch.setattr(mirror.lock, "_other", lambda: None)  # neither has seen the other's lock
-    monkeypatch.setattr(storage, "exists", lambda uri: False)
-    storage.write_bytes(f"{mirror.uri}/{LOCK}", b"{}")
-    with pytest.raises(StorageError, match="at the same moment"), mirror.held(print):
-        pass
-    assert storage.read_bytes(f"{mirror.uri}/{LOCK}") == b"{}"
-
-
 def test_a_lock_of_a_killed_run_does_not_block(mirror, remote):
     dead = {"host": mirror.lock.owner["host"], "pid": 2**22 + 1, "time": 9e9}
     storage.write_bytes(f"{remote}/{LOCK}", json.dumps(dead).encode())
@@ -165,7 +156,7 @@ def test_a_bucket_that_is_away_meanwhile_is_said_once(mirror, monkeypatch):
 
     with mirror.held(said.append, interval_s=0.02):
         with monkeypatch.context() as patch:
-            patch.setattr(storage, "write_bytes", away)
+            patch.setattr(storage, "replace_bytes", away)
             for _ in range(500):
                 if len(tries) > 3:
                     break
@@ -218,17 +209,59 @@ def test_a_killed_push_is_not_taken_for_somebody_elses(mirror, monkeypatch):
     assert (mirror.folder / "a").read_text() == "newer!"
 
 
+def taken_over(mirror):
+    """Another run has put its record in the place of ours; returns it."""
+    record = json.dumps({"host": "another", "pid": 1, "id": "x", "time": time.time()}).encode()
+    storage.write_bytes(f"{mirror.uri}/{LOCK}", record)
+    return record
+
+
 def test_a_lock_that_was_taken_over_ends_the_pushing(mirror, remote):
-    def run():
+    records = []
+
+    def run(error=None):
         with mirror.held(print):
             put(mirror, "late", "1")
-            record = {"host": "another", "pid": 1, "time": time.time()}
-            storage.write_bytes(f"{remote}/{LOCK}", json.dumps(record).encode())
+            records.append(taken_over(mirror))
+            if error is not None:
+                raise error
 
-    with pytest.raises(StorageError, match="got process 1 on another that took it over"):
+    told = (
+        r"got process 1 on another that took it over\. Wait .* What this run made lies in .*/here"
+    )
+    with pytest.raises(LockLostError, match=told):
         run()
+    storage.delete(f"{remote}/{LOCK}")
+    with pytest.raises(ValueError, match="the real one"):
+        run(ValueError("the real one"))
     assert not storage.exists(f"{remote}/late")
-    assert json.loads(storage.read_bytes(f"{remote}/{LOCK}"))["host"] == "another"
+    assert storage.read_bytes(f"{remote}/{LOCK}") == records[-1], "not ours to remove"
+
+
+def test_a_lock_that_is_lost_meanwhile_stops_the_run(mirror, remote):
+    stopped, reasons = threading.Event(), []
+
+    def stop(error):
+        reasons.append(error)
+        stopped.set()
+
+    def run():
+        with mirror.held(print, interval_s=0.02, stop=stop):
+            record = taken_over(mirror)
+            put(mirror, "late", "1")
+            assert stopped.wait(20)
+            for write in (mirror.push, lambda: mirror.share(mirror.folder / "late")):
+                with pytest.raises(LockLostError):
+                    write()
+            with pytest.raises(LockLostError):
+                mirror.send(print)
+            assert storage.read_bytes(f"{remote}/{LOCK}") == record
+            raise KeyboardInterrupt  # as whoever was told to stop does
+
+    with pytest.raises(LockLostError, match="took it over"):
+        run()
+    assert len(reasons) == 1
+    assert not storage.exists(f"{remote}/late")
 
 
 def test_pushing_goes_on_after_a_file_that_vanished(mirror, monkeypatch):

@@ -1,36 +1,56 @@
-"""The lock of a run folder in a bucket; a second folder stands in for the bucket."""
+"""The lock of a run folder, in a second folder that stands in for a bucket and in a real one."""
 
+import importlib.util
 import json
 import os
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from nitrogen.platform import mirror_lock, storage
-from nitrogen.platform.errors import StorageError
+from nitrogen.platform.errors import LockLostError, StorageError
 from nitrogen.platform.mirror import Mirror
 from nitrogen.platform.mirror_lock import LOCK, MirrorLock
 from nitrogen.platform.processes import process_alive
 
+# The server is started as in the tests of the storage itself.
+_path = Path(__file__).with_name("test_storage_s3.py")
+_spec = importlib.util.spec_from_file_location("s3_fixtures", _path)
+_fixtures = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_fixtures)
+server, endpoint = _fixtures.server, _fixtures.endpoint
 
-@pytest.fixture
-def uri(tmp_path):
-    return str(tmp_path / "bucket")
+
+@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.s3)])
+def uri(request, tmp_path):
+    if request.param == "folder":
+        return str(tmp_path / "bucket")
+    request.getfixturevalue("endpoint")
+    return f"s3://{_fixtures.BUCKET}/{tmp_path.name}-{os.getpid()}"
 
 
 def since(uri):
     return json.loads(storage.read_bytes(f"{uri}/{LOCK}"))["time"]
 
 
-def of_another_machine(uri):
+def of_another_machine(uri, host="another"):
     lock = MirrorLock(uri)
-    lock.owner = {"host": "another", "pid": 1}
+    lock.owner = {"host": host, "pid": 1}
     return lock
 
 
+def of_a_dead_run(uri):
+    """A lock that nobody has renewed for too long."""
+    old = {"host": "a third", "pid": 1, "id": "x", "time": time.time() - mirror_lock.STALE_S - 1}
+    storage.write_bytes(f"{uri}/{LOCK}", json.dumps(old).encode())
+
+
 @pytest.mark.parametrize("at_the_end", [False, True])
-def test_one_long_upload_does_not_make_the_lock_stale(uri, tmp_path, monkeypatch, at_the_end):
+def test_one_long_upload_does_not_make_the_lock_stale(tmp_path, monkeypatch, at_the_end):
+    uri = str(tmp_path / "bucket")  # a real one would need longer than 0.3 s on a busy machine
     monkeypatch.setattr(mirror_lock, "STALE_S", 0.3)
     (tmp_path / "here").mkdir()
     mirror = Mirror(tmp_path / "here", uri)
@@ -57,8 +77,7 @@ def test_one_long_upload_does_not_make_the_lock_stale(uri, tmp_path, monkeypatch
 
 
 def test_a_lock_that_was_not_renewed_is_taken(uri, monkeypatch):
-    old = {"host": "another", "pid": 1, "time": time.time() - mirror_lock.STALE_S - 1}
-    storage.write_bytes(f"{uri}/{LOCK}", json.dumps(old).encode())
+    of_a_dead_run(uri)
     lock = MirrorLock(uri)
     with lock.held():
         assert json.loads(storage.read_bytes(f"{uri}/{LOCK}"))["pid"] == os.getpid()
@@ -70,9 +89,95 @@ def test_who_slept_while_another_ran_and_ended_must_not_go_on(uri):
     with lock.held():
         storage.delete(f"{uri}/{LOCK}")  # the other one's release
         lock._renewed -= 2 * lock.renew_s
-        with pytest.raises(StorageError, match=r"took it over and has ended\. Run the same"):
+        with pytest.raises(LockLostError, match=r"took it over and has ended\. Run the same"):
             lock.keep()
         assert not storage.exists(f"{uri}/{LOCK}")
+
+
+@pytest.mark.parametrize("stale", [True, False])
+def test_of_several_that_have_seen_the_same_one_takes_it(uri, monkeypatch, stale):
+    if stale:
+        of_a_dead_run(uri)
+    seen, read = threading.Barrier(4), storage.read_tagged
+    waits = threading.local()
+
+    def read_together(at):
+        found = read(at)
+        if not getattr(waits, "over", False):
+            waits.over = True
+            seen.wait(20)  # all four have seen it before one of them writes
+        return found
+
+    monkeypatch.setattr(storage, "read_tagged", read_together)
+    ended = threading.Barrier(4)
+
+    def run(lock):
+        try:
+            with lock.held():
+                ended.wait(20)
+                lock.renew()
+                return lock.owner["host"]
+        except StorageError as error:
+            ended.wait(20)
+            return str(error)
+
+    locks = [of_another_machine(uri, f"machine {i}") for i in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        told = list(pool.map(run, locks))
+    winners = [text for text in told if text.startswith("machine")]
+    assert len(winners) == 1, told
+    assert sum("started there at the same moment" in text for text in told) == 3
+    assert json.loads(storage.read_bytes(f"{uri}/{LOCK}"))["host"] == winners[0]
+
+
+def test_what_another_has_taken_over_is_neither_renewed_nor_removed(uri):
+    lock, other = MirrorLock(uri), of_another_machine(uri)
+    with lock.held():
+        of_a_dead_run(uri)  # this machine slept
+        with other.held():
+            theirs = storage.read_bytes(f"{uri}/{LOCK}")
+            with pytest.raises(LockLostError, match="got process 1 on another that took it over"):
+                lock.renew()
+            with pytest.raises(LockLostError):
+                lock.keep()
+            lock.release()
+            assert storage.read_bytes(f"{uri}/{LOCK}") == theirs
+            other.renew()
+            other.release()
+    assert not storage.exists(f"{uri}/{LOCK}")
+
+
+def test_a_release_after_a_takeover_leaves_the_lock_to_its_owner(uri):
+    lock, other = MirrorLock(uri), of_another_machine(uri)
+    with lock.held():
+        of_a_dead_run(uri)
+        with other.held():
+            lock.release()  # before it has noticed
+            assert json.loads(storage.read_bytes(f"{uri}/{LOCK}"))["host"] == "another"
+
+
+@pytest.mark.parametrize("retried", [True, False])
+def test_an_answer_that_is_lost_on_the_way_loses_no_lock(uri, monkeypatch, retried):
+    """Retried: the second request is told that its condition does not hold, by the first one."""
+    lock, replace, calls = MirrorLock(uri), storage.replace_bytes, []
+
+    def unheard_once(*arguments):
+        calls.append(replace(*arguments))
+        if len(calls) > 1:
+            return calls[-1]
+        if not retried:
+            raise StorageError("cannot write: the S3 server does not answer. Check it.")
+        return None
+
+    with lock.held():
+        monkeypatch.setattr(storage, "replace_bytes", unheard_once)
+        if not retried:
+            with pytest.raises(StorageError, match="does not answer"):
+                lock.renew()
+        lock.renew()
+        lock.renew()
+        lock.release()
+    assert not storage.exists(f"{uri}/{LOCK}")
 
 
 def test_process_alive():

@@ -2,6 +2,7 @@
 
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,30 @@ def test_one_of_two_creates_a_file(tmp_path: Path):
     assert storage.create_bytes(uri, b"first")
     assert not storage.create_bytes(uri, b"second")
     assert storage.read_bytes(uri) == b"first"
+
+
+def test_writes_on_condition(tmp_path: Path):
+    uri = str(tmp_path / "new" / "lock")
+    assert storage.read_tagged(uri) is None
+    assert storage.replace_bytes(uri, b"x", "none") is None
+    assert not storage.delete_tagged(uri, "none")
+    first = storage.create_bytes(uri, b"first")
+    second = storage.replace_bytes(uri, b"second", first)
+    assert storage.read_tagged(uri) == (b"second", second)
+    assert storage.replace_bytes(uri, b"third", first) is None
+    assert not storage.delete_tagged(uri, first)
+    assert storage.read_bytes(uri) == b"second"
+    assert storage.delete_tagged(uri, second)
+    assert storage.list_files(str(tmp_path)) == []
+
+
+def test_of_several_who_read_the_same_one_replaces_it(tmp_path: Path):
+    uri = str(tmp_path / "lock")
+    tag = storage.create_bytes(uri, b"old")
+    with ThreadPoolExecutor(8) as pool:
+        tags = list(pool.map(lambda i: storage.replace_bytes(uri, b"%d" % i, tag), range(8)))
+    (winner,) = [i for i in range(8) if tags[i] is not None]
+    assert storage.read_tagged(uri) == (b"%d" % winner, tags[winner])
 
 
 def test_exists_and_delete(tmp_path: Path):

@@ -1,5 +1,6 @@
 """Files by URI on a real S3 server: SeaweedFS, started here on ports of its own."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -55,16 +56,24 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         process.wait()
 
 
+@contextlib.contextmanager
+def bucket_environment(server: str) -> Iterator[pytest.MonkeyPatch]:
+    """The environment that leads to the server; a Ray or a cluster must be started inside it."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3"):
+            patch.delenv(name, raising=False)
+        patch.setenv("AWS_ENDPOINT_URL", server)
+        patch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+        patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        yield patch
+
+
 @pytest.fixture
-def endpoint(server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+def endpoint(server: str) -> Iterator[str]:
     """The endpoint, with the environment that leads there."""
-    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", server)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    return server
+    with bucket_environment(server):
+        yield server
 
 
 @pytest.fixture
@@ -100,6 +109,22 @@ def test_one_of_two_creates_an_object(prefix: str):
     assert storage.create_bytes(f"{prefix}/lock", b"first")
     assert not storage.create_bytes(f"{prefix}/lock", b"second")
     assert storage.read_bytes(f"{prefix}/lock") == b"first"
+
+
+def test_writes_on_condition(prefix: str):
+    uri = f"{prefix}/lock"
+    assert storage.read_tagged(uri) is None
+    assert storage.replace_bytes(uri, b"x", '"none"') is None
+    first = storage.create_bytes(uri, b"first")
+    second = storage.replace_bytes(uri, b"second", first)
+    assert storage.read_tagged(uri) == (b"second", second)
+    assert storage.replace_bytes(uri, b"third", first) is None
+    assert not storage.delete_tagged(uri, first)
+    assert storage.read_bytes(uri) == b"second"
+    assert storage.delete_tagged(uri, second)
+    assert not storage.exists(uri)
+    with pytest.raises(StorageError, match="says NoSuchBucket"):
+        storage.replace_bytes("s3://no-such-bucket/x", b"x", first)
 
 
 def test_exists_means_an_object_or_a_prefix_and_no_mere_beginning(prefix: str):

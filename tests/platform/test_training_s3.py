@@ -23,12 +23,7 @@ def bucket(server):
     """A bucket, with the environment that leads there set before Ray starts."""
     import boto3
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("AWS_PROFILE", raising=False)
-        patch.setenv("AWS_ENDPOINT_URL", server)
-        patch.setenv("AWS_ACCESS_KEY_ID", _fixtures.ACCESS_KEY)
-        patch.setenv("AWS_SECRET_ACCESS_KEY", _fixtures.SECRET_KEY)
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    with _fixtures.bucket_environment(server):
         boto3.client("s3").create_bucket(Bucket="runs")
         yield "s3://runs"
 

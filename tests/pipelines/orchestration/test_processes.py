@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from nitrogen.pipelines.run_lock import lock_holder, run_lock
-from nitrogen.platform.errors import StorageError
+from nitrogen.platform.errors import LockLostError, StorageError
+from nitrogen.platform.mirror_lock import LOCK
 
 _DRIVER = """
 import sys, time
@@ -57,6 +58,24 @@ def run(config, context):
 """
 
 
+# A folder beside it stands in for the bucket; looked at often, for the test's sake.
+_IN_A_BUCKET = """
+import sys
+from pathlib import Path
+from nitrogen.pipelines import runner
+from nitrogen.platform.errors import NitrogenError
+from nitrogen.platform.mirror import Mirror
+held = Mirror.held
+Mirror.held = lambda self, say, stop: held(self, say, 0.05, stop)
+runner.open_out = lambda out: (Path(out), Mirror(Path(out), "bucket"))
+try:
+    import driver
+except NitrogenError as error:
+    print(error, file=sys.stderr)
+    sys.exit(error.exit_code)
+"""
+
+
 @pytest.fixture
 def workspace(tmp_path: Path) -> Path:
     (tmp_path / "slow_step.py").write_text(_STEP)
@@ -65,9 +84,9 @@ def workspace(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start(workspace: Path) -> subprocess.Popen[str]:
+def start(workspace: Path, program: str = "driver.py") -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "driver.py"],
+        [sys.executable, program],
         cwd=workspace,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -105,6 +124,24 @@ def test_signals_stop_cleanly(workspace, number, code):
     assert summary["steps"]["train"]["state"] == "stopped"
     events = (workspace / "out/journal.jsonl").read_text()
     assert '"run stopped"' in events
+
+
+def test_a_run_whose_bucket_another_run_takes_over_stops(workspace):
+    (workspace / "bucketed.py").write_text(_IN_A_BUCKET)
+    process = start(workspace, "bucketed.py")
+    halfway(process)
+    record = json.dumps({"host": "another", "pid": 1, "id": "x", "time": time.time()})
+    (workspace / "bucket" / LOCK).write_text(record)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == LockLostError.exit_code == 4, errors
+    assert "Traceback" not in errors
+    assert "bucket must be this run's, got process 1 on another that took it over" in errors
+    assert "What this run made lies in" in errors
+    summary = json.loads((workspace / "out/summary.json").read_text())
+    assert summary["status"] == "stopped"
+    assert "took it over" in summary["error"]
+    assert (workspace / "bucket" / LOCK).read_text() == record
+    assert not (workspace / "bucket/summary.json").exists(), "the bucket is the other run's"
 
 
 def test_two_runs_do_not_share_a_folder(workspace):

@@ -146,6 +146,34 @@ def test_shipped_recipes_are_valid(name):
     assert load_recipe(name, ["distill.student.gating_penalty=0.3"]).recipe != loaded.recipe
 
 
+@pytest.mark.parametrize(
+    ("override", "remedy"),
+    [
+        ("pretrain.optim.predictor_learning_rate=0.01", r"Set distill\.optim\.predictor_"),
+        ("sweep.optim.learning_rate=0.002", r"Set sweep\.optim\.predictor_learning_rate"),
+        ("sweep.optim.optimizer=muon", "Leave it out"),
+        ("sweep.student.gating_penalty=0.3", r"Set sweep\.space\.gating_penalty"),
+        ("sweep.student.strided=true", r"Set distill\.student\.strided"),
+        ("sweep.student.stale_weight=0.5", r"Set it in distill\.student"),
+        ("sweep.student.train_denoiser=false", "Leave it out"),
+    ],
+)
+def test_a_knob_that_turns_nothing_is_refused(override, remedy):
+    key, _, value = override.partition("=")
+    told = rf"^{key.replace('.', '[.]')} must be left out, got {value}: .*{remedy}"
+    with pytest.raises(ConfigError, match=f"(?i){told}"):
+        load_recipe("demo", [override])
+
+
+def test_recipes_that_were_stored_with_such_knobs_at_their_defaults_are_read():
+    values = load_recipe("demo").recipe.canonical()
+    assert "learning_rate" not in values["sweep"]["optim"]
+    values["sweep"]["optim"] |= {"learning_rate": 1e-3, "optimizer": "adamw"}
+    values["sweep"]["student"] |= {"gating_penalty": 0.0, "strided": False, "train_denoiser": True}
+    values["pretrain"]["optim"]["predictor_learning_rate"] = 5e-3
+    assert recipe_from_values(values) == load_recipe("demo").recipe
+
+
 def test_reading_a_recipe_imports_nothing_heavy():
     import subprocess
     import sys

@@ -54,6 +54,7 @@ def full_report() -> ReportData:
             full_curve=full,
             static_curve=[points[1]],
             chosen=ParetoPoint(0.3, 0.4, "", 0.3, 0.5),
+            reason="no point is within 2 times the full model's distance; the nearest was taken",
             split="validation",
             num_trials=4,
         ),

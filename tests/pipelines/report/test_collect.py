@@ -42,6 +42,7 @@ def test_pareto_reads_points_curves_and_choice():
             "pareto": [0, 2],
             "full_curve": [{"num_inference_steps": 8, "gflops": 0.4, "distance": 0.3}],
             "chosen": {"gflops": 0.3, "distance": 0.2},
+            "choice": {"within": False, "reason": "the nearest was taken"},
         }
     )
     assert [(p.gflops, p.distance, p.low) for p in found.points] == [
@@ -51,6 +52,7 @@ def test_pareto_reads_points_curves_and_choice():
     assert list(found.front) == [0, 1]
     assert found.full_curve[0].label == "8"
     assert found.chosen.gflops == 0.3
+    assert found.reason == "the nearest was taken"
     assert found.num_trials == 2
 
 

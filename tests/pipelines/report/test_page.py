@@ -148,6 +148,11 @@ def test_missing_sections_are_left_out_one_by_one(full_report):
         assert Page(render(fewer)).sections() == expected
 
 
+def test_the_sweeps_choice_says_why(html):
+    told = "full model's distance; the nearest was taken."
+    assert f"no point is within 2 times the {told}" in Page(html).text
+
+
 def test_an_empty_report_is_a_page_with_its_reasons():
     page = Page(render(ReportData(missing={"samples": "step evaluate left no result"})))
     assert page.sections() == ["notes"]

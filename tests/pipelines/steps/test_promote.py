@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from nitrogen.pipelines.atomic_json import read_json, write_json
 from nitrogen.pipelines.context import StepContext, StepOutput
+from nitrogen.pipelines.evaluation.rows import flat
 from nitrogen.pipelines.steps.promote import (
     PromoteConfig,
     measurements,
@@ -122,6 +124,7 @@ def test_metrics_keep_their_intervals():
         "kid_high": 3.0,
         "gflops": 0.5,
         "psnr_db": float("inf"),
+        "ms_p50": {"value": 5.0, "low": float("nan"), "high": 6.0},
         "name": "student",
         "good": True,
     }
@@ -130,8 +133,36 @@ def test_metrics_keep_their_intervals():
     assert found["kid"] == {"value": 2.0, "low": 1.0, "high": 3.0}
     assert found["kid_over_untrained"] == 0.25
     assert found["gflops"] == 0.5
-    assert not {"psnr_db", "name", "good", "fd_lite0_over_untrained"} & set(found)
+    assert (found["psnr_db"], found["ms_p50"]) == ("inf", "nan")
+    assert not {"name", "good", "fd_lite0_over_untrained"} & set(found)
     assert measurements({}) == {}
+    broken = measurements({"student": {"kid": 2.0}, "untrained": {"kid": float("nan")}})
+    assert broken["kid_over_untrained"] == "nan", "not absent, which a gate may let pass"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_a_metric_that_is_not_finite_is_refused_and_not_taken_for_absent(
+    fake, tmp_path, value, on_disk
+):
+    """Whether a gate reads it or not, and after evaluate's result was read back from the disk."""
+    lenient = {"metric": "kid", "op": "<=", "bound": 9.0, "missing": "pass"}
+    row = {"kid": {"value": value, "low": 1.0, "high": 2.0}, "gflops": 1.0, "gflops_full": 2.0}
+    result = {"student": flat(row)}
+    if on_disk:
+        write_json(tmp_path / "result.json", result)
+        result = read_json(tmp_path / "result.json")
+    for name, gates in (("one", [lenient]), ("two", [])):
+        here = context(fake, tmp_path, name, fd=1.0, color=(len(name), 2, 3))
+        here.inputs["evaluate"].clear()
+        here.inputs["evaluate"].update(result)
+        with pytest.raises(GateError, match=f"finite metrics, got kid {value}.* evaluate the cand"):
+            run(config(gates=gates), here)
+        kept = run(config(gates=gates, on_refusal="keep"), here)
+        assert kept["champion"] is None
+        assert f"kid {value}" in kept["refused"]
+    good = context(fake, tmp_path, "three", fd=1.0)
+    assert run(config(gates=[lenient]), good)["promoted"], "absent: that gate says pass"
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,12 @@ from pydantic import ValidationError
 
 from nitrogen.model.config import preset
 from nitrogen.pipelines.recipe import load_recipe
-from nitrogen.pipelines.steps.sweep import SweepConfig, check_budgets
+from nitrogen.pipelines.steps.sweep import (
+    SweepConfig,
+    check_budgets,
+    curve_steps,
+    own_distance,
+)
 from nitrogen.platform.errors import ConfigError
 
 
@@ -47,6 +52,13 @@ def test_one_choice_fixes_a_value():
 def test_what_only_the_sweep_reads_is_refused_before_anything_runs(change, sentence):
     with pytest.raises(ConfigError, match=sentence):
         load_recipe("demo", [change])
+
+
+def test_the_bound_is_taken_at_the_students_own_steps():
+    config = SweepConfig(num_inference_steps=7, full_steps=(8, 4))
+    assert curve_steps(config) == (4, 7, 8)
+    curve = [{"num_inference_steps": n, "distance": 1 / n} for n in curve_steps(config)]
+    assert own_distance(curve, config) == 1 / 7
 
 
 def test_a_budget_below_the_cheapest_plan_is_refused_before_the_trials():
