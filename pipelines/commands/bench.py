@@ -93,6 +93,7 @@ def attack(
     """Look for inputs that cost the most, with a budget and without."""
     from nitrogen.model.pipeline import Pipeline
     from nitrogen.pipelines.bench.attack import run_attack
+    from nitrogen.pipelines.bench.models import model_digest
     from nitrogen.pipelines.bench.victim import AttackConfig
     from nitrogen.pipelines.trained_models import model_directory
 
@@ -100,7 +101,8 @@ def attack(
     if seeds:
         config = config.model_copy(update={"num_seeds": seeds})
     line = command("attack", out, run, quick, [("--seeds", seeds)])
-    found = run_attack(config, Pipeline.load(model_directory(folder(run))), note)
+    directory = model_directory(folder(run))
+    found = run_attack(config, Pipeline.load(directory), model_digest(directory), kept(out), note)
     result = about() | found | {"command": line}
     write(out, result)
     if as_json:
