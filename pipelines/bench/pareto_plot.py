@@ -37,6 +37,7 @@ LOOKS = {
     "ours": Look("student, adaptive", "#d55e00", "D", 24),
 }
 OTHERS = Look("other", "#cc79a7", "s")
+PLAIN = "torch"  # rows by PyTorch's own operators: hollow, where others run on those of ours
 HIDDEN = ("control", "ignored")  # they answer other questions than how fast one can be
 SHOWN = {
     "mse": "MSE to the teacher's 64 steps, same seeds",
@@ -62,6 +63,11 @@ THEMES = {
 }
 
 
+def themed(stem: Path, theme: str) -> Path:
+    """The file of a figure in a theme: x.png, x-dark.png."""
+    return stem.with_name(stem.name + ("" if theme == "light" else f"-{theme}") + ".png")
+
+
 def draw_pareto(
     result: Mapping[str, Any], path: Path, which: str = "mse", theme: str = "light"
 ) -> Path:
@@ -71,7 +77,7 @@ def draw_pareto(
     from matplotlib.figure import Figure
 
     batches, look = list(result["summary"]), THEMES[theme]
-    with matplotlib.rc_context(_style(look)):
+    with matplotlib.rc_context(figure_style(look)):
         size = (WIDTH_PX / DPI, HEIGHT_PX / DPI)
         figure = Figure(figsize=size, dpi=DPI, layout="constrained")
         FigureCanvasAgg(figure)
@@ -81,7 +87,7 @@ def draw_pareto(
             for axes, batch in zip(panels, batches, strict=True)
         ]
         panels[0].set_ylabel(SHOWN[which])
-        _legend(figure, panels)
+        _legend(figure, panels, result["rows"])
         figure.supxlabel(_source(result), fontsize=6.5, color=look.muted)
         figure.canvas.draw()
         figure.set_layout_engine("none")  # labels are placed in pixels: nothing may move now
@@ -141,12 +147,17 @@ def _scatter(axes: Any, rows: Sequence[Row], group: str, batch: str, which: str)
     if not rows:
         return
     look, front = LOOKS.get(group, OTHERS), group == "ours"
-    x, y = np.array([point(row, batch, which) for row in rows]).T
-    axes.scatter(
-        x, y, s=look.size, marker=look.marker, color=look.colour, linewidths=0.5,
-        edgecolors=axes.get_facecolor(), label=look.label if group in LOOKS else group,
-        zorder=5 if front else 4,
-    )  # fmt: skip
+    paper = axes.get_facecolor()
+    for plain in (True, False):
+        part = [row for row in rows if (row.get("operators") == PLAIN) == plain]
+        if part:
+            x, y = np.array([point(row, batch, which) for row in part]).T
+            axes.scatter(
+                x, y, s=look.size * (0.7 if plain else 1.0), marker=look.marker,
+                color=paper if plain else look.colour, linewidths=0.7 if plain else 0.5,
+                edgecolors=look.colour if plain else paper, zorder=5 if front else 4,
+                label=None if plain else look.label if group in LOOKS else group,
+            )  # fmt: skip
 
 
 def _bars(axes: Any, rows: Sequence[Row], batch: str, which: str) -> None:
@@ -238,13 +249,23 @@ def _scales(axes: Any, rows: Sequence[Row], batch: str, which: str) -> None:
     axes.grid(True, which="major")
 
 
-def _legend(figure: Any, panels: Sequence[Any]) -> None:
+def _legend(figure: Any, panels: Sequence[Any], rows: Sequence[Row]) -> None:
     entries: dict[str, Any] = {}
     for axes in panels:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
+    if any(row.get("operators") == PLAIN for row in rows):
+        hollow = panels[0].scatter(
+            [],
+            [],
+            s=16,
+            color=panels[0].get_facecolor(),
+            edgecolors=LOOKS["teacher"].colour,
+            linewidths=0.7,
+        )
+        entries["hollow: by plain PyTorch"] = hollow
     figure.legend(
-        entries.values(), entries, loc="outside upper left", ncols=3, frameon=False, fontsize=7.5,
+        entries.values(), entries, loc="outside upper left", ncols=4, frameon=False, fontsize=7.2,
         handletextpad=0.4, columnspacing=1.6, borderaxespad=0.4,
     )  # fmt: skip
 
@@ -260,7 +281,7 @@ def _source(result: Mapping[str, Any]) -> str:
     return ("A QUICK RUN: DECIDES NOTHING.  " if quick else "") + ", ".join(parts)
 
 
-def _style(theme: Theme) -> Any:
+def figure_style(theme: Theme) -> Any:
     return {
         "font.family": "DejaVu Sans", "font.size": 7.5, "text.parse_math": False,
         "figure.facecolor": theme.paper, "axes.facecolor": theme.paper, "text.color": theme.ink,

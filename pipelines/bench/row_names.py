@@ -10,16 +10,13 @@ SOLVERS = {"euler": "DDIM", "heun": "Heun", "dpmpp_2m": "DPM++", "unipc": "UniPC
 
 
 def short_name(row: Mapping[str, Any]) -> str:
-    """ "UniPC 7" for the teacher's seven steps of UniPC; other rows lose only what is plain."""
-    setting = row["setting"]
+    """ "UniPC 7" for the teacher's seven steps of UniPC; other rows lose only what is plain.
+
+    By whose operators a row ran is not part of it.
+    """
+    setting, name = row["setting"], str(row["name"]).removesuffix(", by rows")
     solver, steps = SOLVERS.get(setting.get("solver", "")), setting.get("num_steps")
-    if row.get("kind") == "dense" and solver and row["group"] == "teacher":
-        return f"{solver} {steps}{_by(row)}"
-    name = re.sub(r" steps$", "", str(row["name"])).replace("-like", "")
+    if name.startswith("teacher ") and solver and row["group"] == "teacher":
+        return f"{solver} {steps}"
+    name = re.sub(r" steps$", "", name).replace("-like", "")
     return re.sub(r" (euler|heun|dpmpp_2m|unipc) ", " ", name)
-
-
-def _by(row: Mapping[str, Any]) -> str:
-    """What tells two rows of one solver apart, as the name says it behind a comma."""
-    _, comma, rest = str(row["name"]).partition(",")
-    return comma + rest
