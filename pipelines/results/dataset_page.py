@@ -30,7 +30,7 @@ def dataset_page(file: BenchFile, plots: Mapping[str, str], width_map: str | Non
     parts = [
         f"# {content['dataset']}\n",
         warning(file),
-        *(f"{_capital(headline(file, batch))}\n" for batch in content["summary"]),
+        *(f"{headline(file, batch)}\n" for batch in content["summary"]),
         facts(file.source | {"reference": str(content.get("reference", "not recorded"))}),
         "## Pareto plots\n",
         "Bars are 95 % intervals, of ours and of the corners of the hull. The number beside a "

@@ -29,12 +29,15 @@ def headline(file: BenchFile, batch: str) -> str:
         + ", ".join(_times(found[which]) for found in tiers.values())
         for which, error in ERRORS.items()
     ]
-    few = f" n = {n} is too small to decide anything." if n < MIN_SEEDS else ""
-    quick = " This was a quick run, which decides nothing." if file.quick else ""
+    where = f"On {content['dataset']}, batch {batch},"
+    if file.quick:
+        return f"{where} nothing is decided: a quick run."
+    if n < MIN_SEEDS:
+        return f"{where} nothing is decided: n = {n} seeds are too few."
     return (
-        f"{content['dataset']}, batch {batch}: against the best of the full model with fewer "
-        f"steps, thin models and caches, the adaptive student {' and '.join(parts)} (times as "
-        f"fast at the {_listed(list(tiers))} budget, 95 % intervals, n = {n:,} seeds).{few}{quick}"
+        f"{where} against the best of the full model with fewer steps, thin models and caches, "
+        f"the adaptive student {', and '.join(parts)} (times as fast at the "
+        f"{_listed(list(tiers))} budget, 95 % intervals, n = {n:,} seeds)."
     )
 
 

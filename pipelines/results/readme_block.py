@@ -22,8 +22,7 @@ def block(files: Sequence[BenchFile], out: Path, readme: Path, width_map: bool) 
     batches = [_batch(file) for file in frontiers]
     parts = [picture(f"{where}/{frontiers[0].name}-mse", "Error against time, with the hull")]
     parts += [
-        f"**{text[:1].upper()}{text[1:]}**\n"
-        for text in (headline(f, b) for f, b in zip(frontiers, batches, strict=True))
+        f"**{headline(file, batch)}**\n" for file, batch in zip(frontiers, batches, strict=True)
     ]
     parts += [article_table(frontiers, batches[0]), article_note(frontiers, batches[0]) + "\n"]
     if width_map:

@@ -64,8 +64,7 @@ def index(files: Sequence[BenchFile], out: Path) -> str:
     frontiers = [file for file in files if file.kind == "frontier"]
     for file in frontiers:
         batch = next(iter(file.content["summary"]))
-        text = headline(file, batch)
-        parts.append(f"{text[:1].upper()}{text[1:]}\n")
+        parts.append(f"{headline(file, batch)}\n")
     if frontiers:
         batch = next(iter(frontiers[0].content["summary"]))
         parts += [article_table(frontiers, batch), article_note(frontiers, batch) + "\n"]

@@ -215,3 +215,8 @@ def written(tmp_path: Path) -> Callable[[str, dict[str, Any]], Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def made() -> SimpleNamespace:
+    return SimpleNamespace(attack=attack, scaling=scaling)
