@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -146,7 +147,8 @@ def true_denoised(teacher: RowDenoiser, strided: bool, observation: Observation)
     student the D of the teacher's own solution over the whole step. [b, h, w, c]."""
     x, sigma, labels = observation.x_t, observation.sigma, observation.labels
     if strided:
-        return stride_target(teacher, x, sigma, observation.sigma_next, labels, NUM_SUBSTEPS)
+        called = cast(Denoiser, teacher)  # as a Denoiser is, and nothing more
+        return stride_target(called, x, sigma, observation.sigma_next, labels, NUM_SUBSTEPS)
     return teacher(x, sigma, labels)[0]
 
 
