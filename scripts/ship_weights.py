@@ -59,7 +59,7 @@ def training_folder(run: Path, step: str) -> Path:
 def checkpoint_of(training: Path) -> Path:
     newest = newest_checkpoint(training / "checkpoints")
     if newest is None:
-        ray_made = sorted(training.rglob("checkpoint_*"))
+        ray_made = sorted(path for path in training.rglob("checkpoint_*") if path.is_dir())
         newest = ray_made[-1] if ray_made else None
     if newest is None:
         raise SystemExit(f"error: a training must hold a checkpoint, got none in {training}.")

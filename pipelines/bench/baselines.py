@@ -96,6 +96,7 @@ def scheduled(
 
 def deep_cache(denoiser: AnyDenoiser, labels: Tensor, *, num_steps: int, interval: int) -> Evaluate:
     """The whole network every `interval` steps, its finest level alone between (DeepCache)."""
+    shell: RowShell | Shell
     shell = RowShell(denoiser) if isinstance(denoiser, RowDenoiser) else Shell(denoiser)
     cost = cost_of(denoiser)
     outer = shell_flops(cost)

@@ -95,11 +95,11 @@ class FrontierConfig(BaseModel):
         What can lie on a hull, and ours, over seeds enough for fd_lite0; few of the others.
         """
         return cls(
-            num_images=1280, num_controls=256, num_guided=96, num_headline=4, num_tune=48,
+            num_images=1280, num_controls=384, num_guided=128, num_headline=4, num_tune=48,
             num_moves=40, num_priced=1, tune_steps=(3, 4, 5, 6, 8, 10, 12), rounds=15,
             teacher_steps={
-                "euler": (10,), "heun": (4,), "dpmpp_2m": (3, 4, 5, 6, 7, 8, 10, 12, 16),
-                "unipc": (4, 5, 6, 8, 10),
+                "euler": (8, 16), "heun": (4, 6), "dpmpp_2m": (3, 4, 5, 6, 7, 8, 10, 12, 16),
+                "unipc": (4, 5, 6, 7, 8, 10, 12),
             },
             static_steps=(3, 4, 6, 8), cache_steps=(8, 12), tea_thresholds=(0.05, 0.2),
             ras_shares=(0.5,), budgets=(0.45, 0.7), thresholds=(1e-4, 1e-3), ours_steps=(4, 8),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shlex
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from nitrogen.pipelines.commands import bench_kernels
+from nitrogen.pipelines.commands import bench_kernels, bench_results
 from nitrogen.pipelines.commands.bench_tables import tables
 from nitrogen.pipelines.commands.models import RunOption
 from nitrogen.pipelines.commands.output import JsonOption, note, say, say_json, say_table
@@ -33,6 +34,7 @@ def register(app: typer.Typer) -> None:
         scaling
     )
     bench_kernels.register(BENCH)
+    bench_results.register(BENCH)
     app.add_typer(BENCH, name="bench")
 
 
@@ -54,6 +56,7 @@ def frontier(
     """Compare ours with everything that could be as fast: one run, same seeds, paired times."""
     from nitrogen.pipelines.bench.frontier import run_frontier
     from nitrogen.pipelines.bench.frontier_config import FrontierConfig
+    from nitrogen.pipelines.bench.model_facts import model_facts
     from nitrogen.pipelines.bench.models import load_models
     from nitrogen.pipelines.bench.pareto_plot import draw_pareto
     from nitrogen.pipelines.metrics.features import FeatureNet
@@ -67,7 +70,8 @@ def frontier(
     result = run_frontier(config, models, kept(out), FeatureNet(), note)
     options: list[tuple[str, Any]] = [("--thin", path) for path in thin or ()]
     options += [("--preset", preset), ("--images", images), ("--rounds", rounds)]
-    result |= {"command": command("frontier", out, run, quick, options)}
+    result |= {"command": command("frontier", out, run, quick, options), "date": now()}
+    result |= {"models": model_facts(folder(run))}
     write(out, result)
     plots = [
         draw_pareto(result, out.with_name(f"{out.stem}-{which}.png"), which)
@@ -93,6 +97,7 @@ def attack(
     """Look for inputs that cost the most, with a budget and without."""
     from nitrogen.model.pipeline import Pipeline
     from nitrogen.pipelines.bench.attack import run_attack
+    from nitrogen.pipelines.bench.models import model_digest
     from nitrogen.pipelines.bench.victim import AttackConfig
     from nitrogen.pipelines.trained_models import model_directory
 
@@ -100,7 +105,8 @@ def attack(
     if seeds:
         config = config.model_copy(update={"num_seeds": seeds})
     line = command("attack", out, run, quick, [("--seeds", seeds)])
-    found = run_attack(config, Pipeline.load(model_directory(folder(run))), note)
+    directory = model_directory(folder(run))
+    found = run_attack(config, Pipeline.load(directory), model_digest(directory), kept(out), note)
     result = about() | found | {"command": line}
     write(out, result)
     if as_json:
@@ -168,7 +174,12 @@ def about() -> dict[str, Any]:
 
     from nitrogen.pipelines.report.provenance import commit, machine
 
-    return {"hardware": machine(), "threads": torch.get_num_threads(), "commit": commit()}
+    where = {"hardware": machine(), "threads": torch.get_num_threads(), "commit": commit()}
+    return where | {"date": now()}
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def kept(out: Path) -> Path:
