@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import torch
@@ -23,11 +22,10 @@ from nitrogen.model.policies import Decision, Policy, confident, no_exit
 from nitrogen.model.predictor import sensitivity_weight
 from nitrogen.model.regions import HELD, Plan, pool_to_regions
 from nitrogen.pipelines.bench.row_denoiser import RowDenoiser
-from nitrogen.pipelines.training.stride import stride_target
+from nitrogen.pipelines.evaluation.residuals import true_denoised
 
 MOVES = ("random", "shuffled", "time_average", "centre")
 CONTROLS = (*MOVES, "oracle")
-NUM_SUBSTEPS = 4  # of the teacher's solution that a strided student is measured against
 STARVATION = 0.5  # per step of age, in log score: a region that waits comes first in the end
 
 
@@ -140,16 +138,6 @@ class OraclePositions(Replay):
         errors = [pool_to_regions((d - target).square(), grid).mean(-1) for d in options]
         weight = sensitivity_weight(sigma, observation.sigma_next)[:, None, None, None]
         return weight * torch.stack(errors, dim=-1)
-
-
-def true_denoised(teacher: RowDenoiser, strided: bool, observation: Observation) -> Tensor:
-    """What the student's D is measured against: the teacher's at the same x_t, or for a strided
-    student the D of the teacher's own solution over the whole step. [b, h, w, c]."""
-    x, sigma, labels = observation.x_t, observation.sigma, observation.labels
-    if strided:
-        called = cast(Denoiser, teacher)  # as a Denoiser is, and nothing more
-        return stride_target(called, x, sigma, observation.sigma_next, labels, NUM_SUBSTEPS)
-    return teacher(x, sigma, labels)[0]
 
 
 def assign(widths: Tensor, gain: Tensor) -> Tensor:

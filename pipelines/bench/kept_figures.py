@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from nitrogen.model.config import NUM_WIDTHS
-from nitrogen.pipelines.bench.calibrate import Uniform, calibrate
+from nitrogen.pipelines.bench.calibrate import calibrate
 from nitrogen.pipelines.bench.contest import Contest, first
 from nitrogen.pipelines.bench.exits import forward_passes_saved
 from nitrogen.pipelines.bench.forecast import ORACLE_FORWARDS
@@ -25,6 +25,7 @@ from nitrogen.pipelines.bench.tuning import (
     tuned_budget,
 )
 from nitrogen.pipelines.code_digest import code_digests
+from nitrogen.pipelines.evaluation.residuals import Uniform
 from nitrogen.pipelines.sampling import Draws, draws
 
 NUM_PLANNERS = 2

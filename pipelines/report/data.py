@@ -200,6 +200,28 @@ class Bias:
 
 
 @dataclass(frozen=True)
+class ReliabilityBin:
+    """Regions of about one predicted error: means of both, and the interval of the true one's."""
+
+    predicted: float
+    actual: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Predicted against true errors of holding a region, of n pictures at num_steps; log_gap: mean
+    over the bins of |ln(predicted / actual)|, 0 when calibrated."""
+
+    bins: Sequence[ReliabilityBin]
+    log_gap: float
+    n: int
+    num_steps: int
+
+
+@dataclass(frozen=True)
 class GateRow:
     """One promotion gate and how it was decided."""
 
@@ -231,6 +253,7 @@ class ReportData:
     claims: Sequence[Claim] = ()
     neighbours: NeighbourRows | None = None
     bias: Bias | None = None
+    reliability: Reliability | None = None
     gates: Sequence[GateRow] = ()
     promotion: str = ""
     shipped: LabelledImages | None = None

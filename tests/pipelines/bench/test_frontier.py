@@ -12,7 +12,7 @@ from nitrogen.model.predictor import predictor_flops
 from nitrogen.pipelines.bench import conditions, kept_figures, quality
 from nitrogen.pipelines.bench import contest as contests
 from nitrogen.pipelines.bench import frontier as module
-from nitrogen.pipelines.bench.calibrate import Uniform, pairs
+from nitrogen.pipelines.bench.calibrate import pairs
 from nitrogen.pipelines.bench.contenders import contenders, dense
 from nitrogen.pipelines.bench.contest import Contest
 from nitrogen.pipelines.bench.frontier import run_frontier
@@ -31,6 +31,7 @@ from nitrogen.pipelines.bench.tuning import (
     step_prices,
 )
 from nitrogen.pipelines.bench.twins import with_twins
+from nitrogen.pipelines.evaluation.residuals import Uniform
 from nitrogen.pipelines.sampling import Draws
 
 TINY = FrontierConfig.quick().model_copy(

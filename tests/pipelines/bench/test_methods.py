@@ -13,7 +13,7 @@ from nitrogen.model.errors import ModelError
 from nitrogen.model.pipeline import Pipeline
 from nitrogen.model.prices import PriceTable
 from nitrogen.pipelines.bench.baselines import FirstFeatures
-from nitrogen.pipelines.bench.calibrate import Uniform, pairs
+from nitrogen.pipelines.bench.calibrate import pairs
 from nitrogen.pipelines.bench.contenders import contenders, dense, threshold_method
 from nitrogen.pipelines.bench.controls import CONTROLS, Trace
 from nitrogen.pipelines.bench.frontier_config import FrontierConfig
@@ -27,6 +27,7 @@ from nitrogen.pipelines.bench.tuning import (
     served,
 )
 from nitrogen.pipelines.bench.twins import alike, by_rows
+from nitrogen.pipelines.evaluation.residuals import Uniform
 
 DIAL = {"solver": "dpmpp_2m", "num_steps": 6}
 CASES = [
