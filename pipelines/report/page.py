@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from nitrogen.pipelines.report.bias_view import bias_view
 from nitrogen.pipelines.report.charts import pareto_chart, training_chart
 from nitrogen.pipelines.report.data import (
     EvaluationRow,
@@ -76,7 +77,7 @@ def sections(data: ReportData, max_samples: int, max_heatmaps: int) -> list[Sect
         ("timings", "Time per image", _timings(data.rows)),
         ("training", "Training", [training_chart(p, f"t{i}") for i, p in enumerate(data.panels)]),
         ("neighbours", "Nearest training pictures", data.neighbours and _near(data.neighbours)),
-        ("bias", "Bias", data.bias),
+        ("bias", "Bias", data.bias and bias_view(data.bias)),
         ("claims", "Claims", list(data.claims)),
         ("promotion", "Promotion", list(data.gates) or data.promotion),
         ("howto", "Go on from here", list(data.howto)),
