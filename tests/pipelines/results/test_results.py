@@ -164,6 +164,10 @@ def test_pages_of_attack_and_scaling(written, made):
     assert "| 1,024 | 2 |" in scaling_page(scaling)
     (above,) = read_files([written("b.json", made.attack(above=True))])
     assert {v.reached for v in verdicts(above)} == {False}
+    newer = made.scaling() | {"huge": {"size": 4096, "skipped": "too little memory is free"}}
+    (skipped,) = read_files([written("t.json", newer)])
+    assert verdicts(skipped)[-1].outcome == "not measured: too little memory is free"
+    assert "too little memory is free" in scaling_page(skipped)
     (few,) = read_files([written("c.json", made.attack(num_seeds=24))])
     assert verdicts(few)[0].outcome.startswith("decides nothing: fewer than 10,000")
 
