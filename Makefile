@@ -35,7 +35,7 @@ serve: venv ## Serve the champion of the last run, or the shipped weights, in th
 test: test-unit test-aot test-ray ## The whole suite
 
 test-unit: venv ## The fast tests: no Ray, no GPU, no network
-	$(PYTEST) --durations=8 $(ARGS)
+	$(PYTEST) -n 2 --dist loadfile --durations=8 $(ARGS)
 
 test-aot: venv ## The GPU kernels without a GPU: interpreted, and compiled for every family
 	$(PYTEST) -m aot tests/kernels $(ARGS)

@@ -195,6 +195,7 @@ def test_the_block_replaces_what_stood_between_the_markers(tmp_path):
     assert with_block(readme, "new") == f"before\n{BEGIN}\nnew\n{END}\nafter\n"
 
 
+@pytest.mark.slow
 def test_what_is_written_can_be_made_again_from_it(written, result, tmp_path, monkeypatch):
     out, readme = tmp_path / "docs" / "results", tmp_path / "README.md"
     readme.write_text(f"{BEGIN}\n{END}\n")
