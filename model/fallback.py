@@ -49,5 +49,5 @@ def stand_in(
     if decision.room is None and schedule.room is None:
         return Decision(Plan(widths), exits, calm=calm)
     equal = step_share(observation)
-    rooms = (equal if made.room is None else made.room for made in (schedule, decision))
-    return Decision(Plan(widths), exits, torch.where(failed, *rooms), calm)
+    own, other = (equal if made.room is None else made.room for made in (decision, schedule))
+    return Decision(Plan(widths), exits, torch.where(failed, other, own), calm)
