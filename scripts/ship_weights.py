@@ -6,8 +6,8 @@ Reads the newest checkpoints of the run's pretrain and distill steps (or of --te
 --student, folders of trainings; without --run and --teacher the teacher stays), and writes
 pipelines/weights/<recipe>/: teacher and student as fp16 safetensors (the averaged weights) with the
 prices of the student's compute and its schedules of widths, the recipe, the losses, and a grid of
-samples. The schedules are searched on the validation split: --moves changes for each number of
-steps and budget, about a minute for 10 of them, and none are shipped for 0.
+samples. The schedules are searched on the validation split, --moves changes for each number of
+steps and budget; none are shipped for 0.
 """
 
 from __future__ import annotations
