@@ -35,7 +35,7 @@ serve: venv ## Serve the champion of the last run, or the shipped weights, in th
 test: test-unit test-aot test-ray ## The whole suite
 
 test-unit: venv ## The fast tests: no Ray, no GPU, no network
-	$(PYTEST) --durations=8 $(ARGS)
+	$(PYTEST) -n 2 --dist loadfile --durations=8 $(ARGS)
 
 test-aot: venv ## The GPU kernels without a GPU: interpreted, and compiled for every family
 	$(PYTEST) -m aot tests/kernels $(ARGS)
@@ -64,10 +64,10 @@ bench: venv ## Time the operators and a whole step, JSON lines into runs/bench
 	$(BIN)/nitrogen bench step --json $(ARGS) | tee runs/bench/step.jsonl
 
 # RUN: a run folder, by default the shipped weights, whose results stand in the README too. What was
-# measured of the frontier is kept. ARGS go to bench frontier, --quick to all three.
+# measured is kept. ARGS go to bench frontier, --quick to all three.
 RUN ?=
 BENCH := $(if $(RUN),$(RUN)/bench,runs/bench/shipped)
-QUICK := $(findstring --quick,$(ARGS))
+QUICK := $(if $(findstring quick,$(ARGS)),--quick)
 OUT ?= $(if $(RUN)$(QUICK),$(BENCH)/results,docs/results)
 OF_RUN := $(if $(RUN),--run "$(RUN)")
 results: venv ## Benchmark RUN (hours), then write pages and plots into OUT

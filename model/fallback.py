@@ -50,5 +50,5 @@ def stand_in(
     if decision.room is None and schedule.room is None:
         return Decision(Plan(widths), exits, calm=calm)
     equal = step_share(observation)
-    own, other = (equal if made.room is None else made.room for made in (decision, schedule))
-    return Decision(Plan(widths), exits, torch.where(failed, other, own), calm)
+    safe, own = (equal if made.room is None else made.room for made in (schedule, decision))
+    return Decision(Plan(widths), exits, torch.where(failed, safe, own), calm)

@@ -5,7 +5,8 @@ from torch import Tensor
 
 from nitrogen.model.budget import FORCED, allocate
 from nitrogen.model.config import NUM_WIDTHS
-from nitrogen.model.observation import Observation
+from nitrogen.model.cost import CostModel
+from nitrogen.model.observation import Observation, Past
 from nitrogen.model.predictor import gains
 from nitrogen.model.regions import HELD
 
@@ -15,11 +16,16 @@ def step_share(observation: Observation) -> Tensor:
 
     At the first step at least everything at the narrowest width, which the ledger has set aside.
     """
-    cost = observation.cost
-    share = observation.budget_left / observation.forwards_left - cost.fixed_flops
+    share = observation.budget_left / observation.forwards_left
+    return room_for_regions(share, observation.cost, observation.step == 0)
+
+
+def room_for_regions(forward_flops: Tensor, cost: CostModel, first: Tensor) -> Tensor:
+    """[b] FLOPs that the regions of a forward may cost which may cost `forward_flops`, [b] float64;
+    where it is the `first`, [b] bool, at least everything at the narrowest width."""
+    room = forward_flops - cost.fixed_flops
     narrowest = cost.num_regions * cost.region_flops[1].item()
-    first = observation.step == 0
-    return torch.where(first, share.clamp_min(narrowest), share).clamp_min(0)
+    return torch.where(first, room.clamp_min(narrowest), room).clamp_min(0)
 
 
 def open_room(observation: Observation) -> Tensor:
@@ -41,22 +47,30 @@ def spend(
     price: float = 0.0,
 ) -> Tensor:
     """Widths [b, rh, rw] that cost at most `room`, by default an equal share of what is left."""
-    b, rh, rw = observation.exited.shape
-    gain = require_first(observation, gain)
     caps = torch.where(exits | observation.exited, HELD, NUM_WIDTHS)
-    widths = allocate(
-        gain.view(b, rh * rw, -1),
-        observation.cost.region_flops,
-        step_share(observation) if room is None else room,
-        caps.view(b, rh * rw),
-        price,
-    )
-    return widths.view(b, rh, rw)
+    room = step_share(observation) if room is None else room
+    return widths_for(gain, observation.past, caps, observation.cost, room, price)
 
 
-def require_first(observation: Observation, gain: Tensor) -> Tensor:
+def widths_for(
+    gain: Tensor, past: Past, caps: Tensor, cost: CostModel, room: Tensor, price: float = 0.0
+) -> Tensor:
+    """Widths [b, rh, rw] of the greatest gain whose regions cost at most `room`; what the `budget`
+    policy runs, in sampling as in the roll-outs of training.
+
+    gain: [b, rh, rw, 5] over holding, caps: [b, rh, rw] the widest allowed, room: [b] float64
+    FLOPs, price: gain per FLOP below which nothing is bought. A region that was never computed is
+    not held.
+    """
+    b, rh, rw, options = gain.shape
+    ranked = require_first(past, gain).reshape(b, rh * rw, options)
+    flat = caps.reshape(b, rh * rw)
+    return allocate(ranked, cost.region_flops, room, flat, price).view(b, rh, rw)
+
+
+def require_first(past: Past, gain: Tensor) -> Tensor:
     """A region that was never computed cannot be held."""
-    never = (observation.past.quarters == HELD)[..., None]
+    never = (past.quarters == HELD)[..., None]
     bonus = torch.zeros_like(gain)
     bonus[..., 1:] = FORCED
     return torch.where(never, gain + bonus, gain)
@@ -80,9 +94,8 @@ def within_room(widths: Tensor, room: Tensor | None, observation: Observation) -
     over = region_flops.to(widths.device)[widths].flatten(1).sum(dim=1) > room
     if not bool(over.any()):
         return widths
-    b, rh, rw = widths.shape
-    gain = require_first(observation, known_gain(observation)).view(b, rh * rw, -1)
-    fitted = allocate(gain, region_flops, room, widths.view(b, rh * rw)).view(b, rh, rw)
+    gain = known_gain(observation)
+    fitted = widths_for(gain, observation.past, widths, observation.cost, room)
     return torch.where(over[:, None, None], fitted, widths)
 
 

@@ -18,6 +18,10 @@ from nitrogen.platform.errors import ConfigError
 
 QUALITY = ("fd_lite0", "n", "ms_p50", "gflops")
 _PICTURES = (".png", ".webp", ".jpg")
+_REQUEST = (
+    *("class", "prompt", "seed", "policy", "threshold", "budget", "num_inference_steps"),
+    "guidance_scale",
+)
 
 
 @dataclass(frozen=True)
@@ -160,7 +164,7 @@ def _request(sent: Any) -> str | None:
     """The request that the serve step sent, as a command against `nitrogen serve`."""
     if not isinstance(sent, Mapping):
         return None
-    body = {name: sent[name] for name in ("class", "prompt", "seed") if name in sent}
+    body = {name: sent[name] for name in _REQUEST if name in sent}
     body["response_format"] = "png"
     return (
         "curl -s http://127.0.0.1:8000/v1/images/generations "

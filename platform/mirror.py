@@ -89,6 +89,7 @@ class Mirror:
                 sent += 1
             if below is None:
                 for name in set(known) - set(names):
+                    self.lock.keep()
                     storage.delete(storage.join(self.uri, name))
                     del known[name]
             self._remember(known)

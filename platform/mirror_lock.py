@@ -111,16 +111,17 @@ class MirrorLock:
     def _replaced(self) -> str:
         """The tag of a fresh record in the place of our last one. Raises LockLostError."""
         assert self._tag is not None
-        tag, record = storage.replace_bytes(self._at, self._record(), self._tag), None
+        tag = storage.replace_bytes(self._at, self._record(), self._tag)
+        if tag is not None:
+            return tag
+        found = storage.read_tagged(self._at)
+        # A write whose answer was lost on the way: what lies there is ours, under another tag.
+        if found is not None and self._is_mine(found[0]):
+            tag = storage.replace_bytes(self._at, self._record(), found[1])
         if tag is None:
-            found = storage.read_tagged(self._at)
-            record = found[0] if found is not None else None
-            # A write whose answer was lost on the way: what lies there is ours, under another tag.
-            if found is not None and self._is_mine(found[0]):
-                tag = storage.replace_bytes(self._at, self._record(), found[1])
-        if tag is None:
-            self._tag, self._lost = None, self._told(record)
-            raise self._lost
+            lost = self._told(found[0] if found is not None else None)
+            self._tag, self._lost = None, lost
+            raise lost
         return tag
 
     def _told(self, record: bytes | None) -> LockLostError:

@@ -25,6 +25,7 @@ CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 DIGEST_TAG = "nitrogen.digest"
 METRICS_TAG = "nitrogen.metrics"
 GATE_TAG = "nitrogen.gate"
+POINT_TAG = "nitrogen.operating_point"  # JSON of the request fields that it was measured with
 DATA_TAG = "nitrogen.data"  # digest of the data set that the metrics were measured on
 _ARTIFACT_FOLDER = "bundle"
 _EXPERIMENT = "nitrogen-registry"

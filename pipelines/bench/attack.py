@@ -138,7 +138,7 @@ class Kept:
         row = self.store.get(key)
         if row is None:
             with self.forecast.working(part):
-                arrays = {}
+                arrays: dict[str, np.ndarray] = {}
                 for name, cost in make().items():
                     arrays |= {f"flops:{name}": cost.flops, f"widths:{name}": cost.widths}
                 row = self.store.put(Row(key, {"part": part}, arrays))

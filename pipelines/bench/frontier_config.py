@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -71,7 +72,11 @@ class FrontierConfig(BaseModel):
     @classmethod
     def preset(cls, name: str) -> FrontierConfig:
         """quick, day or full. Raises ConfigError for another name."""
-        presets = {"quick": cls.quick, "day": cls.day, "full": cls}
+        presets: dict[str, Callable[[], FrontierConfig]] = {
+            "quick": cls.quick,
+            "day": cls.day,
+            "full": cls,
+        }
         if name not in presets:
             raise ConfigError(f"--preset must be quick, day or full, got {name!r}. Choose one.")
         return presets[name]()

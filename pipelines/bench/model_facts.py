@@ -14,7 +14,7 @@ ROLES: tuple[Role, ...] = ("teacher", "student")
 
 def model_facts(run: Path | None) -> dict[str, dict[str, Any]]:
     """parameters and sha256 of teacher and student; the student's hold its predictor's."""
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for role in ROLES:
         directory = model_directory(run, role)
         pipeline = Pipeline.load(directory)

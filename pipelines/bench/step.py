@@ -67,7 +67,7 @@ def run(
     about = provenance()
     with torch.no_grad():
         for parameter in denoiser.parameters():  # gates start at zero: any network would be right
-            parameter.add_(torch.randn_like(parameter), alpha=0.02)
+            parameter.add_(torch.randn_like(parameter) * 0.02)
         for batch in batches:
             calls = ways(denoiser, predictor, batch, size)
             if backend is not None:

@@ -128,7 +128,7 @@ def fastest(rows: Sequence[Measured]) -> dict[int, Measured]:
         if row.ms is None:
             continue
         other = found.get(row.num_steps)
-        if other is None or np.median(row.ms) < np.median(other.ms):
+        if other is None or other.ms is None or np.median(row.ms) < np.median(other.ms):
             found[row.num_steps] = row
     return found
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nitrogen.pipelines.commands.models import RunOption
-from nitrogen.pipelines.commands.output import say
+from nitrogen.pipelines.commands.output import JsonOption, say, say_json
 
 if TYPE_CHECKING:
     from nitrogen.pipelines.results.write import DrawWidths
@@ -33,6 +33,7 @@ def results(
     widths: Annotated[
         bool, typer.Option(help="Draw where compute went, by the student of the run.")
     ] = True,
+    as_json: JsonOption = False,
 ) -> None:
     """Write tables, plots and verdicts of benchmark files, as Markdown."""
     from nitrogen.pipelines.results.write import write_results
@@ -45,6 +46,9 @@ def results(
             f"--out must be a folder that can be written, got {out} ({exc.strerror}). "
             "Choose another path."
         ) from exc
+    if as_json:
+        say_json({"written": [str(path) for path in written]})
+        return
     for path in written:
         say(str(path))
 

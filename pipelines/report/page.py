@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from nitrogen.pipelines.report.bias_view import bias_view
 from nitrogen.pipelines.report.charts import pareto_chart, reliability_chart, training_chart
 from nitrogen.pipelines.report.data import (
     EvaluationRow,
@@ -79,7 +80,7 @@ def sections(data: ReportData, max_samples: int, max_heatmaps: int) -> list[Sect
         ("training", "Training", [training_chart(p, f"t{i}") for i, p in enumerate(data.panels)]),
         ("neighbours", "Nearest training pictures", data.neighbours and _near(data.neighbours)),
         ("reliability", "Is the predictor to be trusted?", _reliability(data.reliability)),
-        ("bias", "Bias", data.bias),
+        ("bias", "Bias", data.bias and bias_view(data.bias)),
         ("claims", "Claims", list(data.claims)),
         ("promotion", "Promotion", list(data.gates) or data.promotion),
         ("howto", "Go on from here", list(data.howto)),

@@ -89,6 +89,10 @@ def bias(evaluate: Result) -> Bias | None:
                 colours=Measured.read(row["colours"]),
                 gap_class=str((row["largest_gap"] or {}).get("class", "")),
                 gap=(row["largest_gap"] or {}).get("share"),
+                class_shares=row.get("class_shares") or (),
+                colour_shares=row.get("colour_shares") or (),
+                classes_over_teacher=Measured.read(row.get("over_teacher", {}).get("classes")),
+                colours_over_teacher=Measured.read(row.get("over_teacher", {}).get("colours")),
             )
             for row in table["rows"]
         ],
@@ -96,6 +100,7 @@ def bias(evaluate: Result) -> Bias | None:
         class_floor=table["floor"]["classes"],
         colour_floor=table["floor"]["colours"],
         n_floor=table["n_floor"],
+        classes=table.get("classes") or (),
     )
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from nitrogen.pipelines.results.dataset_page import warning
 from nitrogen.pipelines.results.files import BenchFile
 from nitrogen.pipelines.results.markdown import count, facts, interval, plain, table
@@ -40,9 +43,21 @@ def attack_page(file: BenchFile) -> str:
             facts(file.source),
             verdict_table(verdicts(file)),
             table(headers, rows),
+            _alone(content),
         )
         if part
     )
+
+
+def _alone(content: Mapping[str, Any]) -> str:
+    """How far the gradient attack gets with one of its inputs, where that was measured."""
+    parts = [
+        f"{limit}: {plain(worst)} with {what} alone"
+        for limit in ("no budget", "budget")
+        for what, worst in content[limit].get("gradient_alone", {}).items()
+    ]
+    text = "Worst over mean that gradient ascent reaches with one of its two inputs: "
+    return text + "; ".join(parts) + ".\n" if parts else ""
 
 
 def scaling_page(file: BenchFile) -> str:
@@ -50,14 +65,16 @@ def scaling_page(file: BenchFile) -> str:
     content = file.content
     rows = [
         (f"{row['size']:,}", str(row["batch"]), plain(row["teacher"]["ms_p50"]),
-         plain(row["adaptive"]["ms_p50"]), interval(row["speedup"]),
+         plain(row.get("teacher_torch", {}).get("ms_p50")), plain(row["adaptive"]["ms_p50"]),
+         interval(row["speedup"]),
          plain(row["teacher"]["gflops"]), plain(row["adaptive"]["gflops"]),
          plain(row["conversion"]), plain(row["cache_mib"]), plain(row["peak_mib"]["teacher"]),
          plain(row["peak_mib"]["adaptive"]))
         for row in content["rows"]
     ]  # fmt: skip
     headers = (
-        "px", "batch", "teacher, ms", "adaptive, ms", "times as fast (95 %)", "teacher, GFLOPs",
+        "px", "batch", "teacher, ms", "teacher by plain PyTorch, ms", "adaptive, ms",
+        "times as fast (95 %)", "teacher, GFLOPs",
         "adaptive, GFLOPs", "conversion", "cache, MiB", "teacher's peak, MiB",
         "adaptive's peak, MiB",
     )  # fmt: skip
@@ -74,6 +91,18 @@ def scaling_page(file: BenchFile) -> str:
             facts(file.source),
             verdict_table(verdicts(file)),
             table(headers, rows, right=len(headers)),
+            _huge(content.get("huge") or {}),
         )
         if part
+    )
+
+
+def _huge(one: Mapping[str, Any]) -> str:
+    if "ms" not in one:
+        return f"One picture of {one['size']:,} px: {one['skipped']}.\n" if "size" in one else ""
+    steps = f" in {one['num_steps']} steps" if "num_steps" in one else ""
+    return (
+        f"One picture of {one['size']:,} px by region-wise execution{steps}: "
+        f"{plain(one['ms'] / 1e3)} s, cache {plain(one['cache_mib'])} MiB, peak "
+        f"{plain(one['peak_mib'])} MiB.\n"
     )

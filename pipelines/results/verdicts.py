@@ -119,9 +119,13 @@ def _scaling(content: Mapping[str, Any], quick: bool) -> Iterator[Verdict]:
     yield found if asked else Verdict(title, found.target, plain(grown["adaptive"]), None,
                                       "decides nothing: other sizes")  # fmt: skip
     huge = content.get("huge")
-    if huge:
+    if huge and "size" in huge:
+        title = f"one picture of {huge['size']:,} px"
+        if "skipped" in huge:
+            yield Verdict(title, "within 16 GiB", "-", None, f"not measured: {huge['skipped']}")
+            return
         inside = huge["within_16_gib"]
         outcome = "not measured" if inside is None else "reached" if inside else "missed"
-        shown = f"{plain(huge['ms'] / 1e3)} s, peak {plain(huge['peak_mib'])} MiB"
-        title = f"one picture of {huge['size']:,} px"
+        memory = plain(huge.get("process_mib", huge["peak_mib"]))
+        shown = f"{plain(huge['ms'] / 1e3)} s, process {memory} MiB"
         yield Verdict(title, "within 16 GiB", shown, 1, targets.QUICK if quick else outcome)

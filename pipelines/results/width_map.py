@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from nitrogen.model.pipeline import Pipeline, to_uint8
-from nitrogen.model.policies import Budget, Policy, make_policy
+from nitrogen.model.policies import Policy, make_policy
 from nitrogen.model.request import Finished, Request
 from nitrogen.model.schedules import sampling_sigmas
 from nitrogen.pipelines.bench.model_facts import digest
@@ -90,12 +90,10 @@ def drawn(student: Pipeline, setting: Mapping[str, Any]) -> list[Finished]:
 
 def policy_of(student: Pipeline, setting: Mapping[str, Any]) -> Policy:
     """As the benchmark builds it: by the library's own price, by a price, or by equal shares."""
-    threshold, budget = setting.get("threshold") or 0.0, setting["budget"]
+    dials = (setting.get("policy", "budget"), setting.get("threshold"), setting["budget"])
     if setting.get("served"):
-        return student.policy("budget", threshold, budget, int(setting["num_steps"]))
-    if setting.get("price") is not None:
-        return Budget(threshold, setting["price"])
-    return make_policy("budget", threshold, budget)
+        return student.policy(*dials, int(setting["num_steps"]))
+    return make_policy(*dials, setting.get("price"))
 
 
 def shown(finished: Sequence[Finished], num: int = NUM_SHOWN) -> list[tuple[int, Finished]]:

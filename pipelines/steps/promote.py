@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from nitrogen.pipelines.context import StepContext
     from nitrogen.platform.registry import ModelVersion, Registry
 
+# Of an operating point, what a request may name; its solver is the endpoint's.
+POINT_FIELDS = ("policy", "threshold", "budget", "num_inference_steps")
 MODEL_FILES = ("model.safetensors", "config.json")
 DEFAULT_GATES = (
     # It learned something, on any data; it is not surely worse than the champion; the ceiling held.
@@ -169,16 +172,20 @@ def registry_uri(context: StepContext) -> str:
 
 
 def _register(registry: Registry, bundle: Path, name: str, context: StepContext) -> ModelVersion:
-    from nitrogen.platform.registry import DATA_TAG
+    from nitrogen.platform.registry import DATA_TAG, POINT_TAG
 
     tags = {"nitrogen.recipe": context.name, "nitrogen.key": context.key}
     prepared = context.inputs.get("prepare")
+    evaluated: Mapping[str, Any] = context.inputs.get("evaluate", {})
     if prepared and prepared.get("digest"):
         tags[DATA_TAG] = str(prepared["digest"])
+    point = {k: v for k, v in (evaluated.get("operating_point") or {}).items() if k in POINT_FIELDS}
+    if point:
+        tags[POINT_TAG] = json.dumps(point, sort_keys=True)
     return registry.register(
         bundle,
         name,
-        metrics=measurements(context.inputs.get("evaluate", {})),
+        metrics=measurements(evaluated),
         tags=tags,
         run_id=context.run_id,
     )

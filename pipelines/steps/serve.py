@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,8 @@ class ServeConfig(ServingSettings):
     """The `serve:` section of a recipe: the endpoint's settings and the request that tests it.
 
     port      0 takes a free one
-    request   body of POST /v1/images/generations; the first class of the model by default
+    request   body of POST /v1/images/generations; by default the first class of the model, and the
+              champion's operating point: what was promoted is what is checked
     """
 
     host: str = "127.0.0.1"
@@ -67,10 +69,10 @@ def run(config: ServeConfig, context: StepContext) -> dict[str, Any]:
         running = _find(config.app_name)
         if running is not None:
             _follow(running, context)
-            return _check(running, config, context, kept=True)
+            return check(running, config, context, kept=True)
         endpoint = _start(config, context)
         try:
-            return _check(endpoint, config, context, kept=False)
+            return check(endpoint, config, context, kept=False)
         finally:
             endpoint.shut_down()
 
@@ -114,9 +116,10 @@ def _follow(endpoint: Endpoint, context: StepContext) -> None:
         )
 
 
-def _check(
+def check(
     endpoint: Endpoint, config: ServeConfig, context: StepContext, kept: bool
 ) -> dict[str, Any]:
+    """Sends one request to the endpoint and returns what `run` does."""
     from nitrogen.platform.serving.smoke import first_class, smoke_check, wait_until_ready
 
     key = _first_key()
@@ -124,6 +127,7 @@ def _check(
     body = dict(config.request)
     if "class" not in body and "prompt" not in body:
         body["class"] = first_class(endpoint.url, key)
+    body = at_point(body, champion_point(context), context)
     timeout_s = config.request_timeout_s + 30.0
     result = smoke_check(endpoint.url, body, api_key=key, timeout_s=timeout_s)
     picture = Path(context.dir) / _PICTURE
@@ -146,6 +150,32 @@ def _check(
             "image": str(picture),
         },
     }
+
+
+def champion_point(context: StepContext) -> dict[str, Any]:
+    """The request fields that the champion was measured with; none where it was registered without,
+    as by an older version."""
+    from nitrogen.platform.registry import CHAMPION, POINT_TAG, Registry
+
+    name, uri = _model(context)
+    return json.loads(Registry(uri).get(name, CHAMPION).tags.get(POINT_TAG, "{}"))
+
+
+def at_point(body: dict[str, Any], point: dict[str, Any], context: StepContext) -> dict[str, Any]:
+    """The request at an operating point, unless the recipe's request names a dial of its own. A
+    point that lies outside of what may be asked for over HTTP is said and left out."""
+    from nitrogen.platform.serving.problems import ProblemError
+    from nitrogen.platform.serving.protocol import parse_request
+
+    if body.keys() & {"policy", "budget", "threshold"}:
+        return body
+    asked = {**{name: value for name, value in point.items() if value is not None}, **body}
+    try:
+        parse_request(asked)
+    except ProblemError as error:
+        context.progress.message(f"checked at full width, not as it was measured: {error}")
+        return body
+    return asked
 
 
 def _model(context: StepContext) -> tuple[str, str]:

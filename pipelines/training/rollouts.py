@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nitrogen.model.budget import FORCED, allocate
 from nitrogen.model.cache import Cache, empty_cache
 from nitrogen.model.config import NUM_WIDTHS
 from nitrogen.model.cost import CostModel
@@ -19,6 +18,7 @@ from nitrogen.model.predictor import Predictor, gains
 from nitrogen.model.regions import HELD, Plan, pool_to_regions, spread_to_pixels
 from nitrogen.model.schedules import sampling_sigmas
 from nitrogen.model.solvers import slide
+from nitrogen.model.spending import room_for_regions, widths_for
 
 MAX_STEPS = 2  # of a roll-out
 WIDTH_SHARES = (0.5, 0.75, 0.85)  # of random widths up to 1/4, 2/4, 3/4: narrow more often
@@ -139,14 +139,7 @@ def policy_widths(gain: Tensor, past: Past, budget: Tensor, cost: CostModel) -> 
     gain: [b, rh, rw, 5], budget: [b]. Returns int64 quarters [b, rh, rw]; a region without a D is
     never held.
     """
-    b, rh, rw, options = gain.shape
-    never = past.quarters == HELD
-    bonus = torch.zeros_like(gain)
-    bonus[..., 1:] = FORCED
-    gain = gain + bonus * never[..., None]
-    narrowest = float(cost.num_regions * cost.region_flops[1])
-    room = (budget.double() * cost.full_flops - cost.fixed_flops).clamp_min(0)
-    room = torch.where(never.flatten(1).any(dim=1), room.clamp_min(narrowest), room)
-    caps = torch.full((b, rh * rw), NUM_WIDTHS, device=gain.device)
-    chosen = allocate(gain.reshape(b, rh * rw, options), cost.region_flops, room, caps)
-    return chosen.view(b, rh, rw)
+    first = (past.quarters == HELD).flatten(1).any(dim=1)
+    room = room_for_regions(budget.double() * cost.full_flops, cost, first)
+    caps = torch.full(gain.shape[:-1], NUM_WIDTHS, device=gain.device)
+    return widths_for(gain, past, caps, cost, room)

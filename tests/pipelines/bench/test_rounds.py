@@ -144,6 +144,7 @@ for number in range(10_000):
 """
 
 
+@pytest.mark.slow
 def test_what_was_finished_survives_kill_9(tmp_path: Path):
     process = subprocess.Popen(
         [sys.executable, "-c", KILLED, str(tmp_path)], stdout=subprocess.PIPE, text=True

@@ -41,6 +41,7 @@ def test_paths_and_their_flops(models):
     assert (made["adaptive"] - made["teacher"]).abs().max() > 1e-3
 
 
+@pytest.mark.slow
 def test_rows_stay_under_the_bound_of_pixels(models, monkeypatch, tmp_path):
     monkeypatch.setattr(scaling, "MAX_BATCH_PIXELS", 64 * 64)
     found = run_scaling(FEW, models.arch, tmp_path, lambda text: None)

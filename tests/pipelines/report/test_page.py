@@ -135,6 +135,7 @@ def test_charts_take_the_colours_of_the_page(html):
         assert "var(--sans)" in chart
 
 
+@pytest.mark.slow
 def test_missing_sections_are_left_out_one_by_one(full_report):
     removed = {
         "samples": {"samples", "compute"},

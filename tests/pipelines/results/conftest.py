@@ -197,7 +197,7 @@ def small() -> FrontierConfig:
         teacher_steps={"euler": (8, 16), "heun": (4,), "dpmpp_2m": (4, 6, 8, 10, 12, 20),
                        "unipc": (5, 9)},
         static_steps=(8,), cache_steps=(8, 12), tea_thresholds=(0.1,), ras_shares=(0.5,),
-        budgets=(0.45,), thresholds=(3e-4,), resamples=100, num_images=300,
+        budgets=(0.45,), thresholds=(3e-4,), ours_steps=(8, 12), resamples=100, num_images=300,
     )  # fmt: skip
 
 

@@ -164,6 +164,10 @@ def test_pages_of_attack_and_scaling(written, made):
     assert "| 1,024 | 2 |" in scaling_page(scaling)
     (above,) = read_files([written("b.json", made.attack(above=True))])
     assert {v.reached for v in verdicts(above)} == {False}
+    newer = made.scaling() | {"huge": {"size": 4096, "skipped": "too little memory is free"}}
+    (skipped,) = read_files([written("t.json", newer)])
+    assert verdicts(skipped)[-1].outcome == "not measured: too little memory is free"
+    assert "too little memory is free" in scaling_page(skipped)
     (few,) = read_files([written("c.json", made.attack(num_seeds=24))])
     assert verdicts(few)[0].outcome.startswith("decides nothing: fewer than 10,000")
 
@@ -191,6 +195,7 @@ def test_the_block_replaces_what_stood_between_the_markers(tmp_path):
     assert with_block(readme, "new") == f"before\n{BEGIN}\nnew\n{END}\nafter\n"
 
 
+@pytest.mark.slow
 def test_what_is_written_can_be_made_again_from_it(written, result, tmp_path, monkeypatch):
     out, readme = tmp_path / "docs" / "results", tmp_path / "README.md"
     readme.write_text(f"{BEGIN}\n{END}\n")

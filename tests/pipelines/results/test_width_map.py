@@ -26,6 +26,7 @@ def student() -> Pipeline:
     return Pipeline(Denoiser(ARCH), ["a/x", "b/y", "c"], Predictor(ARCH))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [3, 9])
 def test_the_figure_fits_a_readme_in_both_themes(student, result, tmp_path, steps):
     file = BenchFile(tmp_path / "f.json", "frontier", result, "emoji64")

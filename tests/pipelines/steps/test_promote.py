@@ -52,6 +52,13 @@ def context(fake, root: Path, name: str, fd: float, **student) -> StepContext:
             root / name,
             {
                 "teacher": {"fd_lite0": 1.0},
+                "operating_point": {
+                    "policy": "budget",
+                    "budget": fd / 100,
+                    "threshold": None,
+                    "num_inference_steps": 6,
+                    "solver": "dpmpp_2m",
+                },
                 "student": {"fd_lite0": {"value": fd, "low": fd - 1, "high": fd + 1, "n": 64}},
             },
         ),
@@ -62,6 +69,7 @@ def context(fake, root: Path, name: str, fd: float, **student) -> StepContext:
     )
 
 
+@pytest.mark.slow
 def test_bundle_is_sealed_registered_and_promoted_and_a_worse_one_refused(fake, tmp_path):
     first = run(config(), context(fake, tmp_path, "one", fd=50.0))
     assert first["champion"] == {"name": "demo", "version": "1"}
@@ -90,6 +98,8 @@ def test_bundle_is_sealed_registered_and_promoted_and_a_worse_one_refused(fake, 
     registry = Registry(f"sqlite:///{tmp_path}/mlflow.db")
     assert registry.aliases("demo") == {"champion": "3", "previous": "1"}
     assert registry.get("demo", 3).tags["nitrogen.data"] == "emoji"
+    asked = {"policy": "budget", "budget": 0.4, "threshold": None, "num_inference_steps": 6}
+    assert json.loads(registry.get("demo", 3).tags["nitrogen.operating_point"]) == asked
     events = [record["event"] for record in AuditLog(tmp_path / "audit.jsonl").read()]
     assert events == ["promoted", "refused", "refused", "promoted"]
 
@@ -140,28 +150,24 @@ def test_metrics_keep_their_intervals():
     assert broken["kid_over_untrained"] == "nan", "not absent, which a gate may let pass"
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-@pytest.mark.parametrize("on_disk", [False, True])
-def test_a_metric_that_is_not_finite_is_refused_and_not_taken_for_absent(
-    fake, tmp_path, value, on_disk
-):
+def test_a_metric_that_is_not_finite_is_refused_and_not_taken_for_absent(fake, tmp_path):
     """Whether a gate reads it or not, and after evaluate's result was read back from the disk."""
     lenient = {"metric": "kid", "op": "<=", "bound": 9.0, "missing": "pass"}
-    row = {"kid": {"value": value, "low": 1.0, "high": 2.0}, "gflops": 1.0, "gflops_full": 2.0}
-    result = {"student": flat(row)}
-    if on_disk:
-        write_json(tmp_path / "result.json", result)
-        result = read_json(tmp_path / "result.json")
-    for name, gates in (("one", [lenient]), ("two", [])):
-        here = context(fake, tmp_path, name, fd=1.0, color=(len(name), 2, 3))
-        here.inputs["evaluate"].clear()
-        here.inputs["evaluate"].update(result)
-        with pytest.raises(GateError, match=f"finite metrics, got kid {value}.* evaluate the cand"):
-            run(config(gates=gates), here)
-        kept = run(config(gates=gates, on_refusal="keep"), here)
-        assert kept["champion"] is None
-        assert f"kid {value}" in kept["refused"]
-    good = context(fake, tmp_path, "three", fd=1.0)
+    for name, value, gates in (("a", float("nan"), [lenient]), ("bb", float("inf"), [])):
+        row = {"kid": {"value": value, "low": 1.0, "high": 2.0}, "gflops": 1.0, "gflops_full": 2.0}
+        write_json(tmp_path / "result.json", {"student": flat(row)})
+        for on_disk in (False, True):
+            here = context(fake, tmp_path, f"{name}{on_disk}", fd=1.0, color=(len(name), 2, 3))
+            here.inputs["evaluate"].clear()
+            result = read_json(tmp_path / "result.json") if on_disk else {"student": flat(row)}
+            here.inputs["evaluate"].update(result)
+            told = f"finite metrics, got kid {value}.* evaluate the candidate again"
+            with pytest.raises(GateError, match=told):
+                run(config(gates=gates), here)
+    kept = run(config(gates=[], on_refusal="keep"), here)
+    assert kept["champion"] is None
+    assert "kid inf" in kept["refused"]
+    good = context(fake, tmp_path, "good", fd=1.0)
     assert run(config(gates=[lenient]), good)["promoted"], "absent: that gate says pass"
 
 

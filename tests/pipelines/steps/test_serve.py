@@ -1,18 +1,27 @@
 """The serve step: settings without Ray, the smoke check on a real Serve."""
 
+import importlib.util
+import json
 import os
+import threading
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import uvicorn
 from pydantic import ValidationError
 
-from nitrogen.pipelines.context import StepContext, StepOutput
+from nitrogen.pipelines.context import SilentProgress, StepContext, StepOutput
 from nitrogen.pipelines.executor import ExecutorConfig
-from nitrogen.pipelines.steps.serve import ServeConfig, run
+from nitrogen.pipelines.steps.serve import ServeConfig, at_point, check, run
 from nitrogen.platform.audit import AuditLog
 from nitrogen.platform.gates import Gate
 from nitrogen.platform.promotion import promote
-from nitrogen.platform.registry import Registry
+from nitrogen.platform.registry import POINT_TAG, Registry
+from nitrogen.platform.serving.api import build_api
+from nitrogen.platform.serving.edge import EdgePolicy
+from nitrogen.platform.serving.proxy import free_port
 
 FAKE = Path(__file__).parents[2] / "platform" / "serving" / "fake_generator.py"
 
@@ -65,10 +74,88 @@ def test_without_a_champion_there_is_nothing_to_serve(tmp_path):
     assert "gates" in result["skipped"]
 
 
+POINT = {"policy": "budget", "budget": 0.6, "threshold": None, "num_inference_steps": 3}
+
+
+class Recorder:
+    """A backend of the real HTTP interface that keeps the request it was given."""
+
+    async def generate(self, request):
+        self.request = request
+        png = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x20\x00\x00\x00\x10"
+        image = {"png": png, "seed": request["seed"], "metrics": {"gflops": 1.0}}
+        return {"images": [image], "model": {"name": "m", "version": "1", "digest": "d"}}
+
+    async def describe(self):
+        model = {"name": "m", "version": "1", "digest": "d"}
+        return [{"model": model, "info": {"classes": ["cat"]}, "loaded_at": 1.0, "rejected": None}]
+
+
+@pytest.fixture(scope="module")
+def recorder():
+    port, backend = free_port(), Recorder()
+    api = build_api(backend, EdgePolicy())
+    server = uvicorn.Server(
+        uvicorn.Config(api, host="127.0.0.1", port=port, log_level="error", lifespan="off")
+    )
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield backend, SimpleNamespace(url=f"http://127.0.0.1:{port}")
+    server.should_exit = True
+    thread.join(5)
+
+
+@pytest.fixture(scope="module")
+def champion(tmp_path_factory):
+    """A registry whose champion was measured at POINT, and a later version at another."""
+    root = tmp_path_factory.mktemp("registry")
+    spec = importlib.util.spec_from_file_location("fake_generator", FAKE)
+    fake = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(fake)
+    registry = Registry(f"sqlite:///{root}/mlflow.db")
+    for index, point in enumerate((POINT, {**POINT, "budget": 0.9})):
+        bundle = fake.make_bundle(root / f"bundle-{index}", color=(index, 0, 0))
+        registry.register(bundle, "demo", metrics={"fd": 1.0}, tags={POINT_TAG: json.dumps(point)})
+    gates = [Gate(metric="fd", op="<=", bound=2.0)]
+    promote(registry, "demo", "1", gates, AuditLog(root / "audit.jsonl"))
+    return registry.tracking_uri
+
+
+def served(champion, tmp_path):
+    said = SilentProgress()
+    said.lines = []
+    said.message = said.lines.append
+    promoted = StepOutput(tmp_path, {"name": "demo", "champion": {"version": "1"}})
+    return StepContext(
+        dir=tmp_path, inputs={"promote": promoted}, tracking_uri=champion, progress=said
+    )
+
+
+def test_the_champion_is_checked_at_its_operating_point(recorder, champion, tmp_path, monkeypatch):
+    monkeypatch.delenv("NITROGEN_API_KEYS", raising=False)
+    backend, endpoint = recorder
+    result = check(endpoint, ServeConfig(), served(champion, tmp_path), kept=False)
+    assert {name: backend.request[name] for name in POINT} == POINT
+    assert result["request"]["budget"] == 0.6
+    own = ServeConfig(request={"seed": 1, "policy": "full"})
+    check(endpoint, own, served(champion, tmp_path), kept=False)
+    assert backend.request["policy"] == "full"
+    assert backend.request["budget"] is None
+
+
+def test_a_point_that_cannot_be_asked_for_is_said(champion, tmp_path):
+    context = served(champion, tmp_path)
+    body = {"class": "cat", "seed": 0}
+    assert at_point(body, {**POINT, "budget": 1.5}, context) == body
+    assert "budget must be a number above 0 and at most 1" in context.progress.lines[0]
+    assert at_point(body, {}, context) == body
+    assert len(context.progress.lines) == 1
+
+
 @pytest.mark.ray
 def test_one_request_is_checked_and_nothing_keeps_running(tmp_path, monkeypatch):
-    import importlib.util
-
     import ray
 
     spec = importlib.util.spec_from_file_location("fake_generator", FAKE)
@@ -76,7 +163,10 @@ def test_one_request_is_checked_and_nothing_keeps_running(tmp_path, monkeypatch)
     spec.loader.exec_module(fake)
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     registry = Registry(uri)
-    registry.register(fake.make_bundle(tmp_path / "bundle"), "demo", metrics={"fd": 1.0})
+    registry.register(
+        fake.make_bundle(tmp_path / "bundle"), "demo", metrics={"fd": 1.0},
+        tags={POINT_TAG: json.dumps(POINT)},
+    )  # fmt: skip
     gates = [Gate(metric="fd", op="<=", bound=2.0)]
     promote(registry, "demo", "1", gates, AuditLog(tmp_path / "audit.jsonl"))
     paths = [str(FAKE.parent), os.environ.get("PYTHONPATH", "")]
@@ -94,6 +184,7 @@ def test_one_request_is_checked_and_nothing_keeps_running(tmp_path, monkeypatch)
     assert result["request"]["class"] == "cat"
     assert result["request"]["ms"] > 0
     assert result["request"]["compute"]["gflops"] == 0.5
+    assert result["request"]["compute"]["steps"] == POINT["num_inference_steps"]
     assert Path(result["request"]["image"]).read_bytes().startswith(b"\x89PNG")
     assert not result["kept_running"]
     assert not ray.is_initialized()

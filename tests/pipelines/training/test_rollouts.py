@@ -1,10 +1,13 @@
 """Plans of training: the policy's stay within their budget, and random ones see everything."""
 
+import pytest
 import torch
 
 from nitrogen.model.budget import plan_flops
 from nitrogen.model.cost import CostModel
-from nitrogen.model.observation import new_past, remember
+from nitrogen.model.observation import Observation, new_past, remember
+from nitrogen.model.policies import Budget
+from nitrogen.model.predictor import gains
 from nitrogen.model.regions import HELD
 from nitrogen.pipelines.training.rollouts import (
     MAX_STEPS,
@@ -30,6 +33,28 @@ def test_the_policys_plan_keeps_its_budget(arch):
     widths = policy_widths(gain, past_after_one_step(cost, num), budget, cost)
     assert bool((plan_flops(widths, cost) <= budget.double() * cost.full_flops).all())
     assert widths.unique().numel() > 2
+
+
+@pytest.mark.parametrize("step", [0, 3])
+def test_a_roll_out_computes_what_sampling_would(arch, step):
+    """The plan of training and the `budget` policy's, of the same errors, past and share."""
+    cost, num = CostModel(arch, 32, 32), 32
+    budget = torch.rand(num, generator=seeded()).double()
+    log_errors = torch.randn(num, *cost.grid, 5, generator=seeded(1))
+    sigma, sigma_next = torch.full((num,), 2.0), torch.full((num,), 1.0)
+    past = past_after_one_step(cost, num) if step else new_past(num, cost.grid)
+    picture, forwards = torch.zeros(num, 32, 32, 3), torch.full((num,), 4)
+    numbers, none = torch.zeros(num, dtype=torch.int64), torch.zeros(num, *cost.grid).bool()
+    observation = Observation(
+        picture, picture, numbers, numbers, sigma, sigma_next, numbers + step, numbers + 8, past,
+        none, budget * cost.full_flops * forwards, torch.ones_like(forwards), forwards, cost,
+        log_errors,
+    )  # fmt: skip
+    gain = gains(log_errors, sigma, sigma_next)
+    widths = policy_widths(gain, past, budget, cost)
+    assert torch.equal(widths, Budget().decide(observation).plan.widths)
+    assert widths.unique().numel() > 2
+    assert bool((widths > HELD).all()) is (step == 0)
 
 
 def test_more_budget_never_buys_less(arch):
