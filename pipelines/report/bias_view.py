@@ -10,7 +10,7 @@ import numpy as np
 from nitrogen.pipelines.metrics.bias import COLOUR_LEVELS
 from nitrogen.pipelines.report.chart_svg import INK, SERIES, responsive
 from nitrogen.pipelines.report.data import Bias, BiasRow
-from nitrogen.pipelines.report.formatting import bracket, number
+from nitrogen.pipelines.report.formatting import number
 
 MAX_NARROW = 12  # classes on a narrow screen: those whose share differs most
 MARKERS = ("o", "s", "D", "^")
@@ -18,45 +18,52 @@ MARKERS = ("o", "s", "D", "^")
 
 def bias_view(bias: Bias) -> dict[str, Any]:
     """What the section shows; chart and strips only where the evaluation kept the shares."""
+    known = [row for row in bias.rows if row.colour_shares]
+    # One order for all, so that a colour stands at about the same place in every strip.
+    order = most_frequent(known[0].colour_shares) if known else []
     charted = bias.classes and all(row.class_shares for row in bias.rows)
     return {
         "bias": bias,
         "chart": class_chart(bias) if charted else "",
-        "strips": [(row.name, strip(row.colour_shares)) for row in bias.rows if row.colour_shares],
+        "strips": [(row.name, strip(row.colour_shares, order)) for row in known],
         "answers": [answer(row) for row in bias.rows if row.classes_over_teacher],
     }
 
 
 def answer(row: BiasRow) -> str:
-    """ "student, adaptive: 0.05 [0.04, 0.06] farther from the data in colours, ..."."""
+    """One line: in classes -0.005 [-0.020, +0.010], no difference shown; in colours ..."""
     parts = []
     for what, found in (
         ("classes", row.classes_over_teacher), ("colours", row.colours_over_teacher),
     ):  # fmt: skip
-        if found is None:
+        if found is None or found.low is None or found.high is None:
             continue
-        low, high = found.low, found.high
-        if low is not None and high is not None and low <= 0 <= high:
-            word = f"no farther from the data in {what} than the teacher, as far as can be told"
-        else:
-            word = f"{'farther from' if found.value > 0 else 'nearer to'} the data in {what}"
-            word += " than the teacher"
-        parts.append(f"{word}: {found.value:+.3f} {bracket(low, high)}".strip())
-    return f"{row.name}: {'; '.join(parts)}"
+        word = "farther from the data" if found.low > 0 else "nearer to the data"
+        word = "no difference shown" if found.low <= 0 <= found.high else word
+        parts.append(f"in {what} {found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}], {word}")
+    return f"{row.name} against the teacher: {'; '.join(parts)}"
 
 
-def strip(shares: Sequence[float], least: float = 0.004) -> list[dict[str, str]]:
-    """Segments, the largest first: a colour in CSS and its width in %; small ones are left out."""
-    order = np.argsort(-np.asarray(shares), kind="stable")
-    kept = [int(i) for i in order if shares[i] >= least]
+def strip(
+    shares: Sequence[float], order: Sequence[int] | None = None, least: float = 0.004
+) -> list[dict[str, str]]:
+    """Segments: a colour in CSS and its width in %; small ones are left out.
+
+    order: of the colours, the most frequent first by default.
+    """
     segments = []
-    for index in kept:
-        r, g, b = (round(255 * level / (COLOUR_LEVELS - 1)) for level in _levels(index))
-        segments.append({
-            "colour": f"rgb({r} {g} {b})", "width": f"{100 * shares[index]:.2f}",
-            "title": f"{number(100 * shares[index])} % of the pixels",
-        })  # fmt: skip
+    for index in order if order is not None else most_frequent(shares):
+        if shares[index] >= least:
+            r, g, b = (round(255 * level / (COLOUR_LEVELS - 1)) for level in _levels(index))
+            segments.append({
+                "colour": f"rgb({r} {g} {b})", "width": f"{100 * shares[index]:.2f}",
+                "title": f"{number(100 * shares[index])} % of the pixels",
+            })  # fmt: skip
     return segments
+
+
+def most_frequent(shares: Sequence[float]) -> list[int]:
+    return [int(i) for i in np.argsort(-np.asarray(shares), kind="stable")]
 
 
 def _levels(index: int) -> tuple[int, int, int]:
@@ -93,8 +100,8 @@ def _draw(axes: Any, bias: Bias, narrow: bool) -> None:
     axes.grid(True, axis="x")
     axes.set_ylim(-0.7, len(order) - 0.3)
     axes.set_xlim(left=0)
-    axes.set_xlabel("% of the pictures, as the class reader tells them")
+    axes.set_xlabel("% of the pictures")
     axes.legend(
-        loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2 if narrow else 4, frameon=False,
-        labelcolor=INK, handlelength=1.2, columnspacing=1.4, borderaxespad=0.3,
+        loc="lower left", bbox_to_anchor=(-0.5 if narrow else -0.02, 1.0),
+        ncols=2 if narrow else 4, frameon=False, labelcolor=INK, handlelength=1.2, columnspacing=1.4, borderaxespad=0.3,
     )  # fmt: skip

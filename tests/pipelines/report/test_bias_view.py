@@ -29,10 +29,10 @@ def bias() -> Bias:
 
 def test_the_answer_names_what_is_farther_and_what_cannot_be_told():
     text = answer(row("student", 1))
-    assert "student: farther from the data in classes than the teacher: +0.050" in text
-    assert "no farther from the data in colours than the teacher, as far as can be told" in text
+    assert "in classes +0.050 [+0.020, +0.080], farther from the data" in text
+    assert "in colours -0.010 [-0.030, +0.010], no difference shown" in text
     nearer = replace(row("s", 1), classes_over_teacher=Measured(-0.05, -0.08, -0.02))
-    assert "nearer to the data in classes" in answer(nearer)
+    assert "[-0.080, -0.020], nearer to the data" in answer(nearer)
 
 
 def test_a_strip_has_the_colours_that_were_counted():
@@ -42,6 +42,18 @@ def test_a_strip_has_the_colours_that_were_counted():
     assert [(s["colour"], s["width"]) for s in segments] == [
         ("rgb(255 0 255)", "75.00"), ("rgb(0 0 0)", "25.00"),
     ]  # fmt: skip
+
+
+def test_strips_stand_in_the_order_of_the_data(bias):
+    rare_first = [0.2, 0.5, *[0.3 / 62] * 62]
+    rows = [
+        replace(bias.rows[0], colour_shares=rare_first),
+        replace(bias.rows[1], colour_shares=rare_first[::-1]),
+    ]
+    (_, data), (_, student) = bias_view(replace(bias, rows=rows))["strips"]
+    assert [s["colour"] for s in data][:2] == ["rgb(0 0 85)", "rgb(0 0 0)"]
+    assert [s["colour"] for s in student][:2] == ["rgb(0 0 85)", "rgb(0 0 0)"]
+    assert float(student[-2]["width"]) == 50  # last in the data, most frequent in the student
 
 
 def test_all_classes_on_a_wide_screen_and_the_widest_gaps_on_a_narrow_one(bias):
