@@ -88,6 +88,11 @@ class Live:
         index = (self.step + ahead).clamp_max(self.sigmas.shape[1] - 1)
         return self.sigmas.t().gather(0, index)
 
+    def set_aside(self) -> Tensor | None:
+        """[b] FLOPs of a dense last step; None where nobody has one, as far as that is known
+        without waiting for a GPU."""
+        return self.reserve if self.reserve.is_cuda or bool(self.reserve.any()) else None
+
     def select(self, samples: Tensor) -> "Live":
         """Some of the samples; samples: [k] int64."""
         changes: dict[str, Any] = {}

@@ -127,8 +127,9 @@ class Sampler:
         observation, failed = mended(self._observe(live, levels, forwards))
         decision = self._decide(observation, failed)
         widths = within_room(decision.plan.widths, decision.room, observation)
-        closing = (live.reserve > 0) & (live.step == live.num_steps - 1)
-        widths = torch.where(closing[:, None, None], NUM_WIDTHS, widths)
+        if (reserve := live.set_aside()) is not None:
+            closing = (reserve > 0) & (live.step == live.num_steps - 1)
+            widths = torch.where(closing[:, None, None], NUM_WIDTHS, widths)
         # Of both evaluations of Heun's step, so that it costs what it is charged.
         plan = Plan(widths, level_caps(self.denoiser.arch, levels.sigma))
         denoised, cache, other = denoise(self.denoiser, live, live.x, levels, plan, live.denoised)
@@ -158,12 +159,17 @@ class Sampler:
 
     def _observe(self, live: Live, levels: Levels, forwards: Tensor) -> Observation:
         later = (live.num_steps - live.step - 1) * self.predictor_flops
-        reserve = torch.where(live.step < live.num_steps - 1, live.reserve, 0.0)
-        left = live.ceiling - live.spent - self.predictor_flops - later - reserve
+        left = live.ceiling - live.spent - self.predictor_flops - later
+        forwards_left = self._forwards_left(live)
+        if (reserve := live.set_aside()) is not None:
+            to_come = torch.where(live.step < live.num_steps - 1, reserve, 0.0)
+            left = left - to_come
+            last = live.branches // 2 if self.heun else live.branches
+            forwards_left = torch.where(to_come > 0, forwards_left - last, forwards_left)
         observation = Observation(
             live.x, live.denoised, live.labels, live.seeds, levels.sigma, levels.sigma_next,
             live.step, live.num_steps, live.past, live.exited, left, forwards,
-            self._forwards_left(live, reserve), self.cost,
+            forwards_left, self.cost,
         )  # fmt: skip
         if not self.policy.needs_predictor:
             return observation
@@ -181,13 +187,10 @@ class Sampler:
             return decision
         return stand_in(decision, self.fallback.decide(observation), failed, observation)
 
-    def _forwards_left(self, live: Live, reserve: Tensor) -> Tensor:
-        """[b] forwards of the full model for the coming step and all later ones, without those of
-        a dense last step that is to come."""
-        last = live.branches // 2 if self.heun else live.branches
+    def _forwards_left(self, live: Live) -> Tensor:
+        """[b] forwards of the full model for the coming step and all later ones."""
         total = (live.num_steps - live.step) * live.branches
-        total = total - last if self.heun else total
-        return torch.where(reserve > 0, total - last, total)
+        return total - live.branches // 2 if self.heun else total
 
     def _share(self, seen: Observation) -> Tensor:
         """What is left, as a share of full compute for the steps that are left; at most 1."""
@@ -218,7 +221,9 @@ class Sampler:
         """Takes out samples at sigma = 0 and samples whose regions have all exited, unless a dense
         last step is to come."""
         live = state.live
-        settled = live.exited.flatten(1).all(dim=1) & (live.reserve == 0)
+        settled = live.exited.flatten(1).all(dim=1)
+        if (reserve := live.set_aside()) is not None:
+            settled = settled & (reserve == 0)
         done = (live.step >= live.num_steps) | settled
         if not bool(done.any()):
             return state
