@@ -11,21 +11,21 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from nitrogen.model.config import NUM_WIDTHS
 from nitrogen.model.observation import Observation
 from nitrogen.model.policies import Decision
 from nitrogen.model.regions import Plan
 from nitrogen.model.spending import step_share
 
-# Log errors, held and at 1..4 quarters, where none is known: each width halves what is left, so
-# that a plan which has to be cut loses width evenly.
-GUESS = tuple(-quarters * math.log(2) for quarters in range(5))
+LOG_HALF = -math.log(2)
 
 
 def mended(observation: Observation) -> tuple[Observation, Tensor | None]:
     """The observation with log errors that are finite, and [b] bool: whose were not.
 
-    None where nobody's were not, as far as that is known without waiting for a GPU. A guess grows
-    with age, so that a tight budget computes regions in turn.
+    None where nobody's were not, as far as that is known without waiting for a GPU. Where none is
+    known each width halves the error, so that a plan which has to be cut loses width evenly; it
+    grows with age, so that a tight budget computes regions in turn.
     """
     errors = observation.log_errors
     if errors is None:
@@ -33,7 +33,8 @@ def mended(observation: Observation) -> tuple[Observation, Tensor | None]:
     failed = ~errors.isfinite().flatten(1).all(dim=1)
     if not failed.is_cuda and not bool(failed.any()):
         return observation, None
-    guess = torch.tensor(GUESS, device=errors.device) + observation.past.age.log1p()[..., None]
+    halvings = torch.arange(NUM_WIDTHS + 1, device=errors.device)
+    guess = observation.past.age.log1p()[..., None] + LOG_HALF * halvings
     log_errors = torch.where(failed[:, None, None, None], guess, errors)
     return replace(observation, log_errors=log_errors), failed
 

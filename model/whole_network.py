@@ -33,7 +33,9 @@ def whole_network(
     """
     arch, weights = unet.arch, weights_of(unet)
     strided_without = arch.strided and sigmas[1] is None  # refused by the conditioning
-    if strided_without or not one_call(x_t, *(w for w in weights if w is not None)):
+    known = [w for w in weights if w is not None]
+    # Tensors of inference mode do not count their writes: nothing can be listed for later.
+    if strided_without or not one_call(x_t, *known) or any(w.is_inference() for w in known):
         return None
     unet.check(x_t)
     program = PROGRAMS.get(unet)

@@ -44,10 +44,12 @@ SIGNATURES = {  # as declared in operators.h
 }
 OUT_OF_MEMORY, OUT_OF_RANGE = 1, 2  # as in exports.cpp
 OUTSIDE = {
-    "plan_rows": "widths and caps must be 0 to 4 quarters",
+    "plan_rows": "widths and caps must be 0 to 4 quarters and regions must divide the map",
     "conditioning": "labels must be 0 to num_classes",
     "predict": "labels must be 0 to num_classes",
-    "network": "labels must be 0 to num_classes and widths 0 to 4 quarters",
+    "network": (
+        "labels must be 0 to num_classes, widths 0 to 4 quarters and regions must divide the map"
+    ),
 }
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from ctypes import addressof, c_int64
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,6 +12,9 @@ from nitrogen.kernels.cpu.packing import PACKED
 from nitrogen.kernels.cpu.tensors import dense, writable
 
 Stamp = tuple[tuple[int, int] | None, ...]
+# The stamp, the numbers and addresses, and what these belong to: one value, so that another thread
+# that lists anew leaves the memory of a call that is under way alone.
+Listed = tuple[Stamp, Tensor, list[Tensor | None]]
 
 
 @dataclass
@@ -27,24 +30,25 @@ class Program:
     numbers: tuple[int, ...]
     layouts: tuple[str, ...]
     maps: tuple[tuple[int, int], ...]
-    _stamp: Stamp = ()
-    _listed: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
-    _held: list[Tensor | None] = field(default_factory=list)  # what the addresses belong to
+    _known: Listed | None = None
 
-    def listed(self, weights: Sequence[Tensor | None]) -> Tensor:
-        """int64 numbers and addresses; packed anew when a weight was written (see packing.py)."""
+    def listed(self, weights: Sequence[Tensor | None]) -> Listed:
+        """Numbers and addresses; packed anew when a weight was written (see packing.py). Whoever
+        reads the addresses holds the whole value meanwhile."""
         stamp = tuple(None if w is None else (w._version, w.data_ptr()) for w in weights)
-        if stamp != self._stamp:
+        known = self._known
+        if known is None or known[0] != stamp:
             assert len(weights) == len(self.layouts), "every weight has its layout"
             packed = [
                 None if weight is None else PACKED.get(weight, layout)
                 for weight, layout in zip(weights, self.layouts, strict=True)
             ]
             addresses = [0 if one is None else one.data_ptr() for one in packed]
-            self._listed = torch.tensor([*self.numbers, *addresses], dtype=torch.int64)
-            # While the weights are held no other tensor can have their address.
-            self._held, self._stamp = [*packed, *weights], stamp
-        return self._listed
+            listed = torch.tensor([*self.numbers, *addresses], dtype=torch.int64)
+            # While these aliases hold their memory, no other weight can have its address.
+            held = [None if weight is None else weight.detach() for weight in weights]
+            known = self._known = (stamp, listed, [*packed, *held])
+        return known
 
 
 def network(
@@ -64,19 +68,25 @@ def network(
     labels, widths = dense(labels, torch.int64), dense(widths, torch.int64)
     caps = None if caps is None else dense(caps, torch.int64)
     b, height, width, _ = x_t.shape
-    if not len(sigma) == len(labels) == len(widths) == b:
+    after = sigma if sigma_next is None else sigma_next
+    if not len(sigma) == len(after) == len(labels) == len(widths) == b:
         raise TypeError(
-            "sigma, labels and widths must have one entry a sample, got "
-            f"{len(sigma)}, {len(labels)} and {len(widths)} for {b}."
+            "sigma, sigma_next, labels and widths must have one entry a sample, got "
+            f"{len(sigma)}, {len(after)}, {len(labels)} and {len(widths)} for {b}."
+        )
+    if caps is not None and caps.shape != (b, program.numbers[0]):
+        raise TypeError(
+            f"caps must be [{b}, {program.numbers[0]}], one a sample and level, got "
+            f"{list(caps.shape)}."
         )
     addresses = [
         writable(one, b, height // side, width // side, channels).data_ptr()
         for one, (side, channels) in zip(maps, program.maps, strict=True)
     ]
     cache = (c_int64 * len(addresses))(*addresses)
-    listed, out = program.listed(weights), torch.empty_like(x_t)
+    known, out = program.listed(weights), torch.empty_like(x_t)
     load()[0].network(
-        listed.data_ptr(), x_t.data_ptr(), sigma.data_ptr(),
+        known[1].data_ptr(), x_t.data_ptr(), sigma.data_ptr(),
         None if sigma_next is None else sigma_next.data_ptr(), labels.data_ptr(),
         widths.data_ptr(), None if caps is None else caps.data_ptr(), addressof(cache),
         sigma_data, b, height, width, *widths.shape[1:], out.data_ptr(), torch.get_num_threads(),

@@ -123,6 +123,16 @@ def test_a_gpu_need_not_be_asked(denoiser, predictor):
     assert got.room is decision.room is None
 
 
+def test_a_tight_budget_computes_regions_in_turn(denoiser, predictor):
+    sampler = Sampler(denoiser, Budget(), predictor=broken(predictor))
+    done = sampler.run([Request(0, 1, 12, 1.0, 0.25)])[0]
+    assert done.fallbacks == 12
+    assert bool((done.widths[1:] == 0).any()), "there is not enough for all of them"
+    turns = (done.widths[1:] > 0).sum(dim=0)
+    assert int(turns.max() - turns.min()) <= 1
+    assert int(turns.max()) > 0
+
+
 def test_exited_regions_stay_held(denoiser, predictor):
     sampler = Sampler(denoiser, Threshold(0.02), predictor=predictor)
     seen = observation_of(sampler, [Request(0, 1, 6)], steps=3)

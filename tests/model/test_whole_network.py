@@ -8,6 +8,7 @@ import torch
 from nitrogen.kernels.cpu.library import cpu_available
 from nitrogen.model import denoiser as calling
 from nitrogen.model.cache import Cache, empty_cache
+from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.regions import Plan
 from nitrogen.model.whole_network import PROGRAMS
 
@@ -73,7 +74,9 @@ def test_other_sizes_share_the_program(denoiser, arch, by_parts):
         assert torch.equal(whole, parts)
 
 
-@pytest.mark.parametrize("change", ["written", "replaced", "module replaced", "copied"])
+@pytest.mark.parametrize(
+    "change", ["written", "replaced", "module replaced", "copied", "data", "cast"]
+)
 def test_a_changed_weight_is_read(denoiser, arch, change, by_parts):
     net = copy.deepcopy(denoiser)
     asked = question(arch, 2)
@@ -83,6 +86,12 @@ def test_a_changed_weight_is_read(denoiser, arch, change, by_parts):
     weight = net.unet.blocks[1].w_in
     if change == "replaced":
         net.unet.blocks[1].w_in = torch.nn.Parameter(weight * 2, requires_grad=False)
+    elif change == "data":
+        for _ in range(2):  # the second may get the memory that the first gave back
+            weight.data = weight.data * 2
+            ask(net, asked, empty_cache(arch, 2, 32, 32))
+    elif change == "cast":
+        net.half().float()
     elif change == "module replaced":
         net.unet.blocks[1] = copy.deepcopy(net.unet.blocks[1])
         net.unet.blocks[1].w_in.mul_(2)
@@ -108,8 +117,23 @@ def test_what_is_out_of_range_is_refused(denoiser, arch):
         ask(denoiser, (x, sigma, labels * 0 + 9, sigma_next, plan), cache)
     with pytest.raises(IndexError, match="widths 0 to 4"):
         ask(denoiser, (x, sigma, labels, sigma_next, Plan(plan.widths - 5)), cache)
-    with pytest.raises(TypeError, match=r"must have one entry a sample, got 1, 0 and 1 for 1"):
+    for side in (3, 5, 32):
+        other = Plan(torch.ones(1, side, side, dtype=torch.int64))
+        with pytest.raises(IndexError, match="regions must divide the map"):
+            ask(denoiser, (x, sigma, labels, sigma_next, other), cache)
+    short = Plan(plan.widths, torch.ones(1, 1, dtype=torch.int64))
+    with pytest.raises(TypeError, match=r"caps must be \[1, 2\]"):
+        ask(denoiser, (x, sigma, labels, sigma_next, short), cache)
+    with pytest.raises(TypeError, match=r"must have one entry a sample, got 1, 1, 0 and 1 for 1"):
         ask(denoiser, (x, sigma, labels[:0], sigma_next, plan), cache)
     small = Cache(cache.residuals[:1] + cache.residuals[:3], cache.attended, cache.qkv)
     with pytest.raises(TypeError, match="what a kernel writes must be contiguous"):
         ask(denoiser, (x, sigma, labels, sigma_next, plan), small)
+
+
+def test_weights_of_inference_mode_take_the_parts(arch):
+    with torch.inference_mode():
+        net = Denoiser(arch)
+        denoised, _ = ask(net, question(arch, 1), empty_cache(arch, 1, 32, 32))
+    assert denoised.isfinite().all()
+    assert net.unet not in PROGRAMS
