@@ -15,7 +15,9 @@ import torch
 from PIL import Image
 
 from nitrogen.model.pipeline import Pipeline
+from nitrogen.model.solvers import solver_for
 from nitrogen.pipelines.precision import autocast, check_device
+from nitrogen.platform.bundle_files import POINT
 from nitrogen.platform.errors import BundleError, ConfigError
 from nitrogen.platform.serving.protocol import GeneratedImage
 
@@ -25,6 +27,7 @@ GOLDEN = "golden.json"
 GOLDEN_TOLERANCE = 2.0  # mean absolute difference, of 255: other processors round differently
 GOLDEN_REQUESTS = ({"policy": "full"}, {"policy": "budget", "budget": 0.5})
 GOLDEN_SEED, GOLDEN_STEPS = 1234, 6
+OLD_SOLVER = "dpmpp_2m"  # of bundles that do not say what they were measured with
 PRECISIONS = ("fp32", "bf16")
 
 
@@ -53,6 +56,7 @@ class PipelineGenerator:
     def __init__(self, directory: Path, device: str = "cpu", precision: str = "fp32"):
         self._directory, self._device, self._precision = directory, device, precision
         self._pipeline = Pipeline.load(directory).to(device)
+        self._solver = solver_for(self._pipeline.arch.strided, measured_solver(directory))
         self._told = False  # of a predictor that fails
 
     def generate(
@@ -65,6 +69,7 @@ class PipelineGenerator:
                 [pipeline.label(request["class"])] * num,
                 [(request["seed"] + i) % 2**63 for i in range(num)],
                 num_inference_steps=request["num_inference_steps"],
+                solver=self._solver,
                 policy=request["policy"],
                 budget=request.get("budget"),
                 threshold=request.get("threshold"),
@@ -103,6 +108,7 @@ class PipelineGenerator:
             "classes": list(self._pipeline.classes),
             "image_size": arch.image_size,
             "policies": ["full", "static", "random", *adaptive],
+            "solver": self._solver,
             "device": self._device,
             "precision": self._precision,
         }
@@ -121,15 +127,31 @@ class PipelineGenerator:
                 )
 
 
+def measured_solver(directory: Path) -> str:
+    """The name of the solver that a bundle was measured with. Raises BundleError for a damaged
+    file; whether there is such a solver is the model's to say."""
+    path = Path(directory) / POINT
+    if not path.exists():
+        return OLD_SOLVER
+    try:
+        return str(json.loads(path.read_text()).get("solver", OLD_SOLVER))
+    except (OSError, ValueError, AttributeError) as error:
+        raise BundleError(
+            f"{POINT} must hold the point that the model was measured at, got "
+            f"{type(error).__name__} in {directory}. Restore the bundle."
+        ) from None
+
+
 def write_golden(directory: Path) -> None:
     """Adds golden.json: a few requests and the pictures that they must give."""
-    pipeline = Pipeline.load(directory)
+    pipeline, solver = Pipeline.load(directory), measured_solver(directory)
     entries = []
     for settings in GOLDEN_REQUESTS:
         if settings["policy"] == "budget" and pipeline.predictor is None:
             continue
-        png = png_bytes(golden_picture(pipeline, settings))
-        entries.append({"request": settings, "png": base64.b64encode(png).decode()})
+        request = {**settings, "solver": solver}
+        png = png_bytes(golden_picture(pipeline, request))
+        entries.append({"request": request, "png": base64.b64encode(png).decode()})
     (directory / GOLDEN).write_text(json.dumps({"version": 1, "entries": entries}))
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from nitrogen.platform.errors import BundleError
 
 MANIFEST = "manifest.json"
+POINT = "operating_point.json"  # how the model was measured; what no request names is served so
 ALLOWED_SUFFIXES = (".safetensors", ".json")
 MAX_FILES = 64
 MAX_FILE_BYTES = 16 << 30

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdint>
 #include <cstdlib>
+#include <exception>
 #include <new>
 #include <vector>
 
@@ -78,7 +79,7 @@ INLINE long num_active(const int64_t* counts) {
 }
 
 // Runs body(i) for i in [0, count) on the team that torch keeps; the caller's thread is one of it.
-// What is thrown inside is thrown again behind the team: nothing may leave a thread of OpenMP.
+// What is thrown inside first is thrown again behind the team: nothing may leave a thread of OpenMP.
 template <class Body>
 INLINE void share(long count, int threads, const Body& body) {
   if (threads <= 1 || count <= 1) {
@@ -86,13 +87,14 @@ INLINE void share(long count, int threads, const Body& body) {
     return;
   }
   std::atomic<bool> failed{false};
+  std::exception_ptr first;
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
   for (long i = 0; i < count; i++) try {
       body(i);
-    } catch (const std::bad_alloc&) {
-      failed = true;
+    } catch (const std::exception&) {  // a vector throws more than bad_alloc
+      if (!failed.exchange(true)) first = std::current_exception();
     }
-  if (failed) throw std::bad_alloc();
+  if (failed) std::rethrow_exception(first);
 }
 
 // The same over [0, count) in even ranges: body(from, to).

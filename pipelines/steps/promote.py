@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from nitrogen.pipelines.context import StepContext
     from nitrogen.platform.registry import ModelVersion, Registry
 
-# Of an operating point, what a request may name; its solver is the endpoint's.
-POINT_FIELDS = ("policy", "threshold", "budget", "num_inference_steps")
+# Of an operating point, what the champion keeps: what a request may name, and the solver, which is
+# the bundle's own.
+POINT_FIELDS = ("policy", "threshold", "budget", "num_inference_steps", "solver")
 MODEL_FILES = ("model.safetensors", "config.json")
 DEFAULT_GATES = (
     # It learned something, on any data; it is not surely worse than the champion; the ceiling held.
@@ -92,7 +93,9 @@ def run(config: PromoteConfig, context: StepContext) -> dict[str, Any]:
 
 
 def build_bundle(config: PromoteConfig, context: StepContext) -> Path:
-    """The sealed bundle `context.dir/bundle`: the student's files, golden pictures, manifest."""
+    """The sealed bundle `context.dir/bundle`: the student's files, the operating point that it was
+    evaluated at, golden pictures, manifest."""
+    from nitrogen.platform.bundle_files import POINT
     from nitrogen.platform.bundles import verify_bundle, write_bundle
 
     source = student_directory(context.inputs)
@@ -103,6 +106,8 @@ def build_bundle(config: PromoteConfig, context: StepContext) -> Path:
     for path in sorted(source.iterdir()):
         if path.suffix in (".safetensors", ".json") and path.name != "manifest.json":
             shutil.copyfile(path, bundle / path.name)
+    if point := operating_point(context.inputs):
+        (bundle / POINT).write_text(json.dumps(point, sort_keys=True))
     if not (bundle / "golden.json").exists():
         _write_golden(config.generator, bundle)
     digest = write_bundle(bundle, {"recipe": context.name, "key": context.key})
@@ -128,6 +133,12 @@ def student_directory(inputs: Mapping[str, Any]) -> Path:
             "Run that step again."
         )
     return path
+
+
+def operating_point(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """What the student was evaluated at; empty where no step says it."""
+    point = inputs.get("evaluate", {}).get("operating_point") or {}
+    return {name: value for name, value in point.items() if name in POINT_FIELDS}
 
 
 def measurements(evaluation: Mapping[str, Any]) -> dict[str, Any]:
@@ -179,8 +190,7 @@ def _register(registry: Registry, bundle: Path, name: str, context: StepContext)
     evaluated: Mapping[str, Any] = context.inputs.get("evaluate", {})
     if prepared and prepared.get("digest"):
         tags[DATA_TAG] = str(prepared["digest"])
-    point = {k: v for k, v in (evaluated.get("operating_point") or {}).items() if k in POINT_FIELDS}
-    if point:
+    if point := operating_point(context.inputs):
         tags[POINT_TAG] = json.dumps(point, sort_keys=True)
     return registry.register(
         bundle,

@@ -153,8 +153,8 @@ def check(
 
 
 def champion_point(context: StepContext) -> dict[str, Any]:
-    """The request fields that the champion was measured with; none where it was registered without,
-    as by an older version."""
+    """What the champion was measured with; nothing where it was registered without, as by an older
+    version."""
     from nitrogen.platform.registry import CHAMPION, POINT_TAG, Registry
 
     name, uri = _model(context)
@@ -163,13 +163,16 @@ def champion_point(context: StepContext) -> dict[str, Any]:
 
 def at_point(body: dict[str, Any], point: dict[str, Any], context: StepContext) -> dict[str, Any]:
     """The request at an operating point, unless the recipe's request names a dial of its own. A
-    point that lies outside of what may be asked for over HTTP is said and left out."""
+    point that lies outside of what may be asked for over HTTP is said and left out; its solver is
+    the bundle's, and served without being asked for."""
     from nitrogen.platform.serving.problems import ProblemError
     from nitrogen.platform.serving.protocol import parse_request
 
     if body.keys() & {"policy", "budget", "threshold"}:
         return body
-    asked = {**{name: value for name, value in point.items() if value is not None}, **body}
+    dials = {name: value for name, value in point.items() if value is not None}
+    dials.pop("solver", None)
+    asked = {**dials, **body}
     try:
         parse_request(asked)
     except ProblemError as error:

@@ -79,6 +79,17 @@ def test_no_memory_is_an_error_of_python(threads):
     CPU["depthwise"](*args)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_more_than_a_vector_may_hold_ends_no_process(threads):
+    """A head of 2^61 channels: the sizes of the workspace wrap around to what there is, and it is
+    the vector inside the team that throws, a length_error, and nothing may leave a thread so."""
+    raw, one = library.load()[0], torch.zeros(1)
+    rows = every_row(2 * 4 * 4, one.device)
+    pointers = (rows.rows.data_ptr(), rows.counts.data_ptr())
+    with pytest.raises(MemoryError, match="row_attention must get the memory"):
+        raw.row_attention(one.data_ptr(), *pointers, 2, 4, 4, 2**61, 1, one.data_ptr(), threads)
+
+
 def test_a_label_or_width_out_of_range_is_an_error():
     args = (torch.zeros(2, 1, 2, 3), torch.zeros(3, 8), ((torch.zeros(4, 14), torch.zeros(4)),))
     layers = (

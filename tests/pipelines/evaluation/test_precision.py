@@ -1,26 +1,31 @@
-"""Device and precision of the recipe, where pictures are made."""
+"""Device, precision and solver of the recipe, where pictures are made and served."""
 
+import io
 import json
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from nitrogen.model.config import ArchConfig
 from nitrogen.model.denoiser import Denoiser
+from nitrogen.model.errors import ModelError
 from nitrogen.model.pipeline import Pipeline
 from nitrogen.model.predictor import Predictor
+from nitrogen.pipelines.context import StepContext, StepOutput
 from nitrogen.pipelines.evaluation import measure
 from nitrogen.pipelines.evaluation.rows import Known
 from nitrogen.pipelines.evaluation.samples import Bench, sample_all
 from nitrogen.pipelines.evaluation.sweep_curves import full_curve, static_curve, teacher_images
 from nitrogen.pipelines.evaluation.trial import at_threshold, score, write_reference
-from nitrogen.pipelines.generator import load_generator
+from nitrogen.pipelines.generator import load_generator, read_golden
 from nitrogen.pipelines.precision import autocast, check_device
-from nitrogen.pipelines.sampling import Draws, student_images
+from nitrogen.pipelines.sampling import Draws, OperatingPoint, student_images
 from nitrogen.pipelines.steps.evaluate import EvaluateConfig
-from nitrogen.platform.errors import ConfigError
+from nitrogen.pipelines.steps.promote import PromoteConfig, build_bundle
+from nitrogen.platform.errors import BundleError, ConfigError
 
 DATA = SimpleNamespace(images=None, labels=None, classes=())
 DRAWN = Draws([0, 1, 2], [11, 12, 13])
@@ -125,6 +130,53 @@ def test_the_replicas_generator_serves_in_its_precision_and_tests_itself_in_fp32
     assert seen == {False}
     with pytest.raises(ConfigError, match="fp32 or bf16, got fp8"):
         load_generator(saved, precision="fp8")
+
+
+def test_what_is_served_is_sampled_by_the_solver_that_was_promoted(pipeline, tmp_path):
+    """From the point of the evaluation to the picture of a request that names no solver."""
+    request = {
+        "class": "b", "n": 1, "seed": 12, "num_inference_steps": 4, "policy": "budget",
+        "budget": 0.5, "guidance_scale": 1.0,
+    }  # fmt: skip
+    pictures = {}
+    pipeline.save(tmp_path / "student", torch.float32)
+    for solver in (None, "dpmpp_2m", "unipc", "heun"):
+        point = {"policy": "budget", "budget": 0.5, "threshold": None, "num_inference_steps": 4}
+        evaluated = {"operating_point": point | {"solver": solver}} if solver else {}
+        inputs = {
+            "distill": StepOutput(tmp_path, {"student": "student"}),
+            "evaluate": StepOutput(tmp_path, evaluated),
+        }
+        here = tmp_path / str(solver)
+        bundle = build_bundle(PromoteConfig(), StepContext(dir=here, inputs=inputs))
+        assert {e["request"]["solver"] for e in read_golden(bundle)} == {solver or "dpmpp_2m"}
+        generator = load_generator(bundle)
+        assert generator.info()["solver"] == (solver or "dpmpp_2m")
+        (made,) = generator.generate(request, lambda: False)
+        pictures[solver] = np.asarray(Image.open(io.BytesIO(made.png)))
+        if solver:
+            (measured,), _ = student_images(
+                pipeline, OperatingPoint(**evaluated["operating_point"]), Draws([1], [12])
+            )
+            assert np.array_equal(pictures[solver], measured)
+    assert np.array_equal(pictures[None], pictures["dpmpp_2m"]), "as bundles were served before"
+    assert len({pictures[solver].tobytes() for solver in pictures}) == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "told"),
+    [
+        ("[1]", BundleError, r"operating_point\.json must hold .* Restore the bundle"),
+        ("{", BundleError, r"operating_point\.json must hold .* Restore the bundle"),
+        ('{"solver": "ddim"}', ModelError, "solver must be one of euler, .*, got 'ddim'"),
+    ],
+)
+def test_a_damaged_operating_point_is_not_served(saved, tmp_path, content, error, told):
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_bytes((saved / name).read_bytes())
+    (tmp_path / "operating_point.json").write_text(content)
+    with pytest.raises(error, match=told):
+        load_generator(tmp_path)
 
 
 def test_a_replica_tells_once_that_its_predictor_fails(saved, tmp_path, caplog):

@@ -57,7 +57,7 @@ def context(fake, root: Path, name: str, fd: float, **student) -> StepContext:
                     "budget": fd / 100,
                     "threshold": None,
                     "num_inference_steps": 6,
-                    "solver": "dpmpp_2m",
+                    "solver": "unipc",
                 },
                 "student": {"fd_lite0": {"value": fd, "low": fd - 1, "high": fd + 1, "n": 64}},
             },
@@ -82,6 +82,7 @@ def test_bundle_is_sealed_registered_and_promoted_and_a_worse_one_refused(fake, 
         "golden.json",
         "manifest.json",
         "model.safetensors",
+        "operating_point.json",
     ]
 
     worse = context(fake, tmp_path, "two", fd=60.0, color=(1, 2, 3))
@@ -98,8 +99,13 @@ def test_bundle_is_sealed_registered_and_promoted_and_a_worse_one_refused(fake, 
     registry = Registry(f"sqlite:///{tmp_path}/mlflow.db")
     assert registry.aliases("demo") == {"champion": "3", "previous": "1"}
     assert registry.get("demo", 3).tags["nitrogen.data"] == "emoji"
-    asked = {"policy": "budget", "budget": 0.4, "threshold": None, "num_inference_steps": 6}
-    assert json.loads(registry.get("demo", 3).tags["nitrogen.operating_point"]) == asked
+    point = {
+        "policy": "budget", "budget": 0.4, "threshold": None, "num_inference_steps": 6,
+        "solver": "unipc",
+    }  # fmt: skip
+    assert json.loads(registry.get("demo", 3).tags["nitrogen.operating_point"]) == point
+    bundle = tmp_path / "three" / "promote" / better["bundle"]
+    assert json.loads((bundle / "operating_point.json").read_text()) == point
     events = [record["event"] for record in AuditLog(tmp_path / "audit.jsonl").read()]
     assert events == ["promoted", "refused", "refused", "promoted"]
 

@@ -151,6 +151,9 @@ def test_a_point_that_cannot_be_asked_for_is_said(champion, tmp_path):
     assert at_point(body, {**POINT, "budget": 1.5}, context) == body
     assert "budget must be a number above 0 and at most 1" in context.progress.lines[0]
     assert at_point(body, {}, context) == body
+    measured = {**POINT, "solver": "unipc"}  # which no request may name: the bundle has it
+    assert at_point(body, measured, context) == at_point(body, POINT, context)
+    assert at_point(body, measured, context)["budget"] == 0.6
     assert len(context.progress.lines) == 1
 
 
