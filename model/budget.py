@@ -128,10 +128,13 @@ def plan_flops(widths: Tensor, cost: CostModel, sigma: Tensor | None = None) -> 
     widths: [b, rh, rw]; sigma: [b], at which layer_width bounds them, no bounds without it.
     Returns [b] float64.
     """
-    if sigma is None or not cost.arch.layer_width:
-        each = cost.region_flops.to(widths.device)[widths]
-    else:
-        place = sigma_bin(cost.arch, sigma)[:, None, None]
-        each = cost.bounded_flops.to(widths.device)[place, widths]
-    regions = each.flatten(1).sum(dim=1)
+    regions = regions_flops(widths, cost, sigma).flatten(1).sum(dim=1)
     return torch.where(regions > 0, regions + cost.fixed_flops, 0.0)
+
+
+def regions_flops(widths: Tensor, cost: CostModel, sigma: Tensor | None = None) -> Tensor:
+    """FLOPs of each region alone, [b, rh, rw] float64; widths and sigma as for `plan_flops`."""
+    if sigma is None or not cost.arch.layer_width:
+        return cost.region_flops.to(widths.device)[widths]
+    place = sigma_bin(cost.arch, sigma)[:, None, None]
+    return cost.bounded_flops.to(widths.device)[place, widths]

@@ -1,5 +1,6 @@
 """The EDM denoiser: D(x; sigma) in data prediction (Karras et al. 2022, eq. 7 and table 1)."""
 
+from copy import copy
 from dataclasses import replace
 
 import torch
@@ -55,6 +56,14 @@ class Denoiser(nn.Module):
             c_in * x_t, c_noise, labels, stride=stride, quarters=quarters, plan=plan, cache=cache
         )
         return c_skip * x_t + c_out * raw, cache
+
+    def without_bounds(self) -> "Denoiser":
+        """The same network, its weights shared, whose plans arch.layer_width does not bound."""
+        if not self.arch.layer_width:
+            return self
+        free = copy(self)
+        free.arch = self.arch.model_copy(update={"layer_width": ()})
+        return free
 
 
 def preconditioning(sigma: Tensor, sigma_data: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:

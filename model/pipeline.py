@@ -10,6 +10,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from nitrogen.model.budget import regions_flops
 from nitrogen.model.config import NUM_WIDTHS, ArchConfig
 from nitrogen.model.config_file import CONFIG, FORMAT, read_config, write_config
 from nitrogen.model.denoiser import Denoiser
@@ -17,9 +18,10 @@ from nitrogen.model.errors import ModelError, WeightsError
 from nitrogen.model.policies import Policy, Static, make_policy
 from nitrogen.model.predictor import Predictor
 from nitrogen.model.prices import PriceTable
+from nitrogen.model.regions import widths_run
 from nitrogen.model.request import Finished, Request
 from nitrogen.model.sampler import Sampler
-from nitrogen.model.schedules import MAX_STEPS
+from nitrogen.model.schedules import MAX_STEPS, sampling_sigmas
 from nitrogen.model.weights import load_into, load_tensors, prefixed, save_tensors
 from nitrogen.model.width_table import WidthTable
 
@@ -31,9 +33,10 @@ class SampleStats:
     """What one picture cost.
 
     gflops, gflops_full: executed, and of the full model for the same steps; ms: wall clock of
-    its batch over the batch's pictures; active_fraction: mean width over regions and steps;
-    heatmap: [steps, rows, columns] in 0..1, share of a full region's compute; fallbacks: steps
-    planned by a schedule, since the predictor's answer was not finite.
+    its batch over the batch's pictures; active_fraction: mean width over regions, steps
+    and levels, as arch.layer_width bounds them; heatmap: [steps, rows, columns] in 0..1, share of a
+    full region's compute; fallbacks: steps planned by a schedule, since the predictor's answer was
+    not finite.
     """
 
     gflops: float
@@ -230,16 +233,17 @@ def run(
 
 
 def stats_of(finished: Finished, sampler: Sampler, ms: float) -> SampleStats:
-    share = sampler.cost.region_flops / sampler.cost.region_flops[-1]
-    missing = finished.max_steps - finished.num_steps
+    arch, missing = sampler.denoiser.arch, finished.max_steps - finished.num_steps
     widths = torch.nn.functional.pad(finished.widths, (0, 0, 0, 0, 0, missing))
+    sigmas = sampling_sigmas(finished.max_steps, arch.strided)[:-1].float()  # one a step
+    share = regions_flops(widths, sampler.cost, sigmas) / sampler.cost.region_flops[-1]
     return SampleStats(
         gflops=finished.flops / 1e9,
         gflops_full=finished.full_flops / 1e9,
         ms=ms,
         num_steps=finished.num_steps,
-        active_fraction=float(widths.double().mean() / NUM_WIDTHS),
-        heatmap=share[widths].float(),
+        active_fraction=float(widths_run(arch, widths, sigmas).double().mean() / NUM_WIDTHS),
+        heatmap=share.float(),
         fallbacks=finished.fallbacks,
     )
 

@@ -55,9 +55,27 @@ def level_caps(arch: ArchConfig, sigma: Tensor) -> Tensor | None:
     return caps.to(sigma.device, non_blocking=True)[sigma_bin(arch, sigma)]
 
 
-def full_plan(num_samples: int, grid: tuple[int, int]) -> Plan:
-    """Every region of every sample at full width."""
-    return Plan(torch.full((num_samples, *grid), NUM_WIDTHS, dtype=torch.int64))
+def widths_run(arch: ArchConfig, widths: Tensor, sigma: Tensor) -> Tensor:
+    """[b, rh, rw, levels] int64: the quarters that each level runs at of what a plan says.
+
+    widths: [b, rh, rw]; sigma: [b].
+    """
+    planned = widths[..., None].expand(*widths.shape, arch.num_levels)
+    caps = level_caps(arch, sigma)
+    return planned if caps is None else torch.minimum(planned, caps[:, None, None])
+
+
+def full_plan(
+    num_samples: int,
+    grid: tuple[int, int],
+    num_levels: int,
+    quarters: int = NUM_WIDTHS,
+    device: torch.device | str = "cpu",
+) -> Plan:
+    """Every region of every sample at full width, or at another one; at every level, whatever
+    arch.layer_width bounds."""
+    widths = torch.full((num_samples, *grid), quarters, dtype=torch.int64, device=device)
+    return Plan(widths, widths.new_full((num_samples, num_levels), NUM_WIDTHS))
 
 
 def region_grid(arch: ArchConfig, height: int, width: int) -> tuple[int, int]:

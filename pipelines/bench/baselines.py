@@ -21,10 +21,10 @@ from nitrogen.model.blocks import Modulation
 from nitrogen.model.config import NUM_WIDTHS
 from nitrogen.model.cost import CostModel
 from nitrogen.model.denoiser import Denoiser, preconditioning
+from nitrogen.model.row_denoiser import RowDenoiser
 from nitrogen.model.shell import Shell, refuse_strided, shell_flops
 from nitrogen.model.solvers import new_history, settle, solver
 from nitrogen.model.unet import modulation_sizes
-from nitrogen.pipelines.bench.row_denoiser import RowDenoiser
 from nitrogen.pipelines.bench.row_shell import RowShell
 
 AnyDenoiser = Denoiser | RowDenoiser
@@ -95,7 +95,10 @@ def scheduled(
 
 
 def deep_cache(denoiser: AnyDenoiser, labels: Tensor, *, num_steps: int, interval: int) -> Evaluate:
-    """The whole network every `interval` steps, its finest level alone between (DeepCache)."""
+    """The whole network every `interval` steps, its finest level alone between (DeepCache).
+
+    A whole step of which no other one reads the deep feature is the network's own single call.
+    """
     shell: RowShell | Shell
     shell = RowShell(denoiser) if isinstance(denoiser, RowDenoiser) else Shell(denoiser)
     cost = cost_of(denoiser)
@@ -104,7 +107,10 @@ def deep_cache(denoiser: AnyDenoiser, labels: Tensor, *, num_steps: int, interva
 
     def evaluate(step: int, x: Tensor, levels: tuple[Tensor, Tensor], last: Tensor) -> Answer:
         whole = step % interval == 0
-        denoised, kept[0] = shell(x, levels[0], labels, None if whole else kept[0])
+        if whole and (step + 1 == num_steps or (step + 1) % interval == 0):
+            denoised, kept[0] = denoiser(x, levels[0], labels)[0], None
+        else:
+            denoised, kept[0] = shell(x, levels[0], labels, None if whole else kept[0])
         return uniform(denoised, x.shape[0], cost.full_flops if whole else outer, True)
 
     return evaluate

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from nitrogen.model.policies import Policy
+from nitrogen.model.row_denoiser import RowDenoiser
 from nitrogen.pipelines.bench.models import Models
-from nitrogen.pipelines.bench.row_denoiser import RowDenoiser
 from nitrogen.pipelines.bench.tuning import SOLVER
 from nitrogen.pipelines.evaluation.residuals import Pairs, watched
 from nitrogen.pipelines.metrics.calibration import exit_threshold, realised, reliability

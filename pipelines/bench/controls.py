@@ -21,7 +21,7 @@ from nitrogen.model.observation import Observation
 from nitrogen.model.policies import Decision, Policy, confident, no_exit
 from nitrogen.model.predictor import sensitivity_weight
 from nitrogen.model.regions import HELD, Plan, pool_to_regions
-from nitrogen.pipelines.bench.row_denoiser import RowDenoiser
+from nitrogen.model.row_denoiser import RowDenoiser
 from nitrogen.pipelines.evaluation.residuals import true_denoised
 
 MOVES = ("random", "shuffled", "time_average", "centre")
@@ -116,7 +116,7 @@ class OraclePositions(Replay):
 
     def __init__(self, trace: Trace, teacher: Denoiser, student: Denoiser):
         super().__init__(trace)
-        self.teacher, self.student = RowDenoiser(teacher), RowDenoiser(student)
+        self.teacher, self.student = RowDenoiser(teacher), RowDenoiser(student, bounded=True)
 
     def decide(self, observation: Observation) -> Decision:
         widths = self.widths(observation)

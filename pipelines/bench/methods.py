@@ -19,13 +19,13 @@ from nitrogen.model.cost import CostModel
 from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.policies import Policy, make_policy
 from nitrogen.model.request import Request
+from nitrogen.model.row_denoiser import RowDenoiser
 from nitrogen.model.sampler import Sampler, noise
 from nitrogen.model.schedules import sampling_sigmas
 from nitrogen.model.solvers import sample_dense, solver_for
 from nitrogen.pipelines.bench import baselines, controls
 from nitrogen.pipelines.bench.models import Models
 from nitrogen.pipelines.bench.played import Played
-from nitrogen.pipelines.bench.row_denoiser import RowDenoiser
 from nitrogen.pipelines.sampling import forwards
 
 TORCH_KINDS = ("dense", "schedule", "deep_cache", "tea_cache")  # by plain PyTorch
@@ -93,7 +93,7 @@ def dense(models: Models, method: Method) -> Runner:
     """A model by its own dense path. setting: model, solver, num_steps."""
     s = method.setting
     if method.guidance != 1:
-        return with_policy(models, method, make_policy("full"), s["model"])
+        return with_policy(models, method, make_policy("full"), s["model"], bounded=False)
     denoiser = models.get(s["model"]).denoiser
     calls = forwards(s["num_steps"], solver_for(denoiser.arch.strided, s["solver"]))
     side = denoiser.arch.image_size
@@ -128,12 +128,16 @@ def stepwise(
     return draw
 
 
-def with_policy(models: Models, method: Method, policy: Policy, model: str) -> Runner:
-    """The stepwise sampler under a policy. setting: solver, num_steps, budget (a share or None)."""
+def with_policy(
+    models: Models, method: Method, policy: Policy, model: str, bounded: bool = True
+) -> Runner:
+    """The stepwise sampler under a policy. setting: solver, num_steps, budget (a share or None).
+
+    bounded: by arch.layer_width; the dense path is not, nor what stands for it.
+    """
     s, pipeline = method.setting, models.get(model)
-    sampler = Sampler(
-        pipeline.denoiser, policy, predictor=pipeline.predictor, solver_name=s["solver"]
-    )
+    network = pipeline.denoiser if bounded else pipeline.denoiser.without_bounds()
+    sampler = Sampler(network, policy, predictor=pipeline.predictor, solver_name=s["solver"])
 
     def draw(labels: Sequence[int], seeds: Sequence[int]) -> Drawn:
         requests = [
@@ -162,7 +166,7 @@ def played(models: Models, method: Method) -> Runner:
     """A static schedule through the sampler. setting: model, solver, num_steps, widths."""
     s = method.setting
     assert len(s["widths"]) == s["num_steps"], "a schedule has a width for every step"
-    return with_policy(models, method, Played(tuple(s["widths"])), s["model"])
+    return with_policy(models, method, Played(tuple(s["widths"])), s["model"], bounded=False)
 
 
 def named_policy(models: Models, method: Method) -> Runner:
@@ -187,8 +191,9 @@ def ras(models: Models, method: Method) -> Runner:
 
 
 def ignored(models: Models, method: Method) -> Runner:
-    """The predictor computed and not read."""
-    return with_policy(models, method, controls.Ignoring(make_policy("full")), "student")
+    """The predictor computed and not read, beside the full student."""
+    policy = controls.Ignoring(make_policy("full"))
+    return with_policy(models, method, policy, "student", bounded=False)
 
 
 def control(models: Models, method: Method) -> Runner:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
-from nitrogen.model.pipeline import WEIGHTS, Pipeline
+from nitrogen.model.pipeline import Pipeline
+from nitrogen.pipelines.bench.models import weights_digest
 from nitrogen.pipelines.trained_models import Role, model_directory
 
 ROLES: tuple[Role, ...] = ("teacher", "student")
@@ -20,11 +20,5 @@ def model_facts(run: Path | None) -> dict[str, dict[str, Any]]:
         pipeline = Pipeline.load(directory)
         networks = [pipeline.denoiser, pipeline.predictor]
         sizes = [sum(p.numel() for p in network.parameters()) for network in networks if network]
-        found[role] = {"parameters": sum(sizes), "sha256": digest(directory)}
+        found[role] = {"parameters": sum(sizes), "sha256": weights_digest(directory)}
     return found
-
-
-def digest(directory: Path) -> str:
-    """sha256 of a model's weights."""
-    with open(directory / WEIGHTS, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

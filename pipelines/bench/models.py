@@ -119,11 +119,16 @@ def _thin_directory(path: Path) -> Path:
     return model_directory(path, "teacher")
 
 
+def weights_digest(directory: Path) -> str:
+    """sha256 of a model's weights."""
+    with open(directory / WEIGHTS, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def model_digest(directory: Path) -> str:
     """sha256 of the weights and of all in config.json that sampling reads, prices included."""
     content = read_config(directory / CONFIG)
     read = {name: value for name, value in sorted(content.items()) if name != "facts"}
     digest = hashlib.sha256(json.dumps(read, sort_keys=True).encode())
-    with open(directory / WEIGHTS, "rb") as stream:
-        digest.update(hashlib.file_digest(stream, "sha256").digest())
+    digest.update(bytes.fromhex(weights_digest(directory)))
     return digest.hexdigest()

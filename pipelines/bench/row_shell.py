@@ -6,12 +6,10 @@ import torch
 from torch import Tensor
 
 from nitrogen.kernels.blocks import one_call
-from nitrogen.model.cache import empty_cache
 from nitrogen.model.denoiser import preconditioning
-from nitrogen.model.regions import full_plan, region_grid
+from nitrogen.model.row_denoiser import RowDenoiser
 from nitrogen.model.shell import refuse_strided
 from nitrogen.model.unet import FusedLayers, Layers, RowRun, modulation_sizes
-from nitrogen.pipelines.bench.row_denoiser import RowDenoiser
 
 
 class RowShell:
@@ -19,7 +17,7 @@ class RowShell:
 
     def __init__(self, denoiser: RowDenoiser):
         refuse_strided(denoiser.dense, "a shell")
-        self.arch, self.net = denoiser.arch, denoiser.dense.unet
+        self.denoiser, self.arch, self.net = denoiser, denoiser.arch, denoiser.dense.unet
 
     @torch.no_grad()
     def __call__(
@@ -30,13 +28,12 @@ class RowShell:
         deep: Tensor | None = None,  # [b, h / p, w / p, channels[0]] of an earlier step
     ) -> tuple[Tensor, Tensor]:
         """D [b, h, w, c] and the deep feature: the one given, or a new one by the whole network."""
-        num, height, width, _ = x_t.shape
         c_skip, c_out, c_in, c_noise = preconditioning(sigma, self.arch.sigma_data)
         modulations = self.net.conditioning(c_noise, labels, blocked=True)
         parts = list(modulations.split(modulation_sizes(self.arch), dim=1))
         shift, scale = parts.pop().chunk(2, dim=1)
-        plan = full_plan(num, region_grid(self.arch, height, width))
-        run = Skipping(self.net, parts, plan, empty_cache(self.arch, num, height, width))
+        plan, cache = self.denoiser.plan_for(x_t), self.denoiser.cache_for(x_t)
+        run = Skipping(self.net, parts, plan, cache)
         fused = one_call(x_t, self.net.stem.weight)
         between = FusedLayers(self.net) if fused else Layers(self.net, blocked=True)
         outer = self.arch.num_blocks[0]

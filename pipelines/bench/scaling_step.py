@@ -19,7 +19,7 @@ from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.observation import new_past, region_features
 from nitrogen.model.predictor import Predictor, predictor_flops
 from nitrogen.model.regions import HELD, Plan
-from nitrogen.pipelines.bench.row_denoiser import RowDenoiser
+from nitrogen.model.row_denoiser import RowDenoiser
 
 
 @dataclass(frozen=True)

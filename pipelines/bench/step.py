@@ -95,7 +95,8 @@ def ways(
     live = states[0].live
     x, sigma, sigma_next, labels = live.x, live.sigma_at(0), live.sigma_at(1), live.labels
     cache = empty_cache(denoiser.arch, batch, size, size, device)
-    widths = full_plan(batch, samplers[0].grid).widths.to(device)
+    levels = denoiser.arch.num_levels
+    widths = full_plan(batch, samplers[0].grid, levels, device=device).widths
     half = widths.clone()
     half[:, ::2, 1::2] = half[:, 1::2, ::2] = HELD
     history = new_history(x)

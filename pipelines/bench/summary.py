@@ -10,6 +10,7 @@ import numpy as np
 from nitrogen.pipelines.bench.controls import CONTROLS
 from nitrogen.pipelines.bench.figures import (
     ERRORS,
+    MAX_FD_RATIO,
     Field,
     Measured,
     Resamples,
@@ -21,7 +22,6 @@ from nitrogen.pipelines.bench.figures import (
 from nitrogen.pipelines.bench.tuning import SOLVER
 
 FULL_GROUPS, STATIC_GROUPS = ("teacher", "thin", "cache"), ("static",)
-MAX_FD_RATIO = 1.054  # the article's 3.9 / 3.7
 
 
 def summarise(rows: Sequence[Measured], resamples: Resamples) -> dict[str, Any]:

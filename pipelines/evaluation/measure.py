@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nitrogen.model.row_denoiser import RowDenoiser
 from nitrogen.pipelines.evaluation.claims import claims_of
 from nitrogen.pipelines.evaluation.pictures import save_pictures
 from nitrogen.pipelines.evaluation.residuals import reliability_of
@@ -26,7 +27,6 @@ from nitrogen.pipelines.metrics.timing import Timing, paired_speedup, time_calla
 from nitrogen.pipelines.precision import autocast
 from nitrogen.pipelines.report.provenance import commit, machine
 from nitrogen.pipelines.sampling import Draws, draws, full_images, student_images
-from nitrogen.pipelines.training.stride import teacher_denoised
 from nitrogen.platform.storage_copies import local_copy, workspace
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def measure_calibration(
     """The reliability curve of the predicted residual at the chosen point's steps; see
     reliability_of. The teacher answers by the operators that the student runs on."""
     few = Draws(drawn.labels[: config.num_calibration], drawn.seeds[: config.num_calibration])
-    teacher = lambda *asked: (teacher_denoised(bench.teacher.denoiser, *asked), None)  # noqa: E731
+    teacher = RowDenoiser(bench.teacher.denoiser, cpp_only=True)
     with autocast(bench.device, bench.precision):
         return reliability_of(
             bench.student, teacher, few, bench.point.num_inference_steps, bench.point.solver

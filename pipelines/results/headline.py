@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from nitrogen.pipelines.bench.figures import MAX_FD_RATIO
 from nitrogen.pipelines.bench.row_names import SOLVERS
 from nitrogen.pipelines.results.files import BenchFile
 from nitrogen.pipelines.results.markdown import NONE, interval, plain, table
 from nitrogen.pipelines.results.pairing import Pair, best_pair
-from nitrogen.pipelines.results.targets import MAX_FD_RATIO, MIN_FRECHET, MIN_SEEDS
+from nitrogen.pipelines.results.targets import MIN_FRECHET, MIN_SEEDS
 
 FASTER, SLOWER, OPEN = "faster", "slower", "open"
 ERRORS = {"mse": "same-seed error", "kid": "KID"}

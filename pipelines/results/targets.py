@@ -50,7 +50,6 @@ SPEEDUPS = {
 }  # fmt: skip
 OVER_STATIC = Target(1.0, aim=1.25, above=True)
 LATENCY_SAVED = Target(0.35, aim=0.6, percent=True, min_n=MIN_ROUNDS)
-MAX_FD_RATIO = 1.054  # the article's 3.9 / 3.7
 PASSES_SAVED = Target(0.25, aim=0.4, percent=True)
 GAINS = {"random": Target(0.3, aim=0.6), "shuffled": Target(0.0, aim=0.3, above=True)}
 CONVERSION, CONVERSION_BATCH = Target(0.85, aim=0.95, min_n=MIN_ROUNDS), "8"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from nitrogen.pipelines.bench.figures import MAX_FD_RATIO
 from nitrogen.pipelines.results import targets
 from nitrogen.pipelines.results.files import BenchFile
 from nitrogen.pipelines.results.markdown import count, plain, table
@@ -63,7 +64,7 @@ def _frontier(content: Mapping[str, Any], quick: bool) -> Iterator[Verdict]:
 
 def _latency(pair: Pair | None, batch: str, quick: bool) -> Verdict:
     """Time saved at equal steps, by the row that saves most at nearly the teacher's distance."""
-    target, bound = targets.LATENCY_SAVED, f"{targets.MAX_FD_RATIO:g} of the teacher's fd_lite0"
+    target, bound = targets.LATENCY_SAVED, f"{MAX_FD_RATIO:g} of the teacher's fd_lite0"
     title = f"latency saved at equal steps within {bound}, batch {batch}"
     if pair is None or pair.fd_ratio is None or pair.ours_fd is None:
         reason = {"value": None, "reason": "no row has an fd_lite0: too few pictures"}

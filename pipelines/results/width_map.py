@@ -15,7 +15,7 @@ from nitrogen.model.pipeline import Pipeline, to_uint8
 from nitrogen.model.policies import Policy, make_policy
 from nitrogen.model.request import Finished, Request
 from nitrogen.model.schedules import sampling_sigmas
-from nitrogen.pipelines.bench.model_facts import digest
+from nitrogen.pipelines.bench.models import weights_digest
 from nitrogen.pipelines.bench.pareto_plot import DPI, THEMES, WIDTH_PX, Theme, figure_style, themed
 from nitrogen.pipelines.bench.tuning import SOLVER
 from nitrogen.pipelines.results.files import BenchFile
@@ -46,7 +46,7 @@ class WidthMap:
     def of(cls, run: Path | None) -> WidthMap:
         """The student of a run, or the shipped one. Raises ConfigError, DataError, WeightsError."""
         directory = model_directory(run)
-        return cls(Pipeline.load(directory), digest(directory))
+        return cls(Pipeline.load(directory), weights_digest(directory))
 
     def __call__(self, file: BenchFile, stem: Path) -> list[Path]:
         """Writes the figure of the file's tuned setting, light and dark, 1,200 px wide.

@@ -64,6 +64,11 @@ class PretrainConfig(BaseModel):
                 f"arch must hold known keys, got {', '.join(unknown)}. "
                 f"Known here: {', '.join(ArchConfig.model_fields)}."
             )
+        if arch.get("layer_width"):
+            raise ValueError(
+                f"arch must not hold layer_width, got {arch['layer_width']}: training is dense and "
+                "would not be bounded by it. Leave it out."
+            )
         return arch
 
     @model_validator(mode="after")

@@ -5,7 +5,6 @@ One batch is a short roll-out of the student itself, which leaves a stale cache.
 more width (the sandwich rule), and under a plan over that cache.
 """
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,13 @@ from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.losses import edm_weight, gating_cost, log_mean_nll, weighted_error
 from nitrogen.model.predictor import Predictor, gains
 from nitrogen.model.regions import HELD, Plan, pool_to_regions, spread_to_pixels
+from nitrogen.model.row_denoiser import RowDenoiser
 from nitrogen.model.weights import load_into, load_tensors
 from nitrogen.pipelines.training.config import OptimConfig, StudentConfig
 from nitrogen.pipelines.training.loop import Task, train
 from nitrogen.pipelines.training.preview import save_preview
 from nitrogen.pipelines.training.rollouts import Explorer, RollOut
-from nitrogen.pipelines.training.stride import stride_target, teacher_denoised
+from nitrogen.pipelines.training.stride import stride_target
 from nitrogen.platform.storage_copies import local_copy
 from nitrogen.platform.training import TrainSession
 
@@ -54,6 +54,7 @@ class StudentTask(Task):
         # Only the stride's weights are not the teacher's; they start at 0.
         self.trained.denoiser.load_state_dict(teacher.state_dict(), strict=not config.strided)
         self.teacher = teacher.requires_grad_(False)
+        self.full = RowDenoiser(self.teacher, cpp_only=True)
         self.arch, self.config = arch, config
         self.trained.denoiser.requires_grad_(config.train_denoiser)
         self.cost = CostModel(arch, arch.image_size, arch.image_size)
@@ -98,10 +99,13 @@ class StudentTask(Task):
     def target(self, state: RollOut, labels: Tensor) -> Tensor:
         """The teacher's D here, or over the whole step for a strided student."""
         if not self.config.strided:
-            return teacher_denoised(self.teacher, state.x_t, state.sigma, labels)
-        ask = partial(teacher_denoised, self.teacher)
+            return self.ask_teacher(state.x_t, state.sigma, labels)
         sigmas = (state.sigma, state.sigma_next)
-        return stride_target(ask, state.x_t, *sigmas, labels, self.config.num_substeps)
+        return stride_target(self.ask_teacher, state.x_t, *sigmas, labels, self.config.num_substeps)
+
+    def ask_teacher(self, x: Tensor, sigma: Tensor, labels: Tensor) -> Tensor:
+        """The teacher's D at full width. [b, h, w, c]."""
+        return self.full(x, sigma, labels)[0]
 
     def sandwich(
         self, state: RollOut, labels: Tensor, generator: torch.Generator

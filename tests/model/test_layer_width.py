@@ -18,6 +18,7 @@ from nitrogen.model.policies import Budget, Full, Static
 from nitrogen.model.regions import Plan, full_plan, level_caps
 from nitrogen.model.request import Request
 from nitrogen.model.sampler import Sampler
+from nitrogen.model.schedules import sampling_sigmas
 
 BOUNDS = ((5.0, (1, 2)), (0.5, (3, 1)), (0.0, (2, 4)))
 SIGMAS = torch.tensor([80.0, 5.0, 4.9, 0.5, 0.4, 0.002])
@@ -122,8 +123,25 @@ def test_equal_bounds_at_every_sigma_are_a_thin_model(denoiser, arch):
     bound = Sampler(made, Full()).run([Request(1, 5, 5)])[0]
     assert torch.equal(narrow.x_0, bound.x_0)
     assert narrow.flops == bound.flops < bound.full_flops
-    widths = full_plan(1, (4, 4)).widths
+    widths = full_plan(1, (4, 4), 2).widths
     assert bool((bound.widths == widths).all())
+
+
+@pytest.mark.parametrize("solver", ["dpmpp_2m", "heun"])
+def test_what_is_shown_is_what_ran_under_the_bounds(denoiser, bounded, bounded_arch, solver):
+    steps, caps = 5, level_caps(bounded_arch, sampling_sigmas(5, False)[:-1].float())
+    asked = {"labels": [0], "seeds": [3], "num_inference_steps": steps, "solver": solver}
+    shown = Pipeline(bounded, ["a", "b", "c"]).generate(**asked).stats[0]
+    cost = CostModel(bounded_arch, 32, 32)
+    forwards = torch.tensor([2] * (steps - 1) + [1]) if solver == "heun" else torch.ones(steps)
+    regions = shown.heatmap.double().flatten(1).sum(dim=1) * cost.region_flops[-1]
+    ran = float((forwards * (regions + cost.fixed_flops)).sum())
+    assert ran == pytest.approx(shown.gflops * 1e9, rel=1e-6)
+    assert shown.active_fraction == pytest.approx(float(caps.double().mean()) / 4)
+    assert {len(step.unique()) for step in shown.heatmap} == {1}
+    free = Pipeline(denoiser, ["a", "b", "c"]).generate(**asked).stats[0]
+    assert free.active_fraction == 1
+    assert bool((free.heatmap == 1).all())
 
 
 def test_bounds_are_kept_with_the_model(bounded, predictor, tmp_path):

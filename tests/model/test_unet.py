@@ -54,7 +54,7 @@ def test_alone_equals_in_a_batch_bit_for_bit(denoiser):
 def test_permuted_batch_equals_itself_bit_for_bit(denoiser):
     x_t, sigma, labels = inputs(6)
     widths = torch.randint(0, 5, (6, 4, 4), generator=torch.Generator().manual_seed(2))
-    _, warm = run(denoiser, full_plan(6, (4, 4)).widths, x_t, sigma, labels)
+    _, warm = run(denoiser, full_plan(6, (4, 4), 2).widths, x_t, sigma, labels)
     order = torch.tensor([3, 0, 5, 1, 4, 2])
     in_order, _ = run(denoiser, widths, x_t, sigma, labels, warm.select(torch.arange(6)))
     permuted, _ = run(
@@ -85,9 +85,9 @@ def test_rows_in_permuted_order_give_the_bits_of_rows_in_order(denoiser, monkeyp
 
 def test_held_rows_keep_what_the_cache_held(denoiser):
     x_t, sigma, labels = inputs(2)
-    _, warm = run(denoiser, full_plan(2, (4, 4)).widths, x_t, sigma, labels)
+    _, warm = run(denoiser, full_plan(2, (4, 4), 2).widths, x_t, sigma, labels)
     before = [m.clone() for m in warm.maps()]
-    widths = full_plan(2, (4, 4)).widths
+    widths = full_plan(2, (4, 4), 2).widths
     widths[:, :, 2:] = 0  # the right half is held
     _, after = run(denoiser, widths, x_t * 0.5, sigma, labels, warm)
     for old, new in zip(before, after.maps(), strict=True):
@@ -98,7 +98,7 @@ def test_held_rows_keep_what_the_cache_held(denoiser):
 
 def test_level_caps_narrow_single_levels(denoiser):
     x_t, sigma, labels = inputs(2)
-    widths = full_plan(2, (4, 4)).widths
+    widths = full_plan(2, (4, 4), 2).widths
     caps = torch.tensor([[4, 4], [1, 2]])
     plan = Plan(widths, caps)
     out, _ = denoiser(x_t, sigma, labels, plan=plan, cache=empty_cache(denoiser.arch, 2, 32, 32))
@@ -128,7 +128,7 @@ def test_gradients_flow_through_the_row_path(arch):
         for parameter in net.parameters():
             parameter += 0.05
     cache = empty_cache(arch, 2, 32, 32)
-    out, _ = net(*inputs(2), plan=full_plan(2, (4, 4)), cache=cache)
+    out, _ = net(*inputs(2), plan=full_plan(2, (4, 4), 2), cache=cache)
     out.square().mean().backward()
     assert all(p.grad is not None for p in net.parameters())
     assert all(float(m.abs().max()) == 0 for m in cache.maps())  # training never writes in place

@@ -7,6 +7,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from nitrogen.model import row_denoiser
+from nitrogen.model.cache import empty_cache
 from nitrogen.model.cost import CostModel
 from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.errors import ModelError
@@ -20,6 +22,7 @@ from nitrogen.pipelines.bench.frontier_config import FrontierConfig
 from nitrogen.pipelines.bench.methods import GROUPS, KINDS, Method, runner
 from nitrogen.pipelines.bench.played import Played
 from nitrogen.pipelines.bench.quality import sample
+from nitrogen.pipelines.bench.row_shell import RowShell
 from nitrogen.pipelines.bench.tuning import (
     budget_method,
     budget_share,
@@ -120,6 +123,32 @@ def test_a_twin_makes_the_same_pictures_of_the_same_flops(models, drawn, method)
     assert not alike(mine, others)
 
 
+def test_rows_that_stand_for_the_dense_path_are_not_bounded_either(models, drawn):
+    """A student whose levels arch.layer_width bounds: ours alone runs under the bounds."""
+    bounds = {"layer_width": ((0.5, (1, 2)), (0.0, (3, 1)))}
+    student = Denoiser(models.arch.model_copy(update=bounds))
+    student.load_state_dict(models.student.denoiser.state_dict())
+    pipeline = Pipeline(student, models.student.classes, models.student.predictor)
+    bounded = dataclasses.replace(models, student=pipeline)
+    for method in (
+        schedule_method([4, 0, 2, 4, 3, 4]),
+        dense("student", "static", "dpmpp_2m", 6),
+        Method("ignored", "ignored", "ignored", DIAL),
+    ):
+        mine, twin = (sample(runner(m, bounded), drawn) for m in (method, by_rows(method)))
+        free = sample(runner(method, models), drawn)
+        assert alike(mine, twin), method.name
+        assert alike(mine, free), method.name
+        np.testing.assert_array_equal(mine.flops, free.flops)
+        np.testing.assert_array_equal(twin.nfe, free.nfe)
+        if method.kind != "ignored":  # its predictor is paid for
+            np.testing.assert_array_equal(twin.flops, free.flops)
+    guided = dense("student", "static", "dpmpp_2m", 4, guidance=2.0)
+    assert alike(*(sample(runner(guided, m), drawn) for m in (bounded, models)))
+    ours = threshold_method(6, 0.0)
+    assert not alike(*(sample(runner(ours, m), drawn) for m in (bounded, models)))
+
+
 def test_what_ignores_its_predictor_makes_the_pictures_of_full_rows(models, drawn):
     ignored = Method("ignored", "ignored", "ignored", DIAL)
     twin = by_rows(ignored)
@@ -150,6 +179,32 @@ def test_intervals_and_bounds_of_one_step_are_the_teacher(models, drawn):
         torch.testing.assert_close(
             found.x_0, expected(drawn.labels, drawn.seeds).x_0, rtol=1e-3, atol=1e-4
         )
+
+
+@pytest.mark.parametrize(("interval", "num_shells"), [(1, 0), (2, 6), (3, 6), (9, 7)])
+def test_deep_cache_by_rows_makes_one_cache_and_splits_no_call_in_vain(
+    models, drawn, monkeypatch, interval, num_shells
+):
+    """7 steps; a whole step whose deep feature nobody reads is the network's own single call."""
+    caches, shells = [], []
+
+    def counted(*args, **kwargs):
+        caches.append(empty_cache(*args, **kwargs))
+        return caches[-1]
+
+    def watched(self, *args):
+        shells.append(args)
+        return whole(self, *args)
+
+    whole = RowShell.__call__
+    monkeypatch.setattr(row_denoiser, "empty_cache", counted)
+    monkeypatch.setattr(RowShell, "__call__", watched)
+    setting = DIAL | {"model": "teacher", "interval": interval, "num_steps": 7}
+    run = runner(by_rows(Method("dc", "cache", "deep_cache", setting)), models)
+    for _ in range(2):
+        run(drawn.labels, drawn.seeds)
+    assert len(caches) == 1
+    assert len(shells) == 2 * num_shells
 
 
 def test_caches_cost_less(models, drawn):

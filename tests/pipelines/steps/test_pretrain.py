@@ -41,6 +41,10 @@ def test_a_folder_without_a_model_is_refused(tmp_path):
     [
         ("pretrain.preset=huge", r"^pretrain\.preset must be one of tiny, .*, got 'huge'"),
         ("pretrain.arch.width=3", r"^pretrain\.arch must hold known keys, got width\. Known here"),
+        (
+            "pretrain.arch.layer_width=[[0,[1,1,2]]]",
+            r"^pretrain\.arch must not hold layer_width, got \[\[0, \[1, 1, 2\]\]\]: training is",
+        ),
         ("pretrain.arch.patch_size=0", r"^pretrain\.arch\.patch_size must fit a network: .* got 0"),
         ("pretrain.arch.channels=[64]", r"^pretrain\.arch must fit a network: channels and num_"),
         (

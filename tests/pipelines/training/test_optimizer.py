@@ -25,7 +25,7 @@ def test_the_path_over_rows_sees_new_weights_after_a_step(arch, optimizer):
     @torch.no_grad()
     def by_rows():
         cache = empty_cache(arch, 2, cost.height, cost.width, x.device)
-        return net(x, sigma, labels, plan=full_plan(2, cost.grid), cache=cache)[0]
+        return net(x, sigma, labels, plan=full_plan(2, cost.grid, arch.num_levels), cache=cache)[0]
 
     before = by_rows()
     net(x, sigma, labels)[0].square().mean().backward()

@@ -1,12 +1,13 @@
 """What a strided student is taught: one Euler step lands where the teacher's ODE does."""
 
+import pytest
 import torch
 
 from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.schedules import SIGMA_MIN, karras_sigmas, sampling_sigmas
 from nitrogen.model.solvers import slide
 from nitrogen.pipelines.training.config import StudentConfig
-from nitrogen.pipelines.training.stride import stride_target, teacher_denoised
+from nitrogen.pipelines.training.stride import stride_target
 from nitrogen.pipelines.training.student import StudentTask
 
 VARIANCE = 0.25
@@ -62,8 +63,10 @@ def test_a_strided_run_does_not_stop_at_the_least_noise():
     assert torch.equal(sampling_sigmas(7, strided=False), karras_sigmas(7))
 
 
-def test_the_teacher_answers_over_rows_as_it_does_densely(arch):
+@pytest.mark.parametrize("bounds", [(), ((0.5, (1, 2)), (0.0, (2, 1)))])
+def test_the_teachers_answer_is_that_of_its_dense_path_whatever_it_is_bounded_by(arch, bounds):
     torch.manual_seed(0)
+    arch = type(arch)(**arch.model_dump() | {"layer_width": bounds})
     teacher = Denoiser(arch)
     for parameter in teacher.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
@@ -71,6 +74,6 @@ def test_the_teacher_answers_over_rows_as_it_does_densely(arch):
     sigma = torch.tensor([20.0, 1.0, 0.05])
     with torch.no_grad():
         dense, _ = teacher(x, sigma, labels)
-    found = teacher_denoised(teacher, x, sigma, labels)
+    found = StudentTask(arch, StudentConfig(), teacher).ask_teacher(x, sigma, labels)
     assert not found.requires_grad
     torch.testing.assert_close(found, dense, rtol=1e-5, atol=1e-5)
