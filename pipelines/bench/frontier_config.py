@@ -101,7 +101,7 @@ class FrontierConfig(BaseModel):
         """
         return cls(
             num_images=1280, num_controls=384, num_guided=128, num_headline=4, num_tune=48,
-            num_moves=40, num_priced=1, tune_steps=(3, 4, 5, 6, 8, 10, 12), rounds=15,
+            num_moves=40, num_priced=1, tune_steps=(3, 4, 5, 6, 8, 10, 12), rounds=20,
             teacher_steps={
                 "euler": (8, 16), "heun": (4, 6), "dpmpp_2m": (3, 4, 5, 6, 7, 8, 10, 12, 16),
                 "unipc": (4, 5, 6, 7, 8, 10, 12),

@@ -11,10 +11,11 @@ import numpy as np
 # Directions in the order of preference, as (x, y): lower left is where nothing better lies.
 TOWARDS_BETTER = ((-1, -1), (-1, 0), (0, -1), (-1, 1), (1, -1), (0, 1), (1, 0), (1, 1))
 TOWARDS_WORSE = ((1, 1), (1, 0), (0, 1), (1, -1), (-1, 1), (0, -1), (-1, 0), (-1, -1))
-DISTANCES = (7.0, 13.0, 20.0, 29.0)  # points, from the middle of a marker
+DISTANCES = (7.0, 12.0, 17.0, 24.0)  # points, from the middle of a marker
+NEAR = 3  # distances that a label may have that need not be shown: long lines cross others
 CLEARANCE = 2.0  # pixels around a label
 MARKER = 3.0  # pixels: a point is as large as its marker
-LEADER_FROM = 13.0  # points: from here a line says which point is meant
+LEADER_FROM = 12.0  # points: from here a line says which point is meant
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,9 @@ def place(
         extent = text.get_window_extent(renderer)
         at, pixel = axes.transData.transform((label.x, label.y)), axes.figure.dpi / 72
         places = [
-            (distance, *direction) for distance in DISTANCES for direction in label.directions
+            (distance, *direction)
+            for distance in DISTANCES[: None if label.must else NEAR]
+            for direction in label.directions
         ]
         boxes = [_box(at, extent.width, extent.height, d * pixel, x, y) for d, x, y in places]
         hits = [_touched(box, points, taken, frame) for box in boxes]

@@ -148,14 +148,15 @@ def _scatter(axes: Any, rows: Sequence[Row], group: str, batch: str, which: str)
         return
     look, front = LOOKS.get(group, OTHERS), group == "ours"
     paper = axes.get_facecolor()
-    for plain in (True, False):
+    for plain, layer in ((True, 3), (False, 5 if front else 4)):
         part = [row for row in rows if (row.get("operators") == PLAIN) == plain]
         if part:
             x, y = np.array([point(row, batch, which) for row in part]).T
             axes.scatter(
                 x, y, s=look.size * (0.7 if plain else 1.0), marker=look.marker,
                 color=paper if plain else look.colour, linewidths=0.7 if plain else 0.5,
-                edgecolors=look.colour if plain else paper, zorder=5 if front else 4,
+                edgecolors=look.colour if plain else paper, alpha=0.6 if plain else 1.0,
+                zorder=layer,
                 label=None if plain else look.label if group in LOOKS else group,
             )  # fmt: skip
 

@@ -103,5 +103,6 @@ def _draw(axes: Any, bias: Bias, narrow: bool) -> None:
     axes.set_xlabel("% of the pictures")
     axes.legend(
         loc="lower left", bbox_to_anchor=(-0.5 if narrow else -0.02, 1.0),
-        ncols=2 if narrow else 4, frameon=False, labelcolor=INK, handlelength=1.2, columnspacing=1.4, borderaxespad=0.3,
+        ncols=2 if narrow else 4, frameon=False, labelcolor=INK, handlelength=1.2,
+        columnspacing=1.4, borderaxespad=0.3,
     )  # fmt: skip

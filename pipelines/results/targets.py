@@ -12,7 +12,7 @@ from typing import Any
 
 from nitrogen.pipelines.results.markdown import interval, percent
 
-MIN_SEEDS, MIN_ROUNDS = 128, 10  # below them a bootstrap interval is not to be trusted
+MIN_SEEDS, MIN_ROUNDS = 256, 20  # of a figure that decides something
 MIN_FRECHET = 5000  # pictures behind a Frechet distance that is a headline
 QUICK = "decides nothing: a quick run"
 

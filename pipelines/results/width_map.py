@@ -117,7 +117,7 @@ def draw_widths(
 
     look, steps = THEMES[theme], int(setting["num_steps"])
     width = WIDTH_PX / DPI
-    tile = min(0.62, (width - NAMES_INCH - SHARE_INCH) / (steps + AFTER_PICTURE))
+    tile = min(0.75, (width - NAMES_INCH - SHARE_INCH) / (steps + AFTER_PICTURE))
     height = HEAD_INCH + tile * ROW * len(pictures) + FOOT_INCH
     with matplotlib.rc_context(figure_style(look)):
         figure = Figure(figsize=(width, height), dpi=DPI)

@@ -7,6 +7,7 @@ import shlex
 import pytest
 from typer.testing import CliRunner
 
+from nitrogen.pipelines.bench.frontier_config import FrontierConfig
 from nitrogen.pipelines.cli import app
 from nitrogen.pipelines.results import write
 from nitrogen.pipelines.results.dataset_page import dataset_page
@@ -15,7 +16,7 @@ from nitrogen.pipelines.results.headline import article_note, article_table, hea
 from nitrogen.pipelines.results.limits_pages import attack_page, scaling_page
 from nitrogen.pipelines.results.pairing import best_pair
 from nitrogen.pipelines.results.readme_block import BEGIN, END, with_block
-from nitrogen.pipelines.results.targets import Target, outcome
+from nitrogen.pipelines.results.targets import PREDICTOR, SPEEDUPS, Target, outcome
 from nitrogen.pipelines.results.verdicts import tally, verdicts
 from nitrogen.platform.errors import ConfigError
 
@@ -39,7 +40,11 @@ def verdict(file, start):
         ({"value": 1.6, "low": 1.49, "high": 1.7, "n": 300}, "missed: the interval reaches below"),
         ({"value": 1.4, "low": 1.3, "high": 1.6, "n": 300}, "missed"),
         ({"value": 2.6, "low": 2.5, "high": 2.7, "n": 300}, "aim reached"),
-        ({"value": 9.0, "low": 8.0, "high": 9.5, "n": 16}, "decides nothing: n = 16 is too small"),
+        (
+            {"value": 9.0, "low": 8.0, "high": 9.5, "n": 255},
+            "decides nothing: n = 255 is too small",
+        ),
+        ({"value": 9, "low": 8, "high": 9.5, "n": 256}, "aim reached"),
         ({"value": None, "reason": "no room", "n": 300}, "not defined: no room"),
         (None, "not measured"),
     ],
@@ -54,6 +59,14 @@ def test_an_upper_bound_and_a_bound_that_must_be_exceeded():
     at_zero = {"value": 0.1, "low": 0.0, "high": 0.2, "n": 300}
     assert outcome(Target(0.0, above=True), at_zero, False) == "missed: the interval reaches below"
     assert outcome(Target(0.0), at_zero, False) == "reached"
+
+
+def test_a_time_is_decided_by_rounds_which_every_preset_but_quick_has():
+    share = {"value": 0.01, "low": 0.01, "high": 0.01}
+    assert outcome(PREDICTOR, share | {"n": 19}, False) == "decides nothing: n = 19 is too small"
+    for config in (FrontierConfig.day(), FrontierConfig()):
+        assert outcome(PREDICTOR, share | {"n": config.rounds}, False) == "aim reached"
+        assert outcome(SPEEDUPS["low"], share | {"n": config.num_controls}, False) == "missed"
 
 
 def test_every_target_of_a_file_is_judged(file):

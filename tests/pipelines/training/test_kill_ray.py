@@ -15,6 +15,8 @@ import torch
 from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.weights import load_tensors, prefixed, save_tensors
 from nitrogen.pipelines.training.state import TENSORS
+from nitrogen.platform.tracking import Tracker
+from nitrogen.platform.tracking_client import open_client
 from nitrogen.platform.training_journal import JOURNAL_NAME, read_events
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
@@ -77,14 +79,33 @@ def test_killed_training_ends_in_the_same_weights(settings, embedded_ray, tmp_pa
     from nitrogen.platform.training_ray import run_ray
 
     kept = run_until_killed(settings, tmp_path / "cut", kill_tree)
+    # Ray writes its list of checkpoints in place: half a list is what a worse moment leaves.
+    snapshot = tmp_path / "cut" / "killed" / "checkpoint_manager_snapshot.json"
+    snapshot.write_bytes(snapshot.read_bytes()[:100])
+    (tmp_path / "cut" / "killed" / "checkpoint_9999-half").mkdir()
     first = []
     resumed = run_ray(
         TRAIN, settings, name="killed", storage_path=tmp_path / "cut",
         num_workers=2, on_report=first.append,
     )  # fmt: skip
-    whole = run_ray(TRAIN, settings, name="whole", storage_path=tmp_path / "whole", num_workers=2)
+    tracker = Tracker(home=tmp_path)
+    run_id = tracker.start_run("key", "train")
+    whole = run_ray(
+        TRAIN, settings, name="whole", storage_path=tmp_path / "whole", num_workers=2,
+        tracking=tracker.tracked(run_id),
+    )  # fmt: skip
     assert first[0]["metrics"]["images"] > kept > 0  # went on, not from the start
     expected = load_tensors(whole.checkpoint / TENSORS)
     got = load_tensors(resumed.checkpoint / TENSORS)
     assert got.keys() == expected.keys()
     assert all(torch.equal(got[name], expected[name]) for name in expected)
+
+    # No report is doubled or out of order, before and after the kill; all of them are tracked.
+    for result in (resumed, whole):
+        steps = [row["step"] for row in result.history]
+        assert steps == sorted(set(steps))
+        assert steps[-1] == settings["optim"]["num_images"] // settings["optim"]["batch_size"]
+    checkpoints = [p.name for p in (tmp_path / "cut" / "killed").glob("checkpoint_*-*")]
+    assert 1 <= len(checkpoints) <= 2, "the half one and the old ones are gone"
+    losses = open_client(tracker.uri).get_metric_history(run_id, "loss")
+    assert [metric.step for metric in losses] == [row["step"] for row in whole.history]
