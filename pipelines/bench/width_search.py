@@ -54,7 +54,8 @@ class WidthSearch:
     ) -> tuple[tuple[float, tuple[int, ...]], ...]:
         """(share, widths) by rising share; a dearer schedule that is no better is left out."""
         row: list[tuple[float, tuple[int, ...]]] = []
-        least, found = math.inf, None
+        least = math.inf
+        found: tuple[float, list[int]] | None = None
         for budget in sorted(budgets):
             found = self.search(num_steps, budget, found)
             if found is None:
