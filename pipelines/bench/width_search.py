@@ -55,8 +55,9 @@ class WidthSearch:
         """(share, widths) by rising share; a dearer schedule that is no better is left out."""
         row: list[tuple[float, tuple[int, ...]]] = []
         least = math.inf
+        found: tuple[float, list[int]] | None = None
         for budget in sorted(budgets):
-            found = self.search(num_steps, budget)
+            found = self.search(num_steps, budget, found)
             if found is None:
                 continue
             error, widths = found
@@ -67,13 +68,20 @@ class WidthSearch:
                 least = error
         return tuple(row)
 
-    def search(self, num_steps: int, budget: float) -> tuple[float, list[int]] | None:
-        """(error, widths) of the best schedule under the budget; None where none fits."""
+    def search(
+        self, num_steps: int, budget: float, poorer: tuple[float, list[int]] | None = None
+    ) -> tuple[float, list[int]] | None:
+        """(error, widths) of the best schedule under the budget; None where none fits.
+
+        poorer: what was found for a lower budget, which this one pays for too.
+        """
         prices, ceiling = self.prices(), budget * num_steps
         start = richest(prices, num_steps, ceiling)
         if start is None:
             return None
         best, widths, tried = self.error(start), start, {tuple(start)}
+        if poorer is not None and poorer[0] < best:
+            best, widths = poorer
         generator = np.random.default_rng([num_steps, int(1e6 * budget)])
         moves = neighbours(widths, prices, ceiling, generator)
         for _ in range(self.num_moves):

@@ -35,6 +35,11 @@ def test_the_search_is_no_worse_than_where_it_starts(search):
     assert search.search(5, 0.7) == (error, widths), "found the same again"
 
 
+def test_a_larger_budget_never_gets_a_worse_schedule(search):
+    poorer = search.search(5, 0.65)
+    assert search.search(5, 0.8, (0.0, poorer[1])) == (0.0, poorer[1])
+
+
 def test_a_better_schedule_is_found(search, monkeypatch):
     """Where the error says that the first step matters most, it is widened."""
     monkeypatch.setattr(WidthSearch, "error", lambda self, widths: 1.0 / (1 + widths[0]))
