@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 # More words for the command a target ends in, e.g. make serve ARGS='--port 9000'.
 ARGS ?=
 
-.PHONY: help venv links dev demo serve test test-unit test-aot test-ray test-gpu aot lint format bench docs clean
+.PHONY: help venv links dev demo serve test test-unit test-aot test-ray test-gpu aot lint format bench results docs clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -35,7 +35,7 @@ serve: venv ## Serve the champion of the last run, or the shipped weights, in th
 test: test-unit test-aot test-ray ## The whole suite
 
 test-unit: venv ## The fast tests: no Ray, no GPU, no network
-	$(PYTEST) --durations=8 $(ARGS)
+	$(PYTEST) -n 2 --dist loadfile --durations=8 $(ARGS)
 
 test-aot: venv ## The GPU kernels without a GPU: interpreted, and compiled for every family
 	$(PYTEST) -m aot tests/kernels $(ARGS)
@@ -62,6 +62,20 @@ bench: venv ## Time the operators and a whole step, JSON lines into runs/bench
 	@mkdir -p runs/bench
 	$(BIN)/nitrogen bench kernels --json $(ARGS) | tee runs/bench/kernels.jsonl
 	$(BIN)/nitrogen bench step --json $(ARGS) | tee runs/bench/step.jsonl
+
+# RUN: a run folder, by default the shipped weights, whose results stand in the README too. What was
+# measured is kept. ARGS go to bench frontier, --quick to all three.
+RUN ?=
+BENCH := $(if $(RUN),$(RUN)/bench,runs/bench/shipped)
+QUICK := $(if $(findstring quick,$(ARGS)),--quick)
+OUT ?= $(if $(RUN)$(QUICK),$(BENCH)/results,docs/results)
+OF_RUN := $(if $(RUN),--run "$(RUN)")
+results: venv ## Benchmark RUN (hours), then write pages and plots into OUT
+	$(BIN)/nitrogen bench frontier $(OF_RUN) --out "$(BENCH)/frontier.json" $(ARGS)
+	$(BIN)/nitrogen bench attack $(OF_RUN) --out "$(BENCH)/attack.json" $(QUICK)
+	$(BIN)/nitrogen bench scaling --out "$(BENCH)/scaling.json" $(QUICK)
+	$(BIN)/nitrogen bench results $(OF_RUN) --out "$(OUT)" $(if $(RUN)$(QUICK),,--readme README.md) \
+		"$(BENCH)/frontier.json" "$(BENCH)/attack.json" "$(BENCH)/scaling.json"
 
 docs: venv ## Refresh the generated parts of the documents
 	$(BIN)/python scripts/tree.py --write

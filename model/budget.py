@@ -6,9 +6,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nitrogen.kernels.blocks import one_call
+from nitrogen.kernels.cpu import fused
 from nitrogen.model.config import NUM_WIDTHS
 from nitrogen.model.cost import CostModel
 from nitrogen.model.errors import BudgetError
+from nitrogen.model.regions import sigma_bin
 
 FORCED = 1e6  # gain where a region has no D yet and cannot be held; others are below exp(4)
 
@@ -25,6 +28,7 @@ class Ledger:
     guided: bool
     heun: bool
     predictor_flops: int  # of one prediction; 0 for a policy without
+    dense_last: bool = False
 
     @property
     def branches(self) -> int:
@@ -39,13 +43,21 @@ class Ledger:
 
     @property
     def minimum_flops(self) -> int:
-        """The cheapest plan: everything once at the narrowest width, then held to the end."""
-        return self.num_steps * self.predictor_flops + self.first_step_flops
+        """The cheapest plan: everything once at the narrowest width, then held to the end, or to
+        a dense last step."""
+        first = 0 if self.dense_last and self.num_steps == 1 else self.first_step_flops
+        return self.num_steps * self.predictor_flops + first + self.reserved_flops
 
     @property
     def first_step_flops(self) -> int:
         narrow = self.cost.fixed_flops + self.cost.num_regions * self.cost.block_rows(1)
         return self.branches * narrow  # of a single Heun step, half of it: a safe excess
+
+    @property
+    def reserved_flops(self) -> int:
+        """What a dense last step costs, 0 without one; Heun evaluates once there."""
+        forwards = self.branches // (2 if self.heun else 1)
+        return forwards * self.cost.full_flops if self.dense_last else 0
 
     def ceiling(self, budget: float | None) -> float:
         """The budget in whole FLOPs; infinite without one.
@@ -90,8 +102,11 @@ def allocate(
     whose cost never exceeds `available`.
     """
     b, r, _ = gain.shape
+    gain = gain.double()
+    if one_call(caps):
+        return fused.allocate(gain, region_flops, available.expand(b), caps, price)
     region_flops = region_flops.to(gain.device)
-    rising = torch.cummax(torch.nan_to_num(gain.double(), nan=0.0), dim=-1).values
+    rising = torch.cummax(torch.nan_to_num(gain, nan=0.0), dim=-1).values
     rising = concave(rising, region_flops)
     steps_flops = region_flops.diff()
     slope = rising.diff(dim=-1) / steps_flops
@@ -107,10 +122,16 @@ def allocate(
     return taken.view(b, r, NUM_WIDTHS).long().cumprod(dim=-1).sum(dim=-1)
 
 
-def plan_flops(widths: Tensor, cost: CostModel) -> Tensor:
+def plan_flops(widths: Tensor, cost: CostModel, sigma: Tensor | None = None) -> Tensor:
     """FLOPs of one forward of each sample under its plan, 0 where everything is held.
 
-    widths: [b, rh, rw]. Returns [b] float64.
+    widths: [b, rh, rw]; sigma: [b], at which layer_width bounds them, no bounds without it.
+    Returns [b] float64.
     """
-    regions = cost.region_flops.to(widths.device)[widths].flatten(1).sum(dim=1)
+    if sigma is None or not cost.arch.layer_width:
+        each = cost.region_flops.to(widths.device)[widths]
+    else:
+        place = sigma_bin(cost.arch, sigma)[:, None, None]
+        each = cost.bounded_flops.to(widths.device)[place, widths]
+    regions = each.flatten(1).sum(dim=1)
     return torch.where(regions > 0, regions + cost.fixed_flops, 0.0)

@@ -1,5 +1,7 @@
 """Architecture of the row-wise U-Net, and its presets."""
 
+import math
+from itertools import pairwise
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -27,6 +29,9 @@ class ArchConfig(BaseModel):
     num_classes: int = Field(1, ge=1, le=100_000)
     strided: bool = False  # D answers for the whole step to sigma_next; see Denoiser
     sigma_data: float = Field(0.5, gt=0)  # EDM (Karras et al. 2022), table 1
+    # Widest quarters of each level by noise level: (sigma from which upwards, one a level), largest
+    # sigma first, the last at 0. Bounds what a plan computes over rows; empty: no bound.
+    layer_width: tuple[tuple[float, tuple[int, ...]], ...] = Field((), max_length=64)
 
     @model_validator(mode="after")
     def _check(self) -> "ArchConfig":
@@ -36,7 +41,18 @@ class ArchConfig(BaseModel):
             raise ValueError("the last of channels must be a multiple of head_channels")
         if any((c * self.hidden_ratio) % NUM_WIDTHS for c in self.channels):
             raise ValueError("hidden_ratio * channels must be a multiple of 4")
+        self._check_layer_width()
         return self
+
+    def _check_layer_width(self) -> None:
+        sigmas = [sigma for sigma, _ in self.layer_width]
+        if any(len(caps) != self.num_levels for _, caps in self.layer_width):
+            raise ValueError("layer_width must name a width for each of the levels of channels")
+        if any(not 1 <= cap <= NUM_WIDTHS for _, caps in self.layer_width for cap in caps):
+            raise ValueError("layer_width must be of widths of 1 to 4 quarters")
+        falling = all(a > b for a, b in pairwise(sigmas)) and all(map(math.isfinite, sigmas))
+        if sigmas and not (falling and sigmas[-1] == 0):
+            raise ValueError("layer_width must be by falling sigma, the last one 0")
 
     @property
     def num_levels(self) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 
 from nitrogen.model.errors import WeightsError
 from nitrogen.model.prices import PriceTable
+from nitrogen.model.width_table import WidthTable
 
 CONFIG, FORMAT = "config.json", 1
 MAX_CONFIG_BYTES = 1 << 20
@@ -38,3 +39,9 @@ def write_prices(directory: Path, prices: PriceTable) -> None:
     """Lays prices beside the weights of a saved model."""
     content = read_config(directory / CONFIG)
     write_config(directory / CONFIG, content | {"prices": prices.to_json()})
+
+
+def write_schedules(directory: Path, schedules: WidthTable) -> None:
+    """Lays schedules of widths beside the weights of a saved model."""
+    content = read_config(directory / CONFIG)
+    write_config(directory / CONFIG, content | {"schedules": schedules.to_json()})

@@ -4,6 +4,7 @@ Matrix products and convolutions are counted, as torch's FlopCounterMode does; n
 and additions are not. Rows that only pad a block are not counted: they depend on batch mates.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -39,21 +40,35 @@ class CostModel:
         side = self.arch.patch_size * 2**level
         return (self.height // side) * (self.width // side)
 
-    def block_rows(self, quarters: int) -> int:
-        """FLOPs of every block on the rows of one region at this width; 0 when held."""
+    def block_rows(self, quarters: int, caps: Sequence[int] | None = None) -> int:
+        """FLOPs of every block on the rows of one region at this width; 0 when held.
+
+        caps: widest quarters of each level, without a bound by default.
+        """
         if quarters == 0:
             return 0
         total = 0
         for level, attends in self.arch.blocks():
             rows, c = self.rows(level) // self.num_regions, self.arch.channels[level]
-            total += rows * 4 * c * self.arch.hidden(level, quarters)
+            width = quarters if caps is None else min(quarters, caps[level])
+            total += rows * 4 * c * self.arch.hidden(level, width)
             total += rows * 8 * c * c if attends else 0
         return total
 
     @cached_property
     def region_flops(self) -> Tensor:
-        """[5] float64: FLOPs of one region at 0, 1, .. 4 quarters of the width."""
+        """[5] float64: FLOPs of one region at 0, 1, .. 4 quarters of the width, the most that they
+        can be at any noise level: a plan that is made by them never costs more."""
         costs = [self.block_rows(quarters) for quarters in range(NUM_WIDTHS + 1)]
+        return torch.tensor(costs, dtype=torch.float64)
+
+    @cached_property
+    def bounded_flops(self) -> Tensor:
+        """[bins, 5] float64: the same under the bounds of each row of arch.layer_width."""
+        costs = [
+            [self.block_rows(quarters, caps) for quarters in range(NUM_WIDTHS + 1)]
+            for _, caps in self.arch.layer_width
+        ]
         return torch.tensor(costs, dtype=torch.float64)
 
     @cached_property
@@ -77,7 +92,7 @@ class CostModel:
         fourier = 2 * NUM_FREQUENCIES * (2 if self.arch.strided else 1)
         return 2 * (fourier * cond + cond * cond + cond * sum(sizes))
 
-    @property
+    @cached_property
     def full_flops(self) -> int:
         """One forward of the full model, every region at full width."""
         return self.fixed_flops + self.num_regions * self.block_rows(NUM_WIDTHS)

@@ -1,5 +1,7 @@
 """The EDM denoiser: D(x; sigma) in data prediction (Karras et al. 2022, eq. 7 and table 1)."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
@@ -7,8 +9,9 @@ from nitrogen.kernels.blocks import one_call
 from nitrogen.kernels.cpu import fused
 from nitrogen.model.cache import Cache
 from nitrogen.model.config import NUM_WIDTHS, ArchConfig
-from nitrogen.model.regions import Plan
+from nitrogen.model.regions import Plan, level_caps
 from nitrogen.model.unet import RowUNet
+from nitrogen.model.whole_network import whole_network
 
 
 class Denoiser(nn.Module):
@@ -35,7 +38,17 @@ class Denoiser(nn.Module):
         plan: Plan | None = None,
         cache: Cache | None = None,
     ) -> tuple[Tensor, Cache | None]:
-        """Returns `denoised` [b, h, w, c] and the cache. See RowUNet.forward."""
+        """Returns `denoised` [b, h, w, c] and the cache. See RowUNet.forward.
+
+        A plan without bounds for its levels gets those of arch.layer_width at sigma; the dense
+        path has none.
+        """
+        if plan is not None and plan.level_caps is None and self.arch.layer_width:
+            plan = replace(plan, level_caps=level_caps(self.arch, sigma))
+        if plan is not None and cache is not None:
+            made = whole_network(self.unet, x_t, (sigma, sigma_next), labels, plan, cache)
+            if made is not None:
+                return made, cache
         c_skip, c_out, c_in, c_noise = preconditioning(sigma, self.arch.sigma_data)
         stride = None if sigma_next is None else sigma_next / sigma
         raw, cache = self.unet(

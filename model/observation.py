@@ -19,13 +19,15 @@ class Past:
     """What a sampling run remembers of its regions; all [b, rh, rw].
 
     change: mean squared change of D when the region was last computed; age: steps since then;
-    quarters: the width it ran at (0 before the first step); log_residual: last prediction.
+    quarters: the width it ran at (0 before the first step); log_residual: last prediction; calm:
+    steps in a row whose residual was below the threshold of exits, int64.
     """
 
     change: Tensor
     age: Tensor
     quarters: Tensor
     log_residual: Tensor
+    calm: Tensor
 
     def select(self, samples: Tensor) -> "Past":
         return Past(*(value[samples] for value in self._values()))
@@ -35,19 +37,24 @@ class Past:
         return Past(*(torch.cat(pair) for pair in pairs))
 
     def _values(self) -> tuple[Tensor, ...]:
-        return self.change, self.age, self.quarters, self.log_residual
+        return self.change, self.age, self.quarters, self.log_residual, self.calm
 
 
 def new_past(num_samples: int, grid: tuple[int, int], device: torch.device | str = "cpu") -> Past:
     """What is remembered before the first step: nothing."""
     zeros = torch.zeros(num_samples, *grid, device=device)
-    return Past(zeros, zeros.clone(), zeros.to(torch.int64), zeros.clone())
+    none = zeros.to(torch.int64)
+    return Past(zeros, zeros.clone(), none, zeros.clone(), none.clone())
 
 
-def remember(past: Past, quarters: Tensor, change: Tensor, log_residual: Tensor | None) -> Past:
+def remember(
+    past: Past, quarters: Tensor, change: Tensor, log_residual: Tensor | None,
+    calm: Tensor | None = None,
+) -> Past:  # fmt: skip
     """The past after a step that ran each region at `quarters` (0 = held); all [b, rh, rw].
 
-    change: mean squared change of D; log_residual: of this step's prediction, if there was one.
+    change: mean squared change of D; log_residual: of this step's prediction, if there was one;
+    calm: this step included, of a policy that counts it.
     """
     computed = quarters > 0
     return Past(
@@ -55,6 +62,7 @@ def remember(past: Past, quarters: Tensor, change: Tensor, log_residual: Tensor 
         age=torch.where(computed, 0.0, past.age + 1),
         quarters=torch.where(computed, quarters, past.quarters),
         log_residual=past.log_residual if log_residual is None else log_residual,
+        calm=past.calm if calm is None else calm,
     )
 
 

@@ -14,12 +14,14 @@ from nitrogen.model.config import NUM_WIDTHS, ArchConfig
 from nitrogen.model.config_file import CONFIG, FORMAT, read_config, write_config
 from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.errors import ModelError, WeightsError
-from nitrogen.model.policies import Policy, make_policy
+from nitrogen.model.policies import Policy, Static, make_policy
 from nitrogen.model.predictor import Predictor
 from nitrogen.model.prices import PriceTable
 from nitrogen.model.request import Finished, Request
 from nitrogen.model.sampler import Sampler
+from nitrogen.model.schedules import MAX_STEPS
 from nitrogen.model.weights import load_into, load_tensors, prefixed, save_tensors
+from nitrogen.model.width_table import WidthTable
 
 WEIGHTS = "model.safetensors"
 
@@ -30,7 +32,8 @@ class SampleStats:
 
     gflops, gflops_full: executed, and of the full model for the same steps; ms: wall clock of
     its batch over the batch's pictures; active_fraction: mean width over regions and steps;
-    heatmap: [steps, rows, columns] in 0..1, share of a full region's compute.
+    heatmap: [steps, rows, columns] in 0..1, share of a full region's compute; fallbacks: steps
+    planned by a schedule, since the predictor's answer was not finite.
     """
 
     gflops: float
@@ -39,6 +42,7 @@ class SampleStats:
     num_steps: int
     active_fraction: float
     heatmap: Tensor
+    fallbacks: int = 0
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ class Pipeline:
         classes: Sequence[str],
         predictor: Predictor | None = None,
         prices: PriceTable | None = None,  # of policy `budget`; equal shares a step without it
+        schedules: WidthTable | None = None,  # of policy `static` under a budget
     ):
         if len(classes) != denoiser.arch.num_classes:
             raise ModelError(
@@ -69,7 +74,7 @@ class Pipeline:
             )
         self.denoiser = denoiser.eval().requires_grad_(False)
         self.predictor = predictor.eval().requires_grad_(False) if predictor else None
-        self.classes, self.prices = tuple(classes), prices
+        self.classes, self.prices, self.schedules = tuple(classes), prices, schedules
 
     @property
     def arch(self) -> ArchConfig:
@@ -107,6 +112,7 @@ class Pipeline:
         budget: float | None = None,  # share of the full model's FLOPs for these steps
         threshold: float | None = None,  # of policy `threshold`; exits of policy `budget`
         guidance_scale: float = 1.0,
+        dense_last: bool = False,  # the last step at full width everywhere, within the budget
         image_size: int | tuple[int, int] | None = None,  # px; training's by default
         on_step: Callable[[int, int], None] | None = None,  # (steps done, steps) of the batch
         should_stop: Callable[[], bool] | None = None,
@@ -117,8 +123,9 @@ class Pipeline:
         if isinstance(policy, str):
             policy = self.policy(policy, threshold, budget, num_inference_steps)
         sampler = self.sampler(policy, solver, image_size)
+        sampler.fallback = Static(widths=self._schedule(budget, num_inference_steps))
         requests = [
-            Request(label, seed, num_inference_steps, guidance_scale, budget)
+            Request(label, seed, num_inference_steps, guidance_scale, budget, dense_last)
             for label, seed in zip(labels, seeds, strict=True)
         ]
         images, stats = [], []
@@ -133,11 +140,19 @@ class Pipeline:
     def policy(
         self, name: str, threshold: float | None, budget: float | None, num_inference_steps: int
     ) -> Policy:
-        """The policy of a name with its dial, and the price of its budget. Raises ModelError."""
+        """The policy of a name with its dial, and what the model knows of its budget: the price,
+        or the schedule of `static`. Raises ModelError."""
         price = None
         if name == "budget" and budget is not None and budget > 0 and self.prices is not None:
             price = self.prices.price(budget, max(1, num_inference_steps))
-        return make_policy(name, threshold, budget, price)
+        widths = self._schedule(budget, num_inference_steps) if name == "static" else None
+        return make_policy(name, threshold, budget, price, widths)
+
+    def _schedule(self, budget: float | None, num_steps: int) -> tuple[int, ...] | None:
+        """The widths of every step that were searched for this budget; None where none were."""
+        if self.schedules is None or budget is None or not 1 <= num_steps <= MAX_STEPS:
+            return None
+        return self.schedules.widths(budget, num_steps)
 
     def sampler(
         self, policy: Policy, solver: str, image_size: int | tuple[int, int] | None = None
@@ -167,6 +182,8 @@ class Pipeline:
         }
         if self.prices is not None:
             content["prices"] = self.prices.to_json()
+        if self.schedules is not None:
+            content["schedules"] = self.schedules.to_json()
         write_config(directory / CONFIG, content)
 
     @classmethod
@@ -190,7 +207,8 @@ class Pipeline:
             if predictor:
                 load_into(predictor, tensors, "predictor.")
         prices = PriceTable.from_json(content["prices"]) if "prices" in content else None
-        return cls(denoiser, classes, predictor, prices)
+        schedules = WidthTable.from_json(content["schedules"]) if "schedules" in content else None
+        return cls(denoiser, classes, predictor, prices, schedules)
 
 
 def run(
@@ -222,6 +240,7 @@ def stats_of(finished: Finished, sampler: Sampler, ms: float) -> SampleStats:
         num_steps=finished.num_steps,
         active_fraction=float(widths.double().mean() / NUM_WIDTHS),
         heatmap=share[widths].float(),
+        fallbacks=finished.fallbacks,
     )
 
 

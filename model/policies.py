@@ -5,19 +5,21 @@ row in POLICIES, and is found by the conformance test.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from nitrogen.model.budget import FORCED
 from nitrogen.model.config import NUM_WIDTHS
 from nitrogen.model.errors import ModelError
 from nitrogen.model.observation import Observation
 from nitrogen.model.predictor import gains
 from nitrogen.model.regions import HELD, Plan
-from nitrogen.model.spending import open_room, spend
+from nitrogen.model.spending import open_room, spend, step_share
 
+PATIENCE = 2  # confident steps in a row before a region exits
 WARM_UP_SHARE = 0.25  # of the steps, in which no region exits
 # What later steps no longer correct is seen: below this sigma a threshold shrinks with it. Measured
 # on the demo's student at 0.42 of 0.49 GFLOPs: fd_lite0 at 0.557 of untrained's against 0.612.
@@ -29,12 +31,13 @@ class Decision:
     """plan: what is computed now; exits: [b, rh, rw] bool, regions that are held for good.
 
     room: [b] FLOPs that the regions of one forward may cost, an equal share of what is left
-    without one; never more than what is left.
+    without one; never more than what is left. calm: see Past, of a policy that counts it.
     """
 
     plan: Plan
     exits: Tensor
     room: Tensor | None = None
+    calm: Tensor | None = None
 
 
 class Policy(Protocol):
@@ -57,15 +60,21 @@ class Full:
 
 @dataclass(frozen=True)
 class Static:
-    """Widths by noise level alone: the same for every region and every picture.
+    """Widths by noise level alone, or by step: the same for every region and every picture.
 
     schedule: (sigma from which upwards, quarters), largest sigma first; ends at 0.
+    widths: quarters of every step, 0 for keeping the last D, or None for the schedule. A step may
+    spend what later ones leave: where all of them fit the ceiling, none is cut.
     """
 
     schedule: tuple[tuple[float, int], ...] = ((10.0, 1), (0.3, 2), (0.0, 1))
+    widths: tuple[int, ...] | None = None
     needs_predictor = False
 
     def decide(self, observation: Observation) -> Decision:
+        if self.widths is not None:
+            quarters, room = scheduled(observation, self.widths)
+            return replace(no_exit(quarters), room=room)
         quarters = torch.full_like(observation.past.quarters, self.schedule[-1][1])
         for lowest, width in reversed(self.schedule):
             above = (observation.sigma >= lowest)[:, None, None]
@@ -98,10 +107,12 @@ class Threshold:
     whose error exceeds the full width's by less than it.
 
     threshold: mean squared error of D, images in [-1, 1], from sigma 2 upwards; below that it
-    shrinks with sigma, down to a fiftieth.
+    shrinks with sigma, down to a fiftieth. patience: see confident. A region that has not exited
+    is computed at every step, unless the ceiling of the request is too low for that.
     """
 
     threshold: float = 1e-3
+    patience: int = PATIENCE
     needs_predictor = True
 
     def decide(self, observation: Observation) -> Decision:
@@ -112,8 +123,9 @@ class Threshold:
         good = excess <= bound[..., None]
         good[..., -1] = True
         quarters = good.to(torch.int64).argmax(dim=-1) + 1
-        exits = confident(observation, bound)
-        return Decision(Plan(torch.where(exits, HELD, quarters)), exits)
+        exits = confident(observation, bound, self.patience)
+        widths = torch.where(exits, HELD, quarters)
+        return Decision(Plan(widths), exits, calm=calm_steps(observation, bound, self.patience))
 
 
 @dataclass(frozen=True)
@@ -123,21 +135,27 @@ class Budget:
     Without a price every step gets an equal share of what is left. With one, a step buys whatever
     gains more per FLOP than the price, so that steps of large gain get more: at the price at which
     the mean picture spends its budget, shares over steps and regions are one allocation. A step
-    leaves the narrowest forward of every later one.
+    leaves the narrowest forward of every later one. A region that was held for max_age steps comes
+    before every other, as far as the step's room goes: the ceiling is harder than its age.
     """
 
     exit_threshold: float = 0.0  # mean squared error of D; 0: regions never exit
     price: float | None = None  # mean squared error of x_0 per FLOP of a region
+    patience: int = PATIENCE  # see confident
+    max_age: int | None = None  # steps in a row that a region may be held and not exited
     needs_predictor = True
 
     def decide(self, observation: Observation) -> Decision:
         gain = gains(required(observation.log_errors), observation.sigma, observation.sigma_next)
-        exits = confident(observation, self.exit_threshold)
+        exits = confident(observation, self.exit_threshold, self.patience)
+        calm = calm_steps(observation, self.exit_threshold, self.patience)
+        if self.max_age is not None:
+            gain = require_stale(observation, gain, self.max_age)
         if self.price is None:
-            return Decision(Plan(spend(observation, gain, exits)), exits)
+            return Decision(Plan(spend(observation, gain, exits)), exits, calm=calm)
         room = open_room(observation)
         widths = spend(observation, gain, exits, room, self.price)
-        return Decision(Plan(widths), exits, room)
+        return Decision(Plan(widths), exits, room, calm)
 
 
 @dataclass(frozen=True)
@@ -158,14 +176,62 @@ class Oracle:
         return Decision(Plan(spend(observation, gain, exits)), exits)
 
 
-def confident(observation: Observation, threshold: float | Tensor) -> Tensor:
-    """[b, rh, rw] bool: the residual is below the threshold now and at the last step, after a
-    warm-up, or the region has exited before."""
+def confident(
+    observation: Observation, threshold: float | Tensor, patience: int = PATIENCE
+) -> Tensor:
+    """[b, rh, rw] bool: the residual is below the threshold at `patience` steps in a row, this one
+    included, after a warm-up, or the region has exited before.
+
+    A threshold that falls with sigma must have been kept as it is now at the last step, and as it
+    was then at those before.
+    """
     log_errors = required(observation.log_errors)
     early = observation.step < (observation.num_steps * WARM_UP_SHARE).clamp_min(2)
-    now, before = log_errors[..., 0].exp(), observation.past.log_residual.exp()
-    below = (now < threshold) & (before < threshold) & (observation.past.quarters > HELD)
+    below = (log_errors[..., 0].exp() < threshold) & (observation.past.quarters > HELD)
+    if patience > 1:
+        below = below & (observation.past.log_residual.exp() < threshold)
+    if patience > 2:
+        below = below & (observation.past.calm >= patience - 1)
     return (below & ~early[:, None, None]) | observation.exited
+
+
+def calm_steps(observation: Observation, threshold: float | Tensor, patience: int) -> Tensor | None:
+    """[b, rh, rw] steps in a row with a residual below the threshold, this one included; None
+    where the last prediction says enough."""
+    if patience <= 2:
+        return None
+    now = required(observation.log_errors)[..., 0].exp() < threshold
+    return torch.where(now, observation.past.calm + 1, 0)
+
+
+def require_stale(observation: Observation, gain: Tensor, max_age: int) -> Tensor:
+    """gain [b, rh, rw, 5], with computing forced for regions that were held for max_age steps."""
+    stale = (observation.past.age >= max_age) & ~observation.exited
+    bonus = torch.zeros_like(gain)
+    bonus[..., 1:] = FORCED
+    return torch.where(stale[..., None], gain + bonus, gain)
+
+
+def scheduled(observation: Observation, widths: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Widths [b, rh, rw] of the coming step, and [b] FLOPs that its regions may cost so that the
+    later steps of the schedule fit; at least the equal share.
+
+    widths: of every step; a sample of another number of steps goes through them at its own pace.
+    """
+    device, count = observation.step.device, len(widths)
+    table = torch.tensor(widths).to(device, non_blocking=True)
+    place = (2 * observation.step + 1) * count // (2 * observation.num_steps)
+    cost, now = observation.cost, observation.branches
+    regions = cost.num_regions * cost.region_flops.to(device)[table]
+    prices = torch.where(table > HELD, cost.fixed_flops + regions, 0.0)
+    after = prices.sum() - prices.cumsum(dim=0)  # of the steps behind each
+    steps = observation.num_steps - observation.step - 1
+    # Heun's last step has half the forwards, one that is set aside has none here.
+    missing = now * steps - (observation.forwards_left - now)
+    later = now * after[place] * observation.num_steps / count - missing * prices[-1]
+    left = (observation.budget_left - later) / now - cost.fixed_flops
+    quarters = table[place][:, None, None].expand(observation.past.quarters.shape)
+    return quarters, torch.maximum(step_share(observation), left)
 
 
 def errors_of(observation: Observation) -> Tensor:
@@ -193,6 +259,7 @@ def make_policy(
     threshold: float | None = None,
     budget: float | None = None,
     price: float | None = None,  # of policy `budget`; equal shares a step without one
+    widths: tuple[int, ...] | None = None,  # of policy `static`, for every step
 ) -> Policy:
     """The policy `name` with its one dial. `oracle` needs a teacher: construct Oracle itself.
 
@@ -204,7 +271,11 @@ def make_policy(
         raise ModelError(f"budget must be above 0 and at most 2, got {budget}.")
     if name == "budget" and budget is None:
         raise ModelError("budget must be given with policy 'budget'. Pass for example 0.5.")
-    simple: dict[str, Policy] = {"full": Full(), "static": Static(), "random": Random()}
+    simple: dict[str, Policy] = {
+        "full": Full(),
+        "static": Static(widths=widths),
+        "random": Random(),
+    }
     if name == "threshold":
         return Threshold(1e-3 if threshold is None else threshold)
     if name == "budget":

@@ -33,7 +33,8 @@ class Predictor(nn.Module):
         nn.init.constant_(self.widths.bias, -6.0)
 
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:
-        """features: [b, rh, rw, f], labels: [b] -> [b, rh, rw, 5] log errors, bounded.
+        """features: [b, rh, rw, f], labels: [b] -> [b, rh, rw, 5] log errors, bounded; NaN where
+        the answer is not finite, so that it cannot pass for a prediction.
 
         Every region sees its own features and their mean over the picture.
         """
@@ -51,7 +52,7 @@ class Predictor(nn.Module):
         hidden = F.gelu(self._map(torch.cat(inputs, dim=-1), self.enter))
         hidden = F.gelu(self._map(hidden, self.middle))
         out = torch.cat([self._map(hidden, self.residual), self._map(hidden, self.widths)], dim=-1)
-        return out.clamp(*LOG_RANGE)
+        return out.where(out.isfinite(), torch.nan).clamp(*LOG_RANGE)
 
     def _map(self, x: Tensor, layer: nn.Linear) -> Tensor:
         return dispatch.linear(x, layer.weight, layer.bias)
@@ -66,7 +67,8 @@ def predictor_flops(arch: ArchConfig, num_regions: int) -> int:
 def sensitivity_weight(sigma: Tensor, sigma_next: Tensor) -> Tensor:
     """lambda(sigma, sigma') = (1 - sigma' / sigma)^2: how far an error of D moves x. [b] -> [b].
 
-    The sensitivity of x_0 to x at sigma' is taken as 1 until it is measured.
+    The sensitivity of x_0 to x at sigma' is taken as 1. Measured, it is 0.4 at the first step and
+    0.7 to 1.7 later; as a factor it brought nothing (docs/LOG.md, 2026-11-26).
     """
     return (1 - sigma_next / sigma).square()
 

@@ -39,6 +39,22 @@ class Plan:
         return Plan(self.widths[samples], caps)
 
 
+def sigma_bin(arch: ArchConfig, sigma: Tensor) -> Tensor:
+    """[b] int64: the row of arch.layer_width that holds at each sigma. sigma: [b]."""
+    place = torch.zeros_like(sigma, dtype=torch.int64)
+    for lowest, _ in arch.layer_width[:-1]:
+        place = place + (sigma < lowest)
+    return place
+
+
+def level_caps(arch: ArchConfig, sigma: Tensor) -> Tensor | None:
+    """[b, levels] int64: the widest that each level runs at, or None without bounds. sigma: [b]."""
+    if not arch.layer_width:
+        return None
+    caps = torch.tensor([caps for _, caps in arch.layer_width])
+    return caps.to(sigma.device, non_blocking=True)[sigma_bin(arch, sigma)]
+
+
 def full_plan(num_samples: int, grid: tuple[int, int]) -> Plan:
     """Every region of every sample at full width."""
     return Plan(torch.full((num_samples, *grid), NUM_WIDTHS, dtype=torch.int64))

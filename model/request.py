@@ -18,13 +18,16 @@ MAX_GUIDANCE = 20.0
 
 @dataclass(frozen=True)
 class Request:
-    """One picture. budget: share of the full model's FLOPs for its steps, or None for no limit."""
+    """One picture. budget: share of the full model's FLOPs for its steps, or None for no limit;
+    dense_last: everything at full width at the last step, exited regions too, within the budget.
+    """
 
     label: int
     seed: int
     num_inference_steps: int = 12
     guidance_scale: float = 1.0
     budget: float | None = None
+    dense_last: bool = False
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,8 @@ class Finished:
     """One finished picture and what it cost.
 
     x_0: [h, w, c] in about [-1, 1]; flops: executed, predictor included; full_flops: of the full
-    model for max_steps; widths: [steps, rh, rw] quarters each region ran at, 0 = held.
+    model for max_steps; widths: [steps, rh, rw] quarters each region ran at, 0 = held;
+    fallbacks: steps planned by a schedule, since the predictor's answer was not finite.
     """
 
     id: int
@@ -42,6 +46,7 @@ class Finished:
     num_steps: int
     max_steps: int
     widths: Tensor
+    fallbacks: int = 0
 
 
 @dataclass(frozen=True)
@@ -59,8 +64,10 @@ class Live:
     guidance: Tensor
     branches: Tensor
     ceiling: Tensor  # float64 FLOPs, inf without a budget
+    reserve: Tensor  # float64 FLOPs of a dense last step, 0 without one
     full: Tensor  # float64 FLOPs of the full model
     spent: Tensor  # float64 FLOPs
+    fallbacks: Tensor  # steps of which the predictor said nothing finite
     history: History
     past: Past
     exited: Tensor  # [b, rh, rw] bool
@@ -80,6 +87,11 @@ class Live:
         ahead = torch.arange(2, device=self.step.device)[:, None]
         index = (self.step + ahead).clamp_max(self.sigmas.shape[1] - 1)
         return self.sigmas.t().gather(0, index)
+
+    def set_aside(self) -> Tensor | None:
+        """[b] FLOPs of a dense last step; None where nobody has one, as far as that is known
+        without waiting for a GPU."""
+        return self.reserve if self.reserve.is_cuda or bool(self.reserve.any()) else None
 
     def select(self, samples: Tensor) -> "Live":
         """Some of the samples; samples: [k] int64."""

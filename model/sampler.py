@@ -14,14 +14,16 @@ from torch import Tensor
 from nitrogen.kernels.dispatch import ode_exit, region_stats
 from nitrogen.model.budget import Ledger, plan_flops
 from nitrogen.model.cache import empty_cache
+from nitrogen.model.config import NUM_WIDTHS
 from nitrogen.model.cost import CostModel
 from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.errors import ShapeError
+from nitrogen.model.fallback import mended, stand_in
 from nitrogen.model.forward import Levels, denoise, second_levels
 from nitrogen.model.observation import Observation, new_past, region_features, remember
-from nitrogen.model.policies import Policy
+from nitrogen.model.policies import Decision, Policy, Static
 from nitrogen.model.predictor import Predictor, predictor_flops
-from nitrogen.model.regions import HELD, Plan, spread_to_pixels
+from nitrogen.model.regions import HELD, Plan, level_caps, spread_to_pixels
 from nitrogen.model.request import Finished, Live, Request, SamplerState, check_request
 from nitrogen.model.schedules import sampling_sigmas
 from nitrogen.model.solvers import (
@@ -49,10 +51,12 @@ class Sampler:
         predictor: Predictor | None = None,  # for policies with needs_predictor
         solver_name: str = "dpmpp_2m",  # of a denoiser that is not strided; see solver_for
         image_size: tuple[int, int] | None = None,  # height, width in px; the arch's by default
+        fallback: Policy | None = None,  # for a step of which the predictor says nothing finite
     ):
         arch = denoiser.arch
         height, width = image_size or (arch.image_size, arch.image_size)
         self.denoiser, self.policy, self.predictor = denoiser, policy, predictor
+        self.fallback = fallback or Static()
         solver_name = solver_for(arch.strided, solver_name)
         self.advance, self.heun = solver(solver_name), solver_name == "heun"
         self.cost = CostModel(arch, height, width)
@@ -63,7 +67,7 @@ class Sampler:
 
     def ledger(self, request: Request) -> Ledger:
         steps, guided = request.num_inference_steps, request.guidance_scale != 1
-        return Ledger(self.cost, steps, guided, self.heun, self.predictor_flops)
+        return Ledger(self.cost, steps, guided, self.heun, self.predictor_flops, request.dense_last)
 
     def batches(self, requests: Sequence[Request]) -> list[Sequence[Request]]:
         """The requests in parts whose pixels fit one network call."""
@@ -97,8 +101,10 @@ class Sampler:
             guidance=torch.tensor([r.guidance_scale for r in requests], dtype=torch.float32),
             branches=torch.tensor([self.ledger(r).branches for r in requests]),
             ceiling=torch.tensor(ceilings, dtype=torch.float64),
+            reserve=torch.tensor([float(self.ledger(r).reserved_flops) for r in requests]).double(),
             full=torch.tensor([float(self.ledger(r).full_flops) for r in requests]).double(),
             spent=torch.zeros(num, dtype=torch.float64),
+            fallbacks=torch.zeros(num, dtype=torch.int64),
             history=new_history(x),
             past=new_past(num, self.grid),
             exited=torch.zeros(num, *self.grid, dtype=torch.bool),
@@ -118,23 +124,27 @@ class Sampler:
         levels = Levels(*live.sigma_pair())
         ends = levels.sigma_next == 0
         forwards = live.branches // (1 + ends.long()) if self.heun else live.branches
-        observation = self._observe(live, levels, forwards)
-        decision = self.policy.decide(observation)
+        observation, failed = mended(self._observe(live, levels, forwards))
+        decision = self._decide(observation, failed)
         widths = within_room(decision.plan.widths, decision.room, observation)
-        plan = replace(decision.plan, widths=widths)
+        if (reserve := live.set_aside()) is not None:
+            closing = (reserve > 0) & (live.step == live.num_steps - 1)
+            widths = torch.where(closing[:, None, None], NUM_WIDTHS, widths)
+        # Of both evaluations of Heun's step, so that it costs what it is charged.
+        plan = Plan(widths, level_caps(self.denoiser.arch, levels.sigma))
         denoised, cache, other = denoise(self.denoiser, live, live.x, levels, plan, live.denoised)
         x_next, history = self._advance(live, denoised, levels, plan.widths == HELD)
         if self.heun:
             x_next = self._second_half(live, x_next, denoised, levels, plan)
-        flops = plan_flops(plan.widths, self.cost) * forwards
+        flops = plan_flops(plan.widths, self.cost, levels.sigma) * forwards
         change = region_stats(denoised, live.denoised, self.grid)[..., -1]
-        errors = observation.log_errors
-        residual = None if errors is None else errors[..., 0]
+        seen = residual(observation, failed)
         live = replace(
             live, x=x_next, denoised=denoised, history=history, step=live.step + 1, cache=cache,
             cache_unlabelled=other, exited=decision.exits | live.exited,
             spent=live.spent + flops + self.predictor_flops,
-            past=remember(live.past, plan.widths, change, residual),
+            past=remember(live.past, plan.widths, change, seen, decision.calm),
+            fallbacks=live.fallbacks if failed is None else live.fallbacks + failed,
         )  # fmt: skip
         ran = zip(live.ids.tolist(), plan.widths.cpu(), strict=True)
         trace = {sample: (*state.trace[sample], widths) for sample, widths in ran}
@@ -150,10 +160,16 @@ class Sampler:
     def _observe(self, live: Live, levels: Levels, forwards: Tensor) -> Observation:
         later = (live.num_steps - live.step - 1) * self.predictor_flops
         left = live.ceiling - live.spent - self.predictor_flops - later
+        forwards_left = self._forwards_left(live)
+        if (reserve := live.set_aside()) is not None:
+            to_come = torch.where(live.step < live.num_steps - 1, reserve, 0.0)
+            left = left - to_come
+            last = live.branches // 2 if self.heun else live.branches
+            forwards_left = torch.where(to_come > 0, forwards_left - last, forwards_left)
         observation = Observation(
             live.x, live.denoised, live.labels, live.seeds, levels.sigma, levels.sigma_next,
             live.step, live.num_steps, live.past, live.exited, left, forwards,
-            self._forwards_left(live), self.cost,
+            forwards_left, self.cost,
         )  # fmt: skip
         if not self.policy.needs_predictor:
             return observation
@@ -163,6 +179,13 @@ class Sampler:
             self._share(observation), self.denoiser.arch.sigma_data,
         )  # fmt: skip
         return replace(observation, log_errors=self.predictor(features, live.labels))
+
+    def _decide(self, observation: Observation, failed: Tensor | None) -> Decision:
+        """The policy's decision; the fallback's for the samples in `failed`."""
+        decision = self.policy.decide(observation)
+        if failed is None:
+            return decision
+        return stand_in(decision, self.fallback.decide(observation), failed, observation)
 
     def _forwards_left(self, live: Live) -> Tensor:
         """[b] forwards of the full model for the coming step and all later ones."""
@@ -195,9 +218,12 @@ class Sampler:
         return heun_correct(live.x, denoised, second, levels.sigma, levels.sigma_next, x_next)
 
     def _retire(self, state: SamplerState) -> SamplerState:
-        """Takes out samples at sigma = 0 and samples whose regions have all exited."""
+        """Takes out samples at sigma = 0 and samples whose regions have all exited, unless a dense
+        last step is to come."""
         live = state.live
         settled = live.exited.flatten(1).all(dim=1)
+        if (reserve := live.set_aside()) is not None:
+            settled = settled & (reserve == 0)
         done = (live.step >= live.num_steps) | settled
         if not bool(done.any()):
             return state
@@ -210,12 +236,23 @@ class Sampler:
                     flops=float(live.spent[i]), full_flops=float(live.full[i]),
                     num_steps=int(live.step[i]), max_steps=int(live.num_steps[i]),
                     widths=torch.stack(state.trace[sample]),
+                    fallbacks=int(live.fallbacks[i]),
                 )
             )  # fmt: skip
         keep = (~done).nonzero().squeeze(1)
         trace = {i: state.trace[i] for i in live.ids[keep].tolist()}
         left = live.select(keep).without_idle_branch()
         return SamplerState(left, (*state.finished, *finished), trace)
+
+
+def residual(observation: Observation, failed: Tensor | None) -> Tensor | None:
+    """[b, rh, rw] log residual to remember of this step: no guess, and never NaN."""
+    if observation.log_errors is None:
+        return None
+    predicted = observation.log_errors[..., HELD]
+    if failed is None:
+        return predicted
+    return torch.where(failed[:, None, None], observation.past.log_residual, predicted)
 
 
 def noise(seed: int, shape: tuple[int, ...]) -> Tensor:

@@ -60,7 +60,7 @@ class RowUNet(nn.Module):
 
         Raises ShapeError for a picture whose sides the network cannot halve often enough.
         """
-        self._check(x)
+        self.check(x)
         modulations = self.conditioning(c_noise, labels, stride, blocked=plan is not None)
         parts = list(modulations.split(self._sizes, dim=1))
         head_shift, head_scale = parts.pop().chunk(2, dim=1)
@@ -87,7 +87,8 @@ class RowUNet(nn.Module):
             x = run.level(x, level, self.arch.num_blocks[level])
         return x
 
-    def _check(self, x: Tensor) -> None:
+    def check(self, x: Tensor) -> None:
+        """Raises ShapeError for a picture whose sides the network cannot halve often enough."""
         side = self.arch.coarsest_px
         if x.shape[1] % side or x.shape[2] % side or x.shape[3] != self.arch.image_channels:
             raise ShapeError(

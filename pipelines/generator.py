@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from nitrogen.model.pipeline import Pipeline
 from nitrogen.pipelines.precision import autocast, check_device
 from nitrogen.platform.errors import BundleError, ConfigError
 from nitrogen.platform.serving.protocol import GeneratedImage
+
+logger = logging.getLogger(__name__)
 
 GOLDEN = "golden.json"
 GOLDEN_TOLERANCE = 2.0  # mean absolute difference, of 255: other processors round differently
@@ -50,6 +53,7 @@ class PipelineGenerator:
     def __init__(self, directory: Path, device: str = "cpu", precision: str = "fp32"):
         self._directory, self._device, self._precision = directory, device, precision
         self._pipeline = Pipeline.load(directory).to(device)
+        self._told = False  # of a predictor that fails
 
     def generate(
         self, request: dict[str, Any], should_stop: Callable[[], bool]
@@ -67,6 +71,7 @@ class PipelineGenerator:
                 guidance_scale=request["guidance_scale"],
                 should_stop=should_stop,
             )
+        self._tell(sum(stats.fallbacks for stats in made.stats))
         return [
             GeneratedImage(
                 png_bytes(image.numpy()),
@@ -76,10 +81,20 @@ class PipelineGenerator:
                     "ms": stats.ms,
                     "steps": stats.num_steps,
                     "active_fraction": stats.active_fraction,
+                    "fallbacks": stats.fallbacks,
                 },
             )
             for image, stats in zip(made.images, made.stats, strict=True)
         ]
+
+    def _tell(self, fallbacks: int) -> None:
+        """Once: whoever watches the counter sees how often it goes on."""
+        if fallbacks and not self._told:
+            self._told = True
+            logger.warning(
+                "the predictor's answer was not finite at %d steps, which ran by a static "
+                "schedule. Its weights may be damaged: restore the bundle.", fallbacks,
+            )  # fmt: skip
 
     def info(self) -> dict[str, Any]:
         arch = self._pipeline.arch

@@ -3,7 +3,9 @@
 It is an object that names its owner and when that last said so. The owner says so again from a
 thread of its own, however long one file takes to travel; a lock that was not renewed for STALE_S
 belongs to a run that is dead. Every change of it is a conditional write: what was read must still
-be there, so of several runs one takes it, and nobody renews or removes what is another's.
+be there, so of several runs one takes it, and nobody renews or removes what is another's. An id
+drawn for each lock tells whose it is. A run that is known to be dead is not waited for: one of
+the same boot and the same namespace of process ids, whose process is gone.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from typing import Any
 
 from nitrogen.platform import storage
 from nitrogen.platform.errors import LockLostError, StorageError
-from nitrogen.platform.processes import process_alive
+from nitrogen.platform.processes import own_start, process_alive, process_space
 
 LOCK = ".mirror-lock.json"
 STALE_S, RENEW_S = 240.0, 60.0  # when others may take it, how often it is renewed
@@ -33,6 +35,7 @@ class MirrorLock:
         self.uri, self.renew_s = uri, renew_s
         self.owner = {"host": socket.gethostname(), "pid": os.getpid()}
         self._id = uuid.uuid4().hex  # process ids are given again, to other containers too
+        self._space, self._started = process_space(), own_start()
         self._at = storage.join(uri, LOCK)
         self._guard = threading.Lock()
         self._tag: str | None = None  # of what we wrote there; None while the lock is not ours
@@ -96,7 +99,7 @@ class MirrorLock:
                     f"{self.uri} must be free, got a run by process {other['pid']} on "
                     f"{other['host']} in it. Wait for it, stop it, or choose another --out."
                 )
-            # Left by a run that is dead, or by this process.
+            # Left by a run that is dead, or by this one.
             tag = storage.replace_bytes(self._at, record, found[1])
         if tag is None:
             found = storage.read_tagged(self._at)
@@ -146,29 +149,39 @@ class MirrorLock:
     def _other(self, record: bytes) -> dict[str, Any] | None:
         """host and pid of another run that holds the lock with this record, if one does."""
         held = _read(record)
-        if held is None:
+        if held is None or held["id"] == self._id or time.time() - held["time"] >= STALE_S:
             return None
-        owner = {"host": held["host"], "pid": held["pid"]}
-        dead = owner["host"] == self.owner["host"] and not process_alive(owner["pid"])
-        if owner != self.owner and not dead and time.time() - held["time"] < STALE_S:
-            return owner
-        return None
+        return None if self._dead(held) else {"host": held["host"], "pid": held["pid"]}
+
+    def _dead(self, held: dict[str, Any]) -> bool:
+        """Whether the process of a record is gone; False where that cannot be seen from here."""
+        if self._space is None or held["space"] != self._space:
+            return False
+        if held["host"] != self.owner["host"]:  # a machine that was copied while it ran
+            return False
+        if held["pid"] == os.getpid():  # this very process, or one that had its id
+            return bool(held["started"] != self._started)
+        return not process_alive(held["pid"])
 
     def _is_mine(self, record: bytes) -> bool:
         held = _read(record)
         return held is not None and held["id"] == self._id
 
     def _record(self) -> bytes:
-        return json.dumps({**self.owner, "id": self._id, "time": time.time()}).encode()
+        place = {"space": self._space, "started": self._started}
+        return json.dumps({**self.owner, **place, "id": self._id, "time": time.time()}).encode()
 
 
 def _read(record: bytes) -> dict[str, Any] | None:
-    """host, pid, id and time of a lock's record; None for anything else."""
+    """host, pid, space, started, id and time of a lock's record, the middle ones None in that of an
+    older version; None for anything else."""
     with contextlib.suppress(ValueError, KeyError, TypeError):
         held = json.loads(record)
         return {
             "host": str(held["host"]),
             "pid": int(held["pid"]),
+            "space": held.get("space"),
+            "started": held.get("started"),
             "id": held.get("id"),
             "time": float(held["time"]),
         }

@@ -5,7 +5,7 @@ import fcntl
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -37,11 +37,11 @@ def create_bytes(uri: str, data: bytes) -> str | None:
     with local_errors("write", uri):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+            # Never there half: who reads an empty lock takes it for nobody's.
+            with whole(path, durable=True, place=os.link) as file:
+                file.write(data)
         except FileExistsError:
             return None
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
     return _tag(data)
 
 
@@ -115,8 +115,13 @@ def replaced(path: Path, *, named: str, durable: bool) -> Iterator[IO[bytes]]:
 
 
 @contextlib.contextmanager
-def whole(path: Path, *, durable: bool) -> Iterator[IO[bytes]]:
-    """The same in a folder that is there, with the system's own errors."""
+def whole(
+    path: Path, *, durable: bool, place: Callable[[str, Path], None] = os.replace
+) -> Iterator[IO[bytes]]:
+    """The same in a folder that is there, with the system's own errors.
+
+    place: os.replace, or os.link for a file that must not be there yet (FileExistsError).
+    """
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -125,10 +130,9 @@ def whole(path: Path, *, durable: bool) -> Iterator[IO[bytes]]:
                 file.flush()
                 os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        place(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)  # gone where it took the place
 
 
 @contextlib.contextmanager

@@ -5,7 +5,9 @@
 Reads the newest checkpoints of the run's pretrain and distill steps (or of --teacher and
 --student, folders of trainings; without --run and --teacher the teacher stays), and writes
 pipelines/weights/<recipe>/: teacher and student as fp16 safetensors (the averaged weights) with the
-prices of the student's compute, the recipe, the losses, and a grid of samples.
+prices of the student's compute and its schedules of widths, the recipe, the losses, and a grid of
+samples. The schedules are searched on the validation split, --moves changes for each number of
+steps and budget; none are shipped for 0.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +26,14 @@ from nitrogen.model.config import ArchConfig
 from nitrogen.model.pipeline import CONFIG, Pipeline
 from nitrogen.model.prices import measure_prices
 from nitrogen.model.weights import load_tensors
+from nitrogen.model.width_table import WidthTable
+from nitrogen.pipelines.bench.models import TUNE_SPLIT, pictures
+from nitrogen.pipelines.bench.width_search import WidthSearch, teacher_pictures
 from nitrogen.pipelines.data.loader import ShardDataset
 from nitrogen.pipelines.recipe import shipped_recipes
 from nitrogen.pipelines.report.data import LabelledImages
 from nitrogen.pipelines.report.samples_file import save_grid
+from nitrogen.pipelines.sampling import draws
 from nitrogen.pipelines.steps.distill import save_student
 from nitrogen.pipelines.steps.pretrain import save_teacher
 from nitrogen.pipelines.training.config import StudentConfig
@@ -36,6 +44,7 @@ from nitrogen.platform.training_checkpoints import newest_checkpoint
 WEIGHTS = Path(__file__).parent.parent / "pipelines" / "weights"
 MAX_BYTES = 10_000_000
 LOG_STRIDE = 20
+NUM_TUNE = 48  # seeds of the validation split
 GRID_SEED, GRID_STEPS, GRID_GUIDANCE = 100, 8, 2.0
 
 
@@ -50,7 +59,7 @@ def training_folder(run: Path, step: str) -> Path:
 def checkpoint_of(training: Path) -> Path:
     newest = newest_checkpoint(training / "checkpoints")
     if newest is None:
-        ray_made = sorted(training.rglob("checkpoint_*"))
+        ray_made = sorted(path for path in training.rglob("checkpoint_*") if path.is_dir())
         newest = ray_made[-1] if ray_made else None
     if newest is None:
         raise SystemExit(f"error: a training must hold a checkpoint, got none in {training}.")
@@ -69,14 +78,27 @@ def is_strided(checkpoint: Path) -> bool:
     return any("w_stride" in name for name in load_tensors(checkpoint / TENSORS))
 
 
-def half(directory: Path, checkpoint: Path) -> None:
-    """The same model directory in fp16, with how far its training was and a student's prices."""
+def half(
+    directory: Path, checkpoint: Path, searched: Callable[[Pipeline], WidthTable] | None = None
+) -> None:
+    """The same model directory in fp16, with how far its training was, a student's prices, and
+    the schedules that are searched for it."""
     pipeline = Pipeline.load(directory)
     if pipeline.predictor is not None:
         pipeline.prices = measure_prices(pipeline.denoiser, pipeline.predictor)
+    if searched is not None:
+        pipeline.schedules = searched(pipeline)
     facts = json.loads((checkpoint / "state.json").read_text())
     shutil.rmtree(directory)
     pipeline.save(directory, torch.float16, **facts)
+
+
+def schedules(student: Pipeline, teacher: Path, data: str, num_moves: int) -> WidthTable:
+    """Searched on seeds of the validation split against the teacher's pictures."""
+    labels = pictures(data, TUNE_SPLIT, student.image_size)[1]
+    drawn = draws("sweep", NUM_TUNE, labels, 0)
+    target = teacher_pictures(Pipeline.load(teacher), drawn)
+    return WidthSearch(student, drawn, target, num_moves, print).table()
 
 
 def thin_log(training: Path, out: Path) -> None:
@@ -124,6 +146,7 @@ def main() -> None:
     parser.add_argument("--student", type=Path, help="folder of the student's training")
     parser.add_argument("--recipe", required=True, help="shipped recipe that made them")
     parser.add_argument("--data", default="bundled:emoji", help="data set with the class names")
+    parser.add_argument("--moves", type=int, default=24, help="of the search for schedules")
     given = parser.parse_args()
     if not (given.run or given.student):
         raise SystemExit("error: --run or --student must name a training, got neither.")
@@ -136,7 +159,8 @@ def main() -> None:
     shutil.rmtree(out / "student", ignore_errors=True)
     config = StudentConfig(strided=is_strided(state))
     save_student(described, config, state, out / "student")
-    half(out / "student", state)
+    search = partial(schedules, teacher=out / "teacher", data=given.data, num_moves=given.moves)
+    half(out / "student", state, search if given.moves > 0 else None)
     thin_log(student, out / "student-log.jsonl")
     shutil.copyfile(shipped_recipes()[given.recipe], out / "recipe.yaml")
     draw_grid(out, Pipeline.load(out / "student"))

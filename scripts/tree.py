@@ -33,6 +33,7 @@ FOLDERS = {
     "pipelines/metrics": "distances, intervals and timings",
     "pipelines/recipes": "recipes that ship: one YAML file each",
     "pipelines/report": "the HTML report",
+    "pipelines/results": "pages, plots and verdicts from benchmark files",
     "pipelines/steps": "one module a step, each `run(config, context) -> result`",
     "pipelines/training": "the two training stages",
     "pipelines/weights": "the weights that ship: teacher and student, 32 px",

@@ -197,6 +197,7 @@ def test_the_rule_sees_each_offence(rule: Callable[[Path], list[str]], tmp_path:
         assert len(rule(root)) == number, name
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_every_file_of_the_packages(repository: Path, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()

@@ -165,6 +165,20 @@ def predict(
     return out
 
 
+def allocate(
+    gain: Tensor, region_flops: Tensor, available: Tensor, caps: Tensor, price: float
+) -> Tensor:
+    """Widths [b, r] int64. See `model.budget.allocate`."""
+    gain, caps = dense(gain, torch.float64), dense(caps, torch.int64)
+    flops, available = dense(region_flops, torch.float64), dense(available, torch.float64)
+    widths = torch.empty_like(caps)
+    load()[0].allocate(
+        gain.data_ptr(), flops.data_ptr(), available.data_ptr(), caps.data_ptr(), price,
+        *gain.shape, widths.data_ptr(),
+    )  # fmt: skip
+    return widths
+
+
 def pack(*layers: Layer | None) -> list[Tensor | None]:
     """Weight and bias of each layer, packed; whoever takes their addresses holds them meanwhile."""
     packed: list[Tensor | None] = []

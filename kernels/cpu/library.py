@@ -12,7 +12,13 @@ from nitrogen.kernels.cpu.build import OFF, BuildError, library_path
 
 log = logging.getLogger(__name__)
 
-TYPES = {"p": ctypes.c_void_p, "l": ctypes.c_long, "f": ctypes.c_float, "i": ctypes.c_int}
+TYPES = {
+    "p": ctypes.c_void_p,
+    "l": ctypes.c_long,
+    "f": ctypes.c_float,
+    "d": ctypes.c_double,
+    "i": ctypes.c_int,
+}
 SIGNATURES = {  # as declared in operators.h
     "plan_rows": "pplllllpp",
     "norm_modulate": "ppplllfpplpi",
@@ -33,12 +39,17 @@ SIGNATURES = {  # as declared in operators.h
     "up": "pppplllllpi",
     "region_features": "pppppppppfllllllp",
     "predict": "pppllpppppppplllllffpi",
+    "network": "ppppppppflllllpi",
+    "allocate": "ppppdlllp",
 }
 OUT_OF_MEMORY, OUT_OF_RANGE = 1, 2  # as in exports.cpp
 OUTSIDE = {
-    "plan_rows": "widths and caps must be 0 to 4 quarters",
+    "plan_rows": "widths and caps must be 0 to 4 quarters and regions must divide the map",
     "conditioning": "labels must be 0 to num_classes",
     "predict": "labels must be 0 to num_classes",
+    "network": (
+        "labels must be 0 to num_classes, widths 0 to 4 quarters and regions must divide the map"
+    ),
 }
 
 

@@ -67,3 +67,10 @@ void predict(const float* features, const int64_t* labels, const float* classes,
              const float* b_residual, const float* w_widths, const float* b_widths, long samples,
              long regions, long num_features, long hidden, long widths, float low, float high,
              float* out, int threads);
+void network(const int64_t* program, const float* x_t, const float* sigma, const float* sigma_next,
+             const int64_t* labels, const int64_t* widths, const int64_t* caps, float* const* cache,
+             float sigma_data, long samples, long height, long width, long region_rows,
+             long region_columns, float* out, int threads);
+void allocate(const double* gain, const double* flops, const double* available,
+              const int64_t* caps, double price, long samples, long regions, long options,
+              int64_t* widths);

@@ -20,6 +20,8 @@ NO_MODULATION = (None, None, 0, 1, 0.0)
 def plan_rows(widths: Tensor, caps: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     widths, caps = dense(widths, torch.int64), dense(caps, torch.int64)
     b, rh, rw = widths.shape
+    if caps.shape != (b,):
+        raise TypeError(f"caps must be [{b}], one a sample, got {list(caps.shape)}. Pass [b].")
     rows = torch.empty(b * height * width, dtype=torch.int64)
     counts = torch.empty(NUM_WIDTHS + 1, dtype=torch.int64)
     load()[0].plan_rows(

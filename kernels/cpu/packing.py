@@ -26,21 +26,26 @@ class Packed:
     """
 
     def __init__(self) -> None:
-        self._entries: dict[tuple[int, str], tuple[Any, int, int, Tensor]] = {}
+        self._entries: dict[tuple[int, str], tuple[Any, int, Tensor, Tensor]] = {}
 
     def get(self, source: Tensor, layout: str) -> Tensor:
-        """layout: `panels`, `bias` or `taps`. Raises TypeError unless float32 on the CPU."""
+        """layout: a name in LAYOUTS. Raises TypeError unless float32 on the CPU."""
         key = (id(source), layout)
         entry = self._entries.get(key)
         if source.is_inference():
             return LAYOUTS[layout](source)  # such tensors do not count their versions
-        version, address = source._version, source.data_ptr()
-        if entry and entry[0]() is source and entry[1] == version and entry[2] == address:
+        version = source._version
+        if entry and entry[0]() is source and entry[1] == version and same_memory(entry[2], source):
             return entry[3]
         packed = LAYOUTS[layout](source)
         reference = weakref.ref(source, lambda _: self._entries.pop(key, None))
-        self._entries[key] = (reference, version, address, packed)
+        # The alias keeps the memory: `source.data = other` could get the same address otherwise.
+        self._entries[key] = (reference, version, source.detach(), packed)
         return packed
+
+
+def same_memory(one: Tensor, other: Tensor) -> bool:
+    return one.data_ptr() == other.data_ptr()
 
 
 def plain(weight: Tensor) -> Tensor:
@@ -67,5 +72,9 @@ def taps(weight: Tensor) -> Tensor:
     return plain(weight).reshape(weight.shape[0], 9).t().contiguous()
 
 
-LAYOUTS = {"panels": panels, "bias": padded_bias, "taps": taps}
+def as_it_is(weight: Tensor) -> Tensor:
+    return plain(weight).contiguous()
+
+
+LAYOUTS = {"panels": panels, "bias": padded_bias, "taps": taps, "as it is": as_it_is}
 PACKED = Packed()  # of the process: entries live as long as their weights

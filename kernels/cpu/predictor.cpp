@@ -46,8 +46,8 @@ void region_features(const float* x_t, const float* denoised, const float* sigma
 }
 
 // out [b, regions, 1 + widths] = heads(gelu(W_middle gelu(W_enter [features, their mean over the
-// picture, classes[label]] + b) + b)), bounded to [low, high]; residual head first. Throws
-// std::out_of_range for a label that is no row of classes.
+// picture, classes[label]] + b) + b)), bounded to [low, high], NaN where not finite; residual head
+// first. Throws std::out_of_range for a label that is no row of classes.
 void predict(const float* features, const int64_t* labels, const float* classes, long num_classes,
              long class_channels, const float* w_enter, const float* b_enter,
              const float* w_middle, const float* b_middle, const float* w_residual,
@@ -96,6 +96,7 @@ void predict(const float* features, const int64_t* labels, const float* classes,
     gemm<FROM_BIAS, PLAIN>(last_in, block.rows, w_widths, hidden, 0, hidden, b_widths, 0, widths,
                            second_head, false);
     for (long k = block.begin * outputs; k < (block.begin + block.rows) * outputs; k++)
-      out[k] = out[k] < low ? low : out[k] > high ? high : out[k];  // NaN stays
+      // A bounded infinity would pass for a prediction.
+      out[k] = !std::isfinite(out[k]) ? NAN : out[k] < low ? low : out[k] > high ? high : out[k];
   });
 }

@@ -7,9 +7,13 @@
 #include "team.h"
 
 // widths: [b, region_rows, region_columns]; caps: [b]; rows: [b * height * width]; counts: [5].
-// Throws std::out_of_range for a width that is not 0 to 4.
+// Throws std::out_of_range for a width that is not 0 to 4, and for regions that do not divide the
+// map.
 void plan_rows(const int64_t* widths, const int64_t* caps, long samples, long region_rows,
                long region_columns, long height, long width, int64_t* rows, int64_t* counts) {
+  if (region_rows < 1 || region_columns < 1 || height % region_rows || width % region_columns ||
+      height < 1 || width < 1)
+    throw std::out_of_range("regions");
   long per_y = height / region_rows, per_x = width / region_columns;
   long regions = region_rows * region_columns, area = per_y * per_x;
   std::fill(counts, counts + NUM_WIDTHS + 1, 0);

@@ -5,6 +5,14 @@
 
 #include "simd.h"
 
+// A product that is rounded before it is added: the compiler would fuse the two otherwise.
+template <class Number>
+INLINE Number product(Number a, Number b) {
+  Number made = a * b;
+  asm("" : "+x"(made));
+  return made;
+}
+
 // 1 / rms of a row.
 INLINE float inverse_rms(const float* x, long channels, float eps) {
   vec squares = splat(0.0f);

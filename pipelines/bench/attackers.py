@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -22,31 +21,39 @@ from nitrogen.pipelines.bench.victim import Cost, Victim
 LEARNING_RATE = 0.05  # of the ascent, for noise of unit variance
 
 
-def random_inputs(victim: Victim, num: int, seed: int) -> tuple[Tensor, list[int]]:
-    """Noise and labels as requests bring them."""
-    arch = victim.pipeline.arch
-    shape = (victim.sampler.cost.height, victim.sampler.cost.width, arch.image_channels)
-    labels = np.random.default_rng(seed).integers(0, arch.num_classes, num).tolist()
-    return torch.stack([noise(seed * num + i, shape) for i in range(num)]), labels
+def random_inputs(victim: Victim, num: int, first: int) -> Tensor:
+    """Noise [num, h, w, c] of the seeds from `first` on, as requests bring it."""
+    arch, cost = victim.pipeline.arch, victim.sampler.cost
+    shape = (cost.height, cost.width, arch.image_channels)
+    return torch.stack([noise(first + i, shape) for i in range(num)])
 
 
-def evolve(victim: Victim, eps: Tensor, labels: list[int], flops: np.ndarray) -> Cost:
-    """The most expensive noises mixed and disturbed, generation by generation.
+def random_labels(victim: Victim, num: int, seed: int) -> list[int]:
+    """Labels of that many requests."""
+    classes = victim.pipeline.arch.num_classes
+    return [int(label) for label in np.random.default_rng(seed).integers(0, classes, num)]
 
-    Noise stays on the sphere of its own norm, where white noise lies, and keeps unit variance.
+
+def evolve(victim: Victim, labels: Sequence[int], flops: np.ndarray) -> Cost:
+    """The most expensive of the random seeds mixed and disturbed, generation by generation.
+
+    labels, flops: of the seeds from num_seeds * seed on. Noise stays on the sphere of its own norm,
+    where white noise lies, and keeps unit variance.
     """
     config = victim.config
     generator = torch.Generator().manual_seed(config.seed)
-    order = np.argsort(-flops)[: config.population]
-    pool, names = eps[torch.from_numpy(order.copy())], [labels[i] for i in order]
+    order = np.argsort(-flops, kind="stable")[: config.population]
+    first = config.seed * config.num_seeds
+    pool = torch.cat([random_inputs(victim, 1, first + int(i)) for i in order])
+    names = [labels[i] for i in order]
     best = victim.cost(pool, names)
     for _ in range(config.generations):
-        elite = np.argsort(-best.flops)[: max(2, config.population // 10)]
+        elite = np.argsort(-best.flops, kind="stable")[: max(2, config.population // 10)]
         picked = [
             elite[int(torch.randint(len(elite), (1,), generator=generator))]
-            for _ in range(config.population)
+            for _ in range(len(pool))
         ]
-        strength = torch.rand(config.population, 1, 1, 1, generator=generator)
+        strength = torch.rand(len(pool), 1, 1, 1, generator=generator)
         fresh = torch.randn(pool.shape, generator=generator)
         children = (1 - strength.square()).sqrt() * pool[torch.tensor(picked)] + strength * fresh
         children[: len(elite)] = pool[torch.from_numpy(elite.copy())]
@@ -56,19 +63,13 @@ def evolve(victim: Victim, eps: Tensor, labels: list[int], flops: np.ndarray) ->
     return best
 
 
-def ascend(victim: Victim) -> Cost:
+class Attacker:
     """Gradient ascent on the noise and on the class embeddings of network and predictor.
 
-    The proxy is the predicted residual of the first `horizon` steps at full width: a region whose
-    residual is high is computed, and does not exit. What it led to is measured by the sampler.
+    It owns a copy of the student. The proxy is the predicted residual of the first `horizon` steps
+    at full width: a region whose residual is high is computed, and does not exit. What it led to is
+    measured by the sampler.
     """
-    config, attacker = victim.config, Attacker(victim)
-    eps, labels = random_inputs(victim, config.ascents, config.seed + 1)
-    return merged([attacker.attack(eps[i : i + 1], labels[i]) for i in range(config.ascents)])
-
-
-class Attacker:
-    """A copy of the student whose class embeddings belong to the attacker."""
 
     def __init__(self, victim: Victim):
         pipeline = victim.pipeline
@@ -77,15 +78,14 @@ class Attacker:
         self.denoiser = copy.deepcopy(pipeline.denoiser)
         self.predictor = copy.deepcopy(pipeline.predictor)
         copied = Pipeline(self.denoiser, pipeline.classes, self.predictor)
+        self.innocent = victim  # its embeddings are its own
         self.victim = Victim(copied, self.config, victim.budget is not None)
         self.tables = [self.denoiser.unet.conditioning.classes, self.predictor.classes]
         self.own = [table.detach().clone() for table in self.tables]
 
-    def attack(self, eps: Tensor, label: int) -> Cost:
-        """What the sampler spends on this noise [1, h, w, c] and class once both have climbed."""
-        with torch.no_grad():
-            for table, own in zip(self.tables, self.own, strict=True):
-                table.copy_(own)
+    def attack(self, eps: Tensor, label: int) -> dict[str, Cost]:
+        """What the sampler spends on this noise [1, h, w, c] and class once both have climbed:
+        `both`, and the climbed `noise` and `embedding` each with the other as it was."""
         x = eps.clone().requires_grad_(True)
         for table in self.tables:
             table.requires_grad_(True)
@@ -97,7 +97,12 @@ class Attacker:
             self._confine(x)
         for table in self.tables:
             table.requires_grad_(False)
-        return self.victim.cost(x.detach(), [label])
+        climbed = x.detach()
+        return {
+            "both": self.victim.cost(climbed, [label]),
+            "embedding": self.victim.cost(eps, [label]),
+            "noise": self.innocent.cost(climbed, [label]),
+        }
 
     @torch.no_grad()
     def _confine(self, x: Tensor) -> None:
@@ -125,15 +130,6 @@ class Attacker:
             past = remember(past, full, change, log_errors[..., 0])
             x, denoised = slide(x, fresh, here, there), fresh
         return total
-
-
-def merged(costs: Sequence[Cost]) -> Cost:
-    """Several attacks under one ceiling as one."""
-    return replace(
-        costs[0],
-        flops=np.concatenate([cost.flops for cost in costs]),
-        widths=np.concatenate([cost.widths for cost in costs]),
-    )
 
 
 def to_sphere(x: Tensor) -> Tensor:

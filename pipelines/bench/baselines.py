@@ -1,8 +1,9 @@
 """Step-by-step baselines on a dense model: width schedules, DeepCache-like, TeaCache-like.
 
 Each is a factory `(denoiser, labels, *, num_steps, ...) -> Evaluate`; `integrate` runs it under a
-solver. A sample whose D is reused is treated as the sampler treats a held region: its history is
-rewritten, so that no solver extrapolates over it. Decisions are a sample's own, never the batch's.
+solver. The caches take a RowDenoiser as well, and then run by the operators of the adaptive path.
+A sample whose D is reused is treated as the sampler treats a held region: its history is rewritten,
+so that no solver extrapolates over it. Decisions are a sample's own, never the batch's.
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ from nitrogen.model.denoiser import Denoiser, preconditioning
 from nitrogen.model.shell import Shell, refuse_strided, shell_flops
 from nitrogen.model.solvers import new_history, settle, solver
 from nitrogen.model.unet import modulation_sizes
+from nitrogen.pipelines.bench.row_denoiser import RowDenoiser
+from nitrogen.pipelines.bench.row_shell import RowShell
+
+AnyDenoiser = Denoiser | RowDenoiser
 
 
 @dataclass(frozen=True)
@@ -89,9 +94,11 @@ def scheduled(
     return evaluate
 
 
-def deep_cache(denoiser: Denoiser, labels: Tensor, *, num_steps: int, interval: int) -> Evaluate:
+def deep_cache(denoiser: AnyDenoiser, labels: Tensor, *, num_steps: int, interval: int) -> Evaluate:
     """The whole network every `interval` steps, its finest level alone between (DeepCache)."""
-    shell, cost = Shell(denoiser), cost_of(denoiser)
+    shell: RowShell | Shell
+    shell = RowShell(denoiser) if isinstance(denoiser, RowDenoiser) else Shell(denoiser)
+    cost = cost_of(denoiser)
     outer = shell_flops(cost)
     kept: list[Tensor | None] = [None]
 
@@ -103,7 +110,9 @@ def deep_cache(denoiser: Denoiser, labels: Tensor, *, num_steps: int, interval: 
     return evaluate
 
 
-def tea_cache(denoiser: Denoiser, labels: Tensor, *, num_steps: int, threshold: float) -> Evaluate:
+def tea_cache(
+    denoiser: AnyDenoiser, labels: Tensor, *, num_steps: int, threshold: float
+) -> Evaluate:
     """D is kept until the summed relative change of the first modulated features passes a bound.
 
     TeaCache (Liu et al. 2025) without its fitted polynomial, which the choice of the bound takes
@@ -140,9 +149,10 @@ def tea_cache(denoiser: Denoiser, labels: Tensor, *, num_steps: int, threshold: 
 class FirstFeatures:
     """What enters the first block: the stem's rows, normed and modulated by (sigma, class)."""
 
-    def __init__(self, denoiser: Denoiser):
-        refuse_strided(denoiser, "first features")
-        self.denoiser = denoiser
+    def __init__(self, denoiser: AnyDenoiser):
+        self.by_rows = isinstance(denoiser, RowDenoiser)
+        self.dense = denoiser.dense if isinstance(denoiser, RowDenoiser) else denoiser
+        refuse_strided(self.dense, "first features")
         arch, cost = denoiser.arch, cost_of(denoiser)
         patch_channels = arch.image_channels * arch.patch_size**2
         stem = 2 * cost.rows(0) * patch_channels * arch.channels[0]
@@ -150,11 +160,11 @@ class FirstFeatures:
 
     def __call__(self, x: Tensor, sigma: Tensor, labels: Tensor) -> Tensor:
         """[b, h / p, w / p, channels[0]]."""
-        net, arch, patch = self.denoiser.unet, self.denoiser.arch, self.denoiser.arch.patch_size
+        net, arch, patch = self.dense.unet, self.dense.arch, self.dense.arch.patch_size
         _, _, c_in, c_noise = preconditioning(sigma, arch.sigma_data)
-        parts = net.conditioning(c_noise, labels, blocked=False).split(modulation_sizes(arch), 1)
+        modulations = net.conditioning(c_noise, labels, blocked=self.by_rows)
+        first = Modulation(modulations.split(modulation_sizes(arch), 1)[0])
         rows = rearrange(c_in * x, "b (h p) (w q) c -> b h w (p q c)", p=patch, q=patch)
-        first = Modulation(parts[0])
         return modulate(
             rms_norm(net.stem(rows)), first.shift[:, None, None], first.scale[:, None, None]
         )
@@ -167,6 +177,6 @@ def uniform(denoised: Tensor, num: int, flops: float, fresh: bool) -> Answer:
     return Answer(denoised, made > 0, Spent(spent, made))
 
 
-def cost_of(denoiser: Denoiser) -> CostModel:
+def cost_of(denoiser: AnyDenoiser) -> CostModel:
     side = denoiser.arch.image_size
     return CostModel(denoiser.arch, side, side)

@@ -1,77 +1,31 @@
-"""Predicted against true errors of held regions along the student's own roll-outs.
+"""Thresholds of exit with a guarantee, and what they keep on pictures that were not seen.
 
-What the exit threshold reads is a prediction of the error of holding a region, made before the
-step. Here the teacher answers at the same x_t, so the error is known. The threshold is chosen on
-the validation split; what it keeps is measured on the report split.
+A threshold is chosen on the validation split, from predicted and true errors of held regions along
+the student's own roll-outs; what it keeps is measured on the report split.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
-from nitrogen.model.config import NUM_WIDTHS
-from nitrogen.model.denoiser import Denoiser
-from nitrogen.model.observation import Observation
-from nitrogen.model.policies import WARM_UP_SHARE, Decision, Policy, no_exit, required
-from nitrogen.model.regions import pool_to_regions
-from nitrogen.pipelines.bench.controls import true_denoised
-from nitrogen.pipelines.bench.methods import Method, with_policy
+from nitrogen.model.policies import Policy
 from nitrogen.pipelines.bench.models import Models
+from nitrogen.pipelines.bench.row_denoiser import RowDenoiser
 from nitrogen.pipelines.bench.tuning import SOLVER
+from nitrogen.pipelines.evaluation.residuals import Pairs, watched
 from nitrogen.pipelines.metrics.calibration import exit_threshold, realised, reliability
 from nitrogen.pipelines.sampling import Draws
 
 CANDIDATES = tuple(np.geomspace(1e-6, 1e-1, 51).tolist())
-BATCH = 64
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """predicted, actual: [pictures, steps * regions] mean squared error of holding, NaN where no
-    region may exit yet."""
-
-    predicted: np.ndarray
-    actual: np.ndarray
-
-
-class Watching:
-    """Another policy's decisions; writes down what was predicted and what was true."""
-
-    needs_predictor = True
-
-    def __init__(self, policy: Policy, teacher: Denoiser, strided: bool):
-        self.policy, self.teacher, self.strided = policy, teacher, strided
-        self.steps: list[tuple[np.ndarray, np.ndarray]] = []
-
-    def decide(self, observation: Observation) -> Decision:
-        target = true_denoised(self.teacher, self.strided, observation)
-        grid = (observation.exited.shape[1], observation.exited.shape[2])
-        error = pool_to_regions((observation.denoised - target).square(), grid).mean(-1)
-        early = observation.step < (observation.num_steps * WARM_UP_SHARE).clamp_min(2)
-        actual = torch.where(early[:, None, None] | observation.exited, torch.nan, error)
-        predicted = required(observation.log_errors)[..., 0].exp()
-        self.steps.append((predicted.flatten(1).numpy(), actual.flatten(1).numpy()))
-        return self.policy.decide(observation)
 
 
 def pairs(models: Models, policy: Policy, drawn: Draws, num_steps: int) -> Pairs:
     """Roll-outs of the student under `policy`, which must not let whole samples exit."""
-    parts = []
-    for start in range(0, len(drawn), BATCH):
-        watching = Watching(policy, models.teacher.denoiser, models.student.arch.strided)
-        method = Method("calibration", "ours", "policy", {"solver": SOLVER, "num_steps": num_steps})
-        part = slice(start, start + BATCH)
-        with_policy(models, method, watching, "student")(drawn.labels[part], drawn.seeds[part])
-        parts.append(
-            [np.concatenate(column, axis=1) for column in zip(*watching.steps, strict=True)]
-        )
-    predicted, actual = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return Pairs(predicted, actual)
+    teacher = RowDenoiser(models.teacher.denoiser)
+    return watched(models.student, teacher, policy, drawn, num_steps, SOLVER)
 
 
 def calibrate(
@@ -128,15 +82,3 @@ def ranking(found: Pairs, num_steps: int) -> dict[str, Any]:
     if not values:
         return {"value": None, "n": 0}
     return {"value": float(np.mean(values)), "n": len(values)}
-
-
-class Uniform:
-    """Everything at one width, without exits: roll-outs that no threshold has shaped."""
-
-    needs_predictor = False
-
-    def __init__(self, quarters: int = NUM_WIDTHS):
-        self.quarters = quarters
-
-    def decide(self, observation: Observation) -> Decision:
-        return no_exit(torch.full_like(observation.past.quarters, self.quarters))

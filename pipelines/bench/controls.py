@@ -21,11 +21,11 @@ from nitrogen.model.observation import Observation
 from nitrogen.model.policies import Decision, Policy, confident, no_exit
 from nitrogen.model.predictor import sensitivity_weight
 from nitrogen.model.regions import HELD, Plan, pool_to_regions
-from nitrogen.pipelines.training.stride import stride_target
+from nitrogen.pipelines.bench.row_denoiser import RowDenoiser
+from nitrogen.pipelines.evaluation.residuals import true_denoised
 
 MOVES = ("random", "shuffled", "time_average", "centre")
 CONTROLS = (*MOVES, "oracle")
-NUM_SUBSTEPS = 4  # of the teacher's solution that a strided student is measured against
 STARVATION = 0.5  # per step of age, in log score: a region that waits comes first in the end
 
 
@@ -116,7 +116,7 @@ class OraclePositions(Replay):
 
     def __init__(self, trace: Trace, teacher: Denoiser, student: Denoiser):
         super().__init__(trace)
-        self.teacher, self.student = teacher, student
+        self.teacher, self.student = RowDenoiser(teacher), RowDenoiser(student)
 
     def decide(self, observation: Observation) -> Decision:
         widths = self.widths(observation)
@@ -138,15 +138,6 @@ class OraclePositions(Replay):
         errors = [pool_to_regions((d - target).square(), grid).mean(-1) for d in options]
         weight = sensitivity_weight(sigma, observation.sigma_next)[:, None, None, None]
         return weight * torch.stack(errors, dim=-1)
-
-
-def true_denoised(teacher: Denoiser, strided: bool, observation: Observation) -> Tensor:
-    """What the student's D is measured against: the teacher's at the same x_t, or for a strided
-    student the D of the teacher's own solution over the whole step. [b, h, w, c]."""
-    x, sigma, labels = observation.x_t, observation.sigma, observation.labels
-    if strided:
-        return stride_target(teacher, x, sigma, observation.sigma_next, labels, NUM_SUBSTEPS)
-    return teacher(x, sigma, labels)[0]
 
 
 def assign(widths: Tensor, gain: Tensor) -> Tensor:

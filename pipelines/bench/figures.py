@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from nitrogen.pipelines.bench.hull import lower_hull
+from nitrogen.pipelines.bench.hull import Hull, lower_hull
 
 ERRORS = ("mse", "kid")
 MIN_SAVED = 0.05  # of the FLOPs: below it conversion divides by nearly nothing
@@ -24,7 +24,8 @@ class Measured:
     """One row as the summary sees it.
 
     mse: per seed [n]; kid: value, kid_influence: [n] with mean 0; ms: per round [r], of one batch
-    size, None for rows that were not timed; flops: mean of a picture.
+    size, None for rows that were not timed; flops: mean of a picture; operators: by which it ran,
+    `torch` or `rows`.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Measured:
     num_steps: int = 0
     fd: float | None = None
     setting: Any = None
+    operators: str = "rows"
 
     def error(self, which: str, seeds: np.ndarray) -> np.ndarray:
         """[k] the error on each resample of seeds [k, n]; KID to first order."""
@@ -64,6 +66,13 @@ class Resamples:
             _indices(generator, num_seeds, resamples), _indices(generator, num_rounds, resamples)
         )
 
+    def of_first(self, num_seeds: int) -> Resamples:
+        """The same for rows that have the first num_seeds only."""
+        if num_seeds == self.seeds.shape[1]:
+            return self
+        generator = np.random.default_rng(num_seeds)
+        return Resamples(_indices(generator, num_seeds, len(self.seeds) - 1), self.rounds)
+
 
 def _indices(generator: np.random.Generator, num: int, resamples: int) -> np.ndarray:
     drawn = generator.integers(0, num, (resamples, num))
@@ -89,31 +98,34 @@ class Field:
     def __init__(self, rows: Sequence[Measured], resamples: Resamples):
         self.rows = [row for row in rows if row.ms is not None]
         self.resamples = resamples
+        self._hulls: dict[str, list[Hull]] = {}
 
     @cached_property
     def ms(self) -> np.ndarray:
         """[rows, k]."""
         return np.stack([row.p50(self.resamples.rounds) for row in self.rows])
 
-    def errors(self, which: str) -> np.ndarray:
-        """[rows, k]."""
-        return np.stack([row.error(which, self.resamples.seeds) for row in self.rows])
+    def hulls(self, which: str) -> list[Hull]:
+        """The rows' lower hull on each resample, the first of everything."""
+        if which not in self._hulls:
+            errors = np.stack([row.error(which, self.resamples.seeds) for row in self.rows])
+            pairs = zip(self.ms.T, errors.T, strict=True)
+            self._hulls[which] = [lower_hull(ms, error) for ms, error in pairs]
+        return self._hulls[which]
 
     def speedup(self, ours: Measured, which: str) -> dict[str, Any]:
         """ms of the rows' lower hull at our error, over our ms.
 
         beats_all: whether we are better than the hull's best error, where its best row is taken.
         """
-        errors, mine = self.errors(which), ours.error(which, self.resamples.seeds)
+        hulls, mine = self.hulls(which), ours.error(which, self.resamples.seeds)
         my_ms = np.log(ours.p50(self.resamples.rounds))
-        draws = np.empty(len(mine))
-        for k in range(len(mine)):
-            draws[k] = lower_hull(self.ms[:, k], errors[:, k]).log_ms_at(mine[k]) - my_ms[k]
-        whole = lower_hull(self.ms[:, 0], errors[:, 0])
+        at_mine = [hull.log_ms_at(error) for hull, error in zip(hulls, mine, strict=True)]
+        whole = hulls[0]
         return figure(
-            np.exp(draws), len(ours.mse),
-            beats_all=bool(mine[0] < whole.error.min()),
-            slower_than_all=bool(mine[0] > whole.error.max()),
+            np.exp(np.array(at_mine) - my_ms), len(ours.mse),
+            beats_all=bool(mine[0] < whole.error[-1]),
+            slower_than_all=bool(mine[0] > whole.error[0]),
             hull=[self.rows[i].name for i in whole.rows],
         )  # fmt: skip
 
@@ -124,16 +136,19 @@ def adaptivity_gain(
     """(E_control - E_ours) / (E_control - E_oracle), E = MSE on the same seeds.
 
     0: no better than the control, 1: as good as the oracle. Undefined unless E_control - E_oracle
-    is significantly above 0: there is nothing to gain then.
+    is significantly above 0: there is nothing to gain then. Over the control's seeds, which are
+    ours's first ones.
     """
+    n = len(control.mse)
+    resamples = resamples.of_first(n)
     ours_e, control_e, oracle_e = (
         row.error("mse", resamples.seeds) for row in (ours, control, oracle)
     )
     room = control_e - oracle_e
-    shown = {"room": figure(room, len(ours.mse)), "edge": figure(control_e - ours_e, len(ours.mse))}
+    shown = {"room": figure(room, n), "edge": figure(control_e - ours_e, n)}
     if np.percentile(room[1:], 2.5) <= 0:
-        return undefined("E_control - E_oracle is not above 0", len(ours.mse), **shown)
-    return figure((control_e - ours_e) / room, len(ours.mse), **shown)
+        return undefined("E_control - E_oracle is not above 0", n, **shown)
+    return figure((control_e - ours_e) / room, n, **shown)
 
 
 def conversion(ours: Measured, teacher: Measured, resamples: Resamples) -> dict[str, Any]:

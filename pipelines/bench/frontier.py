@@ -16,16 +16,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from nitrogen.pipelines.bench.contenders import (
-    FrontierConfig,
-    contenders,
-    controls_of,
-    guided,
-)
-from nitrogen.pipelines.bench.contest import Contest, Say, provider
-from nitrogen.pipelines.bench.controls import Trace
+from nitrogen.pipelines.bench.conditions import where
+from nitrogen.pipelines.bench.contenders import contenders, controls_of, guided
+from nitrogen.pipelines.bench.contest import Contest
+from nitrogen.pipelines.bench.controls import MOVES, Trace
 from nitrogen.pipelines.bench.figures import Measured, Resamples
-from nitrogen.pipelines.bench.kept_figures import calibration, exits, tune
+from nitrogen.pipelines.bench.forecast import ORACLE_FORWARDS, Say, picture_flops
+from nitrogen.pipelines.bench.frontier_config import FrontierConfig
+from nitrogen.pipelines.bench.kept_figures import calibration, exits, expected, tune
 from nitrogen.pipelines.bench.memory import peak_bytes
 from nitrogen.pipelines.bench.methods import Method, runner
 from nitrogen.pipelines.bench.models import Models
@@ -33,10 +31,14 @@ from nitrogen.pipelines.bench.quality import REFERENCE_SOLVER, REFERENCE_STEPS, 
 from nitrogen.pipelines.bench.rounds import part_of, time_rounds
 from nitrogen.pipelines.bench.row_store import Row, row_key
 from nitrogen.pipelines.bench.summary import summarise
+from nitrogen.pipelines.bench.tuning import TIERS, served
+from nitrogen.pipelines.bench.twins import with_twins
 from nitrogen.pipelines.report.provenance import commit, machine
 from nitrogen.pipelines.sampling import draws
 
 HEADLINE = "headline: "  # a row again, over num_headline seeds
+TIER_ROWS = "rows of the tiers"
+TIMED_BESIDE = 1.3  # timed rows over those that are known before the tuning
 
 
 def run_frontier(
@@ -44,15 +46,19 @@ def run_frontier(
 ) -> dict[str, Any]:
     """Everything of one data set, as JSON values. folder: where rows and rounds are kept."""
     contest = Contest.prepare(config, models, folder, extract, say)
+    known = with_twins(list(contenders(config, models)))
+    plan(contest, known)
     tuned, tune_drawn = tune(contest)
-    methods = [*contenders(config, models), *tuned]
     ours = [method for method in tuned if method.group == "ours"]
     middle = next(method for method in ours if method.setting["tier"] == "middle")
+    others = [served(m) for m in ours if not m.setting.get("served")]
+    others += guided(config, middle)
     for method in ours:
-        widths = contest.row(method).arrays["widths"]
-        methods += controls_of(method, Trace(tuple(contest.drawn.seeds), widths))
-    methods += guided(config, middle)
-    rows = {method: contest.row(method) for method in distinct(methods)}
+        others += traced_controls(contest, method)
+    rest = with_twins([*tuned, *others])
+    contest.forecast.drop(TIER_ROWS)
+    contest.expect(rest)
+    rows = {method: contest.row(method) for method in distinct([*known, *rest])}
     times = {batch: timed(contest, list(rows), folder, batch) for batch in config.batches}
     memory = {method: memory_of(contest, method, row) for method, row in rows.items()}
     return {
@@ -64,7 +70,7 @@ def run_frontier(
         "load_1m": round(os.getloadavg()[0], 2),
         "commit": commit(),
         "config": config.model_dump(mode="json"),
-        "rows": [shown(rows[m], times, contest.key(m), memory[m]) for m in rows],
+        "rows": [shown(contest, m, rows[m], times) | {"memory_mib": memory[m]} for m in rows],
         "headline": headline(contest, [*ours, *_teachers_of(ours, list(rows))]),
         "forward_passes_saved": exits(contest, tune_drawn),
         "calibration": calibration(contest),
@@ -80,12 +86,58 @@ def timed(
     """ms a picture of each timed row, [rounds], by the row's key."""
     chosen = {contest.key(m): runner(m, contest.models) for m in methods if m.timed}
     facts = row_key(where(), {})
-    contest.say(f"timing {len(chosen)} rows at batch {batch}")
-    return time_rounds(
+    a_round = timing_work(contest, methods, batch) / contest.config.rounds
+    name = timing_name(batch)
+
+    def on_round(done: int, total: int, taken_s: float) -> None:
+        contest.forecast.part(name, (total - done) * a_round, taken_s)
+        contest.say(f"batch {batch}: round {done} of {total}, {len(chosen)} rows")
+
+    contest.say(f"{name}, {len(chosen)} rows")
+    taken = time_rounds(
         folder / f"rounds-{facts}.jsonl", chosen, contest.drawn, batch=batch,
-        rounds=contest.config.rounds,
-        on_round=lambda done, total: contest.say(f"batch {batch}: round {done} of {total}"),
+        rounds=contest.config.rounds, on_round=on_round,
     )  # fmt: skip
+    contest.forecast.drop(name)
+    return taken
+
+
+def plan(contest: Contest, known: Sequence[Method]) -> None:
+    """Tells the forecast all that is to come, as far as it is known before the tuning."""
+    config, full = contest.config, float(contest.models.cost.full_flops)
+    contest.expect(known)
+    forwards = sum(TIERS.values())
+    moved = len(MOVES) * config.num_controls
+    asked = ORACLE_FORWARDS * len(TIERS) * float(np.mean(config.tune_steps)) * config.num_controls
+    # Tuned, as served, and static; then the controls and what the oracle asks of the teacher.
+    rows = 3 * len(contest.drawn) * forwards + moved * forwards + asked
+    contest.forecast.expect({TIER_ROWS: rows * full} | expected(contest))
+    for batch in config.batches:
+        work = timing_work(contest, known, batch) * TIMED_BESIDE
+        contest.forecast.expect({timing_name(batch): work})
+    contest.say(f"{len(known)} rows and those of {len(TIERS)} tiers; rows at hand are not repeated")
+
+
+def timing_work(contest: Contest, methods: Sequence[Method], batch: int) -> float:
+    """FLOPs of all rounds at one batch size, a single picture before each call included."""
+    one = sum(picture_flops(m, contest.models) for m in methods if m.timed)
+    return contest.config.rounds * one * (batch * slowness(batch) + slowness(1))
+
+
+def slowness(batch: int) -> float:
+    """Time of a FLOP over that in a batch of 64, mean of both kinds of operators: about 4.5 for a
+    single picture of `small` at 32 px and 1.8 for 8."""
+    return float(1 + 3.5 / batch**0.7)
+
+
+def timing_name(batch: int) -> str:
+    return f"timing at batch {batch}"
+
+
+def traced_controls(contest: Contest, ours: Method) -> list[Method]:
+    """The controls of a row of ours, which play the plans that it made."""
+    row, seeds = contest.row(ours), contest.seeds_of(ours).seeds
+    return list(controls_of(ours, Trace(tuple(seeds), row.arrays["widths"])))
 
 
 def memory_of(contest: Contest, method: Method, row: Row) -> float | None:
@@ -104,11 +156,13 @@ def memory_of(contest: Contest, method: Method, row: Row) -> float | None:
 
 
 def shown(
-    row: Row, times: dict[int, dict[str, np.ndarray]], key: str, memory: float | None
+    contest: Contest, method: Method, row: Row, times: dict[int, dict[str, np.ndarray]]
 ) -> dict[str, Any]:
     """The row as it stands in the file."""
+    key = contest.key(method)
     ms = {batch: by_key.get(key) for batch, by_key in times.items()}
     return row.values | {
+        "operators": method.operators,
         "ms": {
             str(batch): None if taken is None else {
                 "p50": float(np.percentile(taken, 50)), "p95": float(np.percentile(taken, 95)),
@@ -116,7 +170,6 @@ def shown(
             }
             for batch, taken in ms.items()
         },
-        "memory_mib": memory,
     }  # fmt: skip
 
 
@@ -130,6 +183,7 @@ def measured(
             name=method.name, group=method.group, mse=row.arrays["mse"],
             kid=row.values["kid"]["value"], kid_influence=row.arrays["kid_influence"],
             ms=ms.get(contest.key(method)), flops=row.values["gflops"] * 1e9,
+            operators=method.operators,
             num_steps=int(method.setting["num_steps"]),
             fd=(row.values["fd_lite0"] or {}).get("value"), setting=dict(method.setting),
         )
@@ -140,31 +194,26 @@ def measured(
 
 
 def headline(contest: Contest, methods: Sequence[Method]) -> list[dict[str, Any]]:
-    """These rows again over num_headline seeds, for fd_lite0; no MSE is read from them."""
+    """These rows again over num_headline seeds, for fd_lite0 and KID alone."""
     config = contest.config
     if config.num_headline <= config.num_images:
         return []
-    labels = np.array(contest.drawn.labels)
-    more = draws("evaluate", config.num_headline, labels, config.seed)
-    facts = contest.facts | {"seeds": [more.seeds[0], len(more)], "labels": more.labels}
-    wide = replace(contest, drawn=more, facts=facts)
-    return [wide.row(replace(m, name=HEADLINE + m.name)).values for m in methods]
+    more = draws("evaluate", config.num_headline, np.array(contest.drawn.labels), config.seed)
+    wide = replace(contest, drawn=more, paired=False)
+    named = [replace(m, name=HEADLINE + m.name) for m in methods]
+    wide.expect(named)
+    return [wide.row(m).values for m in named]
 
 
 def _teachers_of(ours: Sequence[Method], rows: Sequence[Method]) -> list[Method]:
-    """The teacher's rows at the steps of ours, by the same solver."""
+    """The teacher's rows at the steps of ours, by the same solver and operators."""
     wanted = {(m.setting["num_steps"], m.setting["solver"]) for m in ours}
     return [
         m
         for m in rows
-        if m.group == "teacher" and m.guidance == 1
+        if m.group == "teacher" and m.guidance == 1 and m.operators == "rows"
         and (m.setting["num_steps"], m.setting["solver"]) in wanted
     ]  # fmt: skip
-
-
-def where() -> dict[str, Any]:
-    """What a measured time or peak of memory holds for."""
-    return {"machine": machine(), "threads": torch.get_num_threads(), "kernels": provider()}
 
 
 def distinct(methods: Sequence[Method]) -> list[Method]:

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from nitrogen.pipelines.bench.calibrate import Uniform, calibrate
-from nitrogen.pipelines.bench.contest import Contest
+from nitrogen.model.config import NUM_WIDTHS
+from nitrogen.pipelines.bench.calibrate import calibrate
+from nitrogen.pipelines.bench.contest import Contest, first
 from nitrogen.pipelines.bench.exits import forward_passes_saved
+from nitrogen.pipelines.bench.forecast import ORACLE_FORWARDS
 from nitrogen.pipelines.bench.methods import Method
 from nitrogen.pipelines.bench.models import TUNE_SPLIT, pictures
 from nitrogen.pipelines.bench.quality import reference
 from nitrogen.pipelines.bench.row_store import Row, row_key
-from nitrogen.pipelines.bench.tuning import TIERS, Tuning, searched_schedule, tuned_budget
+from nitrogen.pipelines.bench.tuning import (
+    BISECTIONS,
+    EXIT_THRESHOLDS,
+    TIERS,
+    Tuning,
+    searched_schedule,
+    tuned_budget,
+)
 from nitrogen.pipelines.code_digest import code_digests
+from nitrogen.pipelines.evaluation.residuals import Uniform
 from nitrogen.pipelines.sampling import Draws, draws
+
+NUM_PLANNERS = 2
+TUNING, EXITS, CALIBRATION = "tuning on validation", "forward passes saved", "calibration"
 
 
 def tune(contest: Contest) -> tuple[list[Method], Draws]:
@@ -24,30 +38,40 @@ def tune(contest: Contest) -> tuple[list[Method], Draws]:
     labels = pictures(models.data_uri, TUNE_SPLIT, models.arch.image_size)[1]
     drawn = draws("sweep", config.num_tune, labels, config.seed)
     target: list[np.ndarray] = []
-    code = code_digests("nitrogen.pipelines.bench.tuning")
-    facts = contest.facts | {"tune": drawn.seeds, "labels": drawn.labels, "code": code}
     found = []
     for tier in TIERS:
         for search in (tuned_budget, searched_schedule):
-            described = {
-                "search": search.__name__, "tier": tier, "ceiling": TIERS[tier],
-                "moves": config.num_moves, "steps": config.tune_steps,
-                "priced": config.num_priced,
-            }  # fmt: skip
-            key = row_key(described, facts)
+            key = search_key(contest, search.__name__, tier, drawn)
             row = store.get(key)
             if row is None:
-                contest.say(f"{search.__name__} for {tier}: {TIERS[tier]:g} forwards")
-                if not target:
-                    target.append(reference(models, drawn))
-                tuning = Tuning(
-                    models, drawn, target[0], config.tune_steps, config.num_moves,
-                    num_priced=config.num_priced,
-                )  # fmt: skip
-                chosen = search(tuning, tier)
-                row = store.put(Row(key, described | {"method": chosen.described()}, {}))
+                with contest.forecast.working(search_name(search.__name__, tier)):
+                    if not target:
+                        target.append(reference(models, drawn))
+                    tuning = Tuning(
+                        models, drawn, target[0], config.tune_steps, config.num_moves,
+                        num_priced=config.num_priced,
+                    )  # fmt: skip
+                    chosen = search(tuning, tier)
+                    row = store.put(Row(key, {"method": chosen.described()}, {}))
+            contest.forecast.drop(search_name(search.__name__, tier))
             found.append(Method(**row.values["method"]))
     return found, drawn
+
+
+def search_name(search: str, tier: str) -> str:
+    return f"{TUNING}: {search} for {tier}, {TIERS[tier]:g} forwards"
+
+
+def search_key(contest: Contest, search: str, tier: str, drawn: Draws) -> str:
+    """Of what a search chose; thin models have no part in it."""
+    config = contest.config
+    described = {
+        "search": search, "tier": tier, "ceiling": TIERS[tier], "moves": config.num_moves,
+        "steps": config.tune_steps, "priced": config.num_priced,
+    }  # fmt: skip
+    code = code_digests("nitrogen.pipelines.bench.tuning")
+    more = {"tune": drawn.seeds, "labels": drawn.labels, "code": code}
+    return row_key(described, contest.facts_of("student") | more)
 
 
 def exits(contest: Contest, tune_drawn: Draws) -> dict[str, Any]:
@@ -58,15 +82,17 @@ def exits(contest: Contest, tune_drawn: Draws) -> dict[str, Any]:
         "images": config.exit_images,
     }  # fmt: skip
     code = code_digests("nitrogen.pipelines.bench.exits")
-    key = row_key(described, contest.facts | {"tune": tune_drawn.seeds, "code": code})
+    few = first(contest.drawn, config.exit_images)
+    more = {"tune": _named(tune_drawn), "report": _named(few), "code": code}
+    key = row_key(described, contest.facts_of("student") | more)
     row = contest.store.get(key)
     if row is None:
-        contest.say(f"exit alone, Euler, {config.exit_steps} steps")
-        few = first(contest.drawn, config.exit_images)
-        values = forward_passes_saved(
-            contest.models, tune_drawn, few, config.exit_steps, config.exit_thresholds
-        )
-        row = contest.store.put(Row(key, values, {}))
+        with contest.forecast.working(EXITS):
+            values = forward_passes_saved(
+                contest.models, tune_drawn, few, config.exit_steps, config.exit_thresholds
+            )
+            row = contest.store.put(Row(key, values, {}))
+    contest.forecast.drop(EXITS)
     return row.values
 
 
@@ -78,26 +104,49 @@ def calibration(contest: Contest) -> dict[str, Any]:
     config, models = contest.config, contest.models
     labels = pictures(models.data_uri, TUNE_SPLIT, models.arch.image_size)[1]
     known = draws("sweep", config.num_calibration, labels, config.seed)
-    unseen = Draws(
-        contest.drawn.labels[: config.num_calibration],
-        contest.drawn.seeds[: config.num_calibration],
-    )
+    unseen = first(contest.drawn, config.num_calibration)
     described = {
         "calibration": config.calibration_eps, "delta": config.calibration_delta,
         "pictures": config.num_calibration, "steps": max(config.ours_steps),
     }  # fmt: skip
     code = code_digests("nitrogen.pipelines.bench.calibrate")
-    key = row_key(described, contest.facts | {"known": [known.seeds, known.labels], "code": code})
+    more = {"known": _named(known), "unseen": _named(unseen), "code": code}
+    key = row_key(described, contest.facts_of("student") | more)
     row = contest.store.get(key)
     if row is None:
-        contest.say("calibration of the predicted residual")
-        values = calibrate(
-            models, Uniform(), known, unseen, num_steps=max(config.ours_steps),
-            eps=config.calibration_eps, delta=config.calibration_delta,
-        )  # fmt: skip
-        row = contest.store.put(Row(key, values, {}))
+        with contest.forecast.working(CALIBRATION):
+            values = calibrate(
+                models, Uniform(), known, unseen, num_steps=max(config.ours_steps),
+                eps=config.calibration_eps, delta=config.calibration_delta,
+            )  # fmt: skip
+            row = contest.store.put(Row(key, values, {}))
+    contest.forecast.drop(CALIBRATION)
     return row.values
 
 
-def first(drawn: Draws, num: int) -> Draws:
-    return Draws(drawn.labels[:num], drawn.seeds[:num])
+def expected(contest: Contest) -> dict[str, float]:
+    """About the FLOPs of all of these."""
+    config, full = contest.config, float(contest.models.cost.full_flops)
+    settings = len(config.tune_steps) * len(EXIT_THRESHOLDS) * NUM_PLANNERS
+    tried = {
+        tuned_budget.__name__: settings + config.num_priced * (BISECTIONS + 1),
+        searched_schedule.__name__: len(config.tune_steps) + config.num_moves,
+    }
+    work = {
+        search_name(search, tier): num * config.num_tune * ceiling * full
+        for search, num in tried.items()
+        for tier, ceiling in TIERS.items()
+    }
+    # The validation seeds at thresholds and without exits, the report seeds at one and without.
+    tries = 1 + math.ceil(math.log2(len(config.exit_thresholds) + 1))
+    pictures_drawn = config.num_tune * tries + 2 * config.exit_images
+    asked = 1 + ORACLE_FORWARDS - NUM_WIDTHS  # a step: the student's, and the teacher's answer
+    steps = 2 * config.num_calibration * max(config.ours_steps)
+    return work | {
+        EXITS: pictures_drawn * config.exit_steps * full,
+        CALIBRATION: steps * asked * full,
+    }
+
+
+def _named(drawn: Draws) -> list[list[int]]:
+    return [drawn.seeds, drawn.labels]

@@ -17,15 +17,18 @@ from torch import Tensor
 from nitrogen.model.config import NUM_WIDTHS
 from nitrogen.model.cost import CostModel
 from nitrogen.model.denoiser import Denoiser
-from nitrogen.model.policies import Budget, Policy, Static, make_policy
+from nitrogen.model.policies import Policy, make_policy
 from nitrogen.model.request import Request
 from nitrogen.model.sampler import Sampler, noise
 from nitrogen.model.schedules import sampling_sigmas
 from nitrogen.model.solvers import sample_dense, solver_for
 from nitrogen.pipelines.bench import baselines, controls
 from nitrogen.pipelines.bench.models import Models
+from nitrogen.pipelines.bench.played import Played
+from nitrogen.pipelines.bench.row_denoiser import RowDenoiser
 from nitrogen.pipelines.sampling import forwards
 
+TORCH_KINDS = ("dense", "schedule", "deep_cache", "tea_cache")  # by plain PyTorch
 GROUPS = ("teacher", "thin", "static", "cache", "control", "ignored", "ours")
 
 
@@ -45,6 +48,16 @@ class Method:
     guidance: float = 1.0
     timed: bool = True
     trace: controls.Trace | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def model(self) -> str:
+        """The model whose pictures these are: teacher, student, or a thin one's name."""
+        return str(self.setting.get("model", "student"))
+
+    @property
+    def operators(self) -> str:
+        """`torch` for a dense path of plain PyTorch, `rows` for those of the adaptive path."""
+        return "torch" if self.kind in TORCH_KINDS and self.guidance == 1 else "rows"
 
     def described(self) -> dict[str, Any]:
         """What identifies the row, as JSON values."""
@@ -95,16 +108,19 @@ def dense(models: Models, method: Method) -> Runner:
     return draw
 
 
-def stepwise(models: Models, method: Method, choose: Callable[..., baselines.Evaluate]) -> Runner:
+def stepwise(
+    models: Models, method: Method, choose: Callable[..., baselines.Evaluate], by_rows: bool = False
+) -> Runner:
     """A baseline that decides step by step. setting: model, solver, num_steps, and its own."""
     s = method.setting
     denoiser = models.get(s["model"]).denoiser
+    network = RowDenoiser(denoiser) if by_rows else denoiser
     own = {k: v for k, v in s.items() if k not in ("model", "solver", "num_steps", "tier")}
 
     def draw(labels: Sequence[int], seeds: Sequence[int]) -> Drawn:
         eps = start_noise(denoiser, seeds)
         sigmas = sampling_sigmas(s["num_steps"], denoiser.arch.strided)
-        evaluate = choose(denoiser, torch.tensor(labels), num_steps=s["num_steps"], **own)
+        evaluate = choose(network, torch.tensor(labels), num_steps=s["num_steps"], **own)
         solver_name = solver_for(denoiser.arch.strided, s["solver"])
         x_0, spent = baselines.integrate(evaluate, eps, sigmas, solver_name)
         return Drawn(x_0, spent.flops, spent.nfe)
@@ -132,24 +148,36 @@ def with_policy(models: Models, method: Method, policy: Policy, model: str) -> R
                 for f in finished
             ]
         )
-        calls = (widths > 0).flatten(2).any(dim=2).sum(dim=1).double()
-        calls = calls * (2 if method.guidance != 1 else 1)
+        ran = (widths > 0).flatten(2).any(dim=2).double()
+        if sampler.heun:  # its second evaluation, but for the step to 0
+            ran[:, :-1] *= 2
+        calls = ran.sum(dim=1) * (2 if method.guidance != 1 else 1)
         flops = torch.tensor([f.flops for f in finished], dtype=torch.float64)
         return Drawn(torch.stack([f.x_0 for f in finished]), flops, calls, widths)
 
     return draw
 
 
-def named_policy(models: Models, method: Method) -> Runner:
-    """Ours, or another policy of the model. setting: model, policy, threshold, budget, price."""
+def played(models: Models, method: Method) -> Runner:
+    """A static schedule through the sampler. setting: model, solver, num_steps, widths."""
     s = method.setting
-    if s["policy"] == "static":
-        policy: Policy = Static(tuple((float(a), int(b)) for a, b in s["schedule"]))
+    assert len(s["widths"]) == s["num_steps"], "a schedule has a width for every step"
+    return with_policy(models, method, Played(tuple(s["widths"])), s["model"])
+
+
+def named_policy(models: Models, method: Method) -> Runner:
+    """Ours, or another policy of the model. setting: model, policy, threshold, budget, and
+
+    served   the library's own planner: by the price table that ships with the model
+    price    another price; equal shares for every step without either
+    """
+    s = method.setting
+    dials = (s["policy"], s.get("threshold"), s.get("budget"))
+    if s.get("served"):
+        policy = models.get(method.model).policy(*dials, s["num_steps"])
     else:
-        policy = make_policy(s["policy"], s.get("threshold"), s.get("budget"))
-    if s.get("price") is not None:
-        policy = Budget(s.get("threshold") or 0.0, s["price"])
-    return with_policy(models, method, policy, s.get("model", "student"))
+        policy = make_policy(*dials, s.get("price"))
+    return with_policy(models, method, policy, method.model)
 
 
 def ras(models: Models, method: Method) -> Runner:
@@ -179,8 +207,11 @@ def control(models: Models, method: Method) -> Runner:
 KINDS: dict[str, Callable[[Models, Method], Runner]] = {
     "dense": dense,
     "schedule": partial(stepwise, choose=baselines.scheduled),
+    "played": played,
     "deep_cache": partial(stepwise, choose=baselines.deep_cache),
     "tea_cache": partial(stepwise, choose=baselines.tea_cache),
+    "deep_cache_by_rows": partial(stepwise, choose=baselines.deep_cache, by_rows=True),
+    "tea_cache_by_rows": partial(stepwise, choose=baselines.tea_cache, by_rows=True),
     "ras": ras,
     "policy": named_policy,
     "ignored": ignored,

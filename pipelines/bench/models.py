@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from nitrogen.model.config import ArchConfig
+from nitrogen.model.config_file import CONFIG, read_config
 from nitrogen.model.cost import CostModel
 from nitrogen.model.pipeline import WEIGHTS, Pipeline
 from nitrogen.pipelines.data.loader import ShardDataset
@@ -27,13 +29,14 @@ TUNE_SPLIT, REPORT_SPLIT, TRAIN_SPLIT = "validation", "test", "train"
 class Models:
     """teacher: the full model; student: with its predictor; thin: trained from scratch.
 
-    digest: sha256 over the weights; data_uri: the prepared data set; name and data_digest: of it.
+    digests: sha256 of what each model is, by its name, so that a row depends on its own model
+    alone; data_uri: the prepared data set; name and data_digest: of it.
     """
 
     teacher: Pipeline
     student: Pipeline
     thin: dict[str, Pipeline]
-    digest: str
+    digests: Mapping[str, str]
     data_uri: str
     name: str
     data_digest: str
@@ -70,11 +73,10 @@ def load_models(run: Path | None = None, thin: Sequence[Path] = ()) -> Models:
             f"{directories['student']} must hold a student with a predictor, got one without. "
             "Distil one, or name another run."
         )
-    text = "".join(_sha256(path / WEIGHTS) for path in directories.values())
+    digests = {name: model_digest(path) for name, path in directories.items()}
     uri = data_uri(run)
     data = ShardDataset(uri, REPORT_SPLIT).manifest
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    return Models(teacher, student, loaded, digest, uri, data.name, data.digest)
+    return Models(teacher, student, loaded, digests, uri, data.name, data.digest)
 
 
 def data_uri(run: Path | None) -> str:
@@ -117,6 +119,11 @@ def _thin_directory(path: Path) -> Path:
     return model_directory(path, "teacher")
 
 
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def model_digest(directory: Path) -> str:
+    """sha256 of the weights and of all in config.json that sampling reads, prices included."""
+    content = read_config(directory / CONFIG)
+    read = {name: value for name, value in sorted(content.items()) if name != "facts"}
+    digest = hashlib.sha256(json.dumps(read, sort_keys=True).encode())
+    with open(directory / WEIGHTS, "rb") as stream:
+        digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()

@@ -3,122 +3,291 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nitrogen.pipelines.bench.hull import lower_hull
+from nitrogen.pipelines.bench.hull import Hull, lower_hull
+from nitrogen.pipelines.bench.label_places import TOWARDS_BETTER, Label, place
+from nitrogen.pipelines.bench.row_names import short_name
 from nitrogen.pipelines.bench.summary import FULL_GROUPS
 
-# group -> (label, colour, marker); the order is that of the legend.
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Look:
+    """Legend, colour (Okabe and Ito 2008: told apart by the colour-blind) and marker of a group."""
+
+    label: str
+    colour: str
+    marker: str
+    size: float = 22
+
+
+# The order is that of the legend.
 LOOKS = {
-    "teacher": ("teacher, fewer steps", "#8a8f98", "o"),
-    "thin": ("thin, trained from scratch", "#b07d2b", "P"),
-    "cache": ("caches on the teacher", "#4c78a8", "v"),
-    "static": ("student, static widths", "#59a14f", "^"),
-    "ours": ("student, adaptive", "#d1495b", "D"),
+    "teacher": Look("teacher, fewer steps", "#8b929c", "o"),
+    "thin": Look("thin, trained from scratch", "#e69f00", "P", 26),
+    "cache": Look("caches on the teacher", "#56b4e9", "v"),
+    "static": Look("student, static widths", "#009e73", "^"),
+    "ours": Look("student, adaptive", "#d55e00", "D", 24),
 }
-SHOWN = {"mse": "same-seed MSE to the 64-step run", "kid": "KID to the test split"}
+OTHERS = Look("other", "#cc79a7", "s")
+PLAIN = "torch"  # rows by PyTorch's own operators: hollow, where others run on those of ours
+HIDDEN = ("control", "ignored")  # they answer other questions than how fast one can be
+SHOWN = {
+    "mse": "MSE to the teacher's 64 steps, same seeds",
+    "kid": "KID to the test split",
+}
 TOP_QUANTILE = 0.97  # of the errors: a few hopeless rows would flatten the rest
+WIDTH_PX, HEIGHT_PX, DPI = 1200, 640, 150
 
 
-def draw_pareto(result: dict[str, Any], path: Path, which: str = "mse") -> Path:
-    """Writes one panel for each batch size to `path`."""
+@dataclass(frozen=True)
+class Theme:
+    """Colours of everything that is not data."""
+
+    paper: str
+    ink: str
+    muted: str
+    grid: str
+
+
+THEMES = {
+    "light": Theme("#ffffff", "#1f2328", "#59636e", "#e4e7eb"),
+    "dark": Theme("#0d1117", "#f0f6fc", "#9198a1", "#2a313c"),
+}
+
+
+def themed(stem: Path, theme: str) -> Path:
+    """The file of a figure in a theme: x.png, x-dark.png."""
+    return stem.with_name(stem.name + ("" if theme == "light" else f"-{theme}") + ".png")
+
+
+def draw_pareto(
+    result: Mapping[str, Any], path: Path, which: str = "mse", theme: str = "light"
+) -> Path:
+    """Writes one panel for each batch size to `path`, 1,200 px wide. which: "mse" or "kid"."""
+    import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    batches = list(result["summary"])
-    figure = Figure(figsize=(6.4 * len(batches), 5.0), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(1, len(batches), squeeze=False, sharey=True)[0]
-    for axes, batch in zip(panels, batches, strict=True):
-        _panel(axes, result, batch, which)
-    panels[0].set_ylabel(SHOWN[which])
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside upper center", ncols=6, frameon=False, fontsize=9.5,
-    )  # fmt: skip
-    where = f"{result['dataset']}, {result['hardware']}, {result['threads']} threads"
-    figure.supxlabel(where, fontsize=8, color="#6b7078")
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png")
+    batches, look = list(result["summary"]), THEMES[theme]
+    with matplotlib.rc_context(figure_style(look)):
+        size = (WIDTH_PX / DPI, HEIGHT_PX / DPI)
+        figure = Figure(figsize=size, dpi=DPI, layout="constrained")
+        FigureCanvasAgg(figure)
+        panels = figure.subplots(1, len(batches), squeeze=False, sharey=True)[0]
+        drawn = [
+            _panel(axes, result, batch, which, look)
+            for axes, batch in zip(panels, batches, strict=True)
+        ]
+        panels[0].set_ylabel(SHOWN[which])
+        _legend(figure, panels, result["rows"])
+        figure.supxlabel(_source(result), fontsize=6.5, color=look.muted)
+        figure.canvas.draw()
+        figure.set_layout_engine("none")  # labels are placed in pixels: nothing may move now
+        for axes, (labels, obstacles) in zip(panels, drawn, strict=True):
+            place(axes, labels, obstacles, 7, look.muted, look.paper)
+        stream = io.BytesIO()
+        figure.savefig(stream, format="png", facecolor=look.paper)
     path.write_bytes(stream.getvalue())
     return path
 
 
-def _panel(axes: Any, result: dict[str, Any], batch: str, which: str) -> None:
-    rows = [
+def compared(result: Mapping[str, Any], batch: str) -> list[Row]:
+    """The rows that a panel shows: unguided and timed, without the controls."""
+    return [
         row
         for row in result["rows"]
-        if row["guidance"] == 1 and row["ms"].get(batch) and row["group"] in LOOKS
+        if row["guidance"] == 1 and row["ms"].get(batch) and row["group"] not in HIDDEN
     ]
-    for group, (label, colour, marker) in LOOKS.items():
-        mine = [row for row in rows if row["group"] == group]
-        if not mine:
-            continue
-        x, y = _points(mine, batch, which)
-        low = [row[which]["value"] - row[which]["low"] for row in mine]
-        high = [row[which]["high"] - row[which]["value"] for row in mine]
-        axes.errorbar(
-            x, y, yerr=[low, high], fmt=marker, color=colour,
-            markersize=6.5 if group == "ours" else 5,
-            elinewidth=0.8, alpha=0.95 if group in ("ours", "teacher") else 0.75, label=label,
-            zorder=4 if group == "ours" else 3, markeredgecolor="white", markeredgewidth=0.6,
-        )  # fmt: skip
-    _hull(axes, [row for row in rows if row["group"] in FULL_GROUPS], batch, which)
+
+
+def point(row: Row, batch: str, which: str) -> tuple[float, float]:
+    """(median ms, error)."""
+    return row["ms"][batch]["p50"], row[which]["value"]
+
+
+def _panel(
+    axes: Any, result: Mapping[str, Any], batch: str, which: str, theme: Theme
+) -> tuple[list[Label], np.ndarray]:
+    """Draws a panel; returns its labels and what they must not cover."""
+    rows = compared(result, batch)
     _scales(axes, rows, batch, which)
-    _names(axes, [row for row in rows if row["setting"].get("tier")], batch, which)
-    axes.set_title(f"batch {batch}", fontsize=11)
+    groups = [*LOOKS, *sorted({row["group"] for row in rows} - set(LOOKS))]
+    for group in groups:
+        _scatter(axes, [row for row in rows if row["group"] == group], group, batch, which)
+    field = [row for row in rows if row["group"] in FULL_GROUPS]
+    ours = [row for row in rows if row["group"] == "ours"]
+    lines, labels = [], []
+    hull = _hull(axes, field, batch, which, theme.ink, "the best without ours: hull")
+    own = _hull(axes, ours, batch, which, LOOKS["ours"].colour, None)
+    corners = [field[i] for i in hull[0].rows] if hull is not None else []
+    _bars(axes, [*ours, *corners], batch, which)
+    gaps = result["summary"][batch].get("speedup_at_equal_quality", {})
+    for row in ours:
+        if (tier := row["setting"].get("tier")) in gaps:
+            found = gaps[tier][which]
+            lines.append(_gap(axes, row, found, hull, batch, which))
+            labels.append(_tier_label(axes, row, tier, found, batch, which))
+    labels += [_corner_label(axes, row, batch, which, theme) for row in corners]
+    lines += [line[1] for line in (hull, own) if line is not None]
+    points = np.array([point(row, batch, which) for row in rows]).reshape(-1, 2)
+    axes.set_title(f"batch {batch}", fontsize=8.5, color=theme.ink, loc="left")
     axes.set_xlabel("ms a picture, median")
+    return [one for one in labels if one is not None], np.concatenate([points, *lines])
 
 
-def _points(rows: list[dict[str, Any]], batch: str, which: str) -> tuple[list, list]:
-    return [row["ms"][batch]["p50"] for row in rows], [row[which]["value"] for row in rows]
-
-
-def _hull(axes: Any, rows: list[dict[str, Any]], batch: str, which: str) -> None:
+def _scatter(axes: Any, rows: Sequence[Row], group: str, batch: str, which: str) -> None:
     if not rows:
         return
-    hull = lower_hull(*_points(rows, batch, which))
+    look, front = LOOKS.get(group, OTHERS), group == "ours"
+    paper = axes.get_facecolor()
+    for plain, layer in ((True, 3), (False, 5 if front else 4)):
+        part = [row for row in rows if (row.get("operators") == PLAIN) == plain]
+        if part:
+            x, y = np.array([point(row, batch, which) for row in part]).T
+            axes.scatter(
+                x, y, s=look.size * (0.7 if plain else 1.0), marker=look.marker,
+                color=paper if plain else look.colour, linewidths=0.7 if plain else 0.5,
+                edgecolors=look.colour if plain else paper, alpha=0.6 if plain else 1.0,
+                zorder=layer,
+                label=None if plain else look.label if group in LOOKS else group,
+            )  # fmt: skip
+
+
+def _bars(axes: Any, rows: Sequence[Row], batch: str, which: str) -> None:
+    """95 % intervals of the error; of all rows they would hide the points."""
+    for row in rows:
+        colour = LOOKS.get(row["group"], OTHERS).colour
+        ms, found = row["ms"][batch]["p50"], row[which]
+        axes.vlines(ms, found["low"], found["high"], color=colour, linewidth=0.7, zorder=3)
+
+
+def _hull(
+    axes: Any, rows: Sequence[Row], batch: str, which: str, colour: str, label: str | None
+) -> tuple[Hull, np.ndarray] | None:
+    """The lower hull of the rows and samples of its line [k, 2]; None without rows."""
+    if not rows:
+        return None
+    hull = lower_hull(*np.array([point(row, batch, which) for row in rows]).T)
     # Straight in (log ms, error): drawn through many points, since the y axis may be logarithmic.
-    x = np.linspace(hull.log_ms[0], hull.log_ms[-1], 400)
+    x = np.linspace(hull.log_ms[0], hull.log_ms[-1], 200)
+    line = np.stack([np.exp(x), np.interp(x, hull.log_ms, hull.error)], axis=1)
+    style = "-" if label else (0, (4, 2))
+    axes.plot(*line.T, color=colour, linewidth=1.1, linestyle=style, label=label, zorder=2)
+    return hull, line
+
+
+def _gap(
+    axes: Any, row: Row, found: Mapping[str, Any], hull: Any, batch: str, which: str
+) -> np.ndarray:
+    """A line from our point to the place of the hull that it is compared with."""
+    ms, error = point(row, batch, which)
+    if hull is None or found["value"] is None:
+        return np.zeros((0, 2))
+    other = float(np.exp(hull[0].log_ms_at(error)))
     axes.plot(
-        np.exp(x), np.interp(x, hull.log_ms, hull.error), color="#30343b", linewidth=1.4,
-        label="hull: teacher, thin, caches", zorder=2,
+        [ms, other], [error, error], color=LOOKS["ours"].colour, linewidth=0.9, linestyle=":",
+        zorder=3,
+    )  # fmt: skip
+    return np.stack([np.geomspace(ms, other, 30), np.full(30, error)], axis=1)
+
+
+def _tier_label(
+    axes: Any, row: Row, tier: str, found: Mapping[str, Any], batch: str, which: str
+) -> Label | None:
+    x, y = point(row, batch, which)
+    if not _inside(axes, x, y):
+        return None
+    text = f"{tier} {found['value']:.2f}x" if found["value"] is not None else tier
+    return Label(text, x, y, LOOKS["ours"].colour, True, True, TOWARDS_BETTER)
+
+
+def _corner_label(axes: Any, row: Row, batch: str, which: str, theme: Theme) -> Label | None:
+    x, y = point(row, batch, which)
+    return Label(short_name(row), x, y, theme.ink) if _inside(axes, x, y) else None
+
+
+def _inside(axes: Any, x: float, y: float) -> bool:
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    return bool(left <= x <= right and low <= y <= high)
+
+
+def _scales(axes: Any, rows: Sequence[Row], batch: str, which: str) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    ms, errors = np.array([point(row, batch, which) for row in rows]).T
+    plain = FuncFormatter(lambda value, _: f"{value:g}")
+    axes.set_xscale("log")
+    axes.set_xlim(ms.min() / 1.7, ms.max() * 1.35)  # room for labels on the left
+    wide = ms.max() > 12 * ms.min()
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if wide else (1, 1.5, 2, 3, 5, 7)))
+    axes.xaxis.set_major_formatter(plain)
+    axes.xaxis.set_minor_locator(NullLocator())
+    shown = errors[errors <= np.quantile(errors, TOP_QUANTILE)]
+    if shown.min() > 0 and shown.max() > 4 * shown.min():
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_major_formatter(plain)
+        axes.yaxis.set_minor_locator(NullLocator())
+        low, high = shown.min() / 1.6, shown.max() * 1.4
+    else:
+        span = max(shown.max() - shown.min(), 1e-9)
+        low, high = shown.min() - 0.1 * span, shown.max() + 0.1 * span
+    axes.set_ylim(low, high)
+    if hidden := int((errors > high).sum()):
+        axes.annotate(
+            f"{hidden} {'row lies' if hidden == 1 else 'rows lie'} above", (1, 1),
+            xycoords="axes fraction", xytext=(-2, 4), textcoords="offset points", ha="right",
+            va="bottom", fontsize=6.5,
+        )  # fmt: skip
+    axes.grid(True, which="major")
+
+
+def _legend(figure: Any, panels: Sequence[Any], rows: Sequence[Row]) -> None:
+    entries: dict[str, Any] = {}
+    for axes in panels:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            entries.setdefault(label, handle)
+    if any(row.get("operators") == PLAIN for row in rows):
+        hollow = panels[0].scatter(
+            [],
+            [],
+            s=16,
+            color=panels[0].get_facecolor(),
+            edgecolors=LOOKS["teacher"].colour,
+            linewidths=0.7,
+        )
+        entries["hollow: by plain PyTorch"] = hollow
+    figure.legend(
+        entries.values(), entries, loc="outside upper left", ncols=4, frameon=False, fontsize=7.2,
+        handletextpad=0.4, columnspacing=1.6, borderaxespad=0.4,
     )  # fmt: skip
 
 
-def _scales(axes: Any, rows: list[dict[str, Any]], batch: str, which: str) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    errors = np.array(_points(rows, batch, which)[1])
-    top = float(np.quantile(errors, TOP_QUANTILE))
-    if errors.min() > 0:
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
-        axes.set_ylim(errors.min() / 1.4, top * 1.6)
-    else:
-        span = top - errors.min()
-        axes.set_ylim(errors.min() - 0.08 * span, top + 0.12 * span)
-    axes.grid(True, which="major", color="#e3e5e8", linewidth=0.8)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+def _source(result: Mapping[str, Any]) -> str:
+    threads = "1 thread" if result["threads"] == 1 else f"{result['threads']} threads"
+    parts = [
+        str(result["dataset"]), f"n = {max(row['n'] for row in result['rows']):,} seeds",
+        f"bars: 95 %; {result['hardware']}, {threads}",
+        f"commit {result['commit']}",
+    ]  # fmt: skip
+    quick = "--quick" in str(result.get("command", "")).split()
+    return ("A QUICK RUN: DECIDES NOTHING.  " if quick else "") + ", ".join(parts)
 
 
-def _names(axes: Any, rows: list[dict[str, Any]], batch: str, which: str) -> None:
-    """The tuned tiers by name, left below their points where the good corner is free."""
-    for row in rows:
-        ours = row["group"] == "ours"
-        axes.annotate(
-            row["setting"]["tier"], (row["ms"][batch]["p50"], row[which]["value"]),
-            xytext=(-7, -11) if ours else (7, 6), textcoords="offset points", fontsize=8.5,
-            ha="right" if ours else "left", color=LOOKS[row["group"]][1], zorder=5,
-        )  # fmt: skip
+def figure_style(theme: Theme) -> Any:
+    return {
+        "font.family": "DejaVu Sans", "font.size": 7.5, "text.parse_math": False,
+        "figure.facecolor": theme.paper, "axes.facecolor": theme.paper, "text.color": theme.ink,
+        "axes.labelcolor": theme.ink, "axes.edgecolor": theme.muted, "axes.linewidth": 0.6,
+        "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True,
+        "xtick.color": theme.muted, "ytick.color": theme.muted, "xtick.major.size": 2.5,
+        "ytick.major.size": 0, "grid.color": theme.grid, "grid.linewidth": 0.6,
+    }  # fmt: skip

@@ -1,7 +1,7 @@
 """Milliseconds of all rows, in rounds: every round calls each of them once, on the same seeds.
 
 Two measurements one after the other also measure the machine's mood. A round's times belong
-together; the order turns around each time; the seeds change from round to round, so that the spread
+together; its order is drawn by chance; the seeds change from round to round, so that the spread
 over rounds holds that of the pictures too. Rounds are appended to a file: a killed run goes on.
 """
 
@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def time_rounds(
     batch: int,
     rounds: int,
     warmup: int = 1,
-    on_round: Any = None,
+    on_round: Callable[[int, int, float], None] | None = None,  # done, of all, seconds
 ) -> dict[str, np.ndarray]:
     """Milliseconds a picture, float64 [rounds] for each key; element i of all is the same round.
 
@@ -43,27 +44,33 @@ def time_rounds(
             for run in runners.values():
                 run(*part_of(drawn, number, batch))
         for _ in range(missing):
-            number = len(done)
+            number, began = len(done), time.monotonic()
             done.append(one_round(runners, drawn, batch, number))
             append_line(file, {"batch": batch, "round": number, "ms": done[-1]})
             if on_round:
-                on_round(len(done), rounds)
+                on_round(len(done), rounds, time.monotonic() - began)
     return {key: np.array([times[key] for times in done[:rounds]]) for key in runners}
 
 
 def one_round(
     runners: Mapping[str, Runner], drawn: Draws, batch: int, number: int
 ) -> dict[str, float]:
-    """Each runner once on the seeds of this round; ms a picture."""
+    """Each runner once on the seeds of this round, in an order of its own; ms a picture.
+
+    A single picture goes before each timed call: what ran last has left its own weights in the
+    processor's caches, and a server that runs one model does not find another's there.
+    """
     labels, seeds = part_of(drawn, number, batch)
-    order = list(runners) if number % 2 == 0 else list(reversed(list(runners)))
-    calls = {key: _call(runners[key], labels, seeds) for key in order}
-    timed = time_callables(calls, repeats=1, warmup=0, images_per_call=batch)
-    return {key: float(timed[key].ms[0]) for key in runners}
-
-
-def _call(run: Runner, labels: Sequence[int], seeds: Sequence[int]) -> Any:
-    return lambda: run(labels, seeds)
+    keys = sorted(runners)
+    ms: dict[str, float] = {}
+    for i in np.random.default_rng([number, batch]).permutation(len(keys)):
+        run = runners[keys[i]]
+        run(labels[:1], seeds[:1])
+        timed = time_callables(
+            {"run": partial(run, labels, seeds)}, repeats=1, warmup=0, images_per_call=batch
+        )
+        ms[keys[i]] = float(timed["run"].ms[0])
+    return ms
 
 
 def part_of(drawn: Draws, number: int, batch: int) -> tuple[list[int], list[int]]:

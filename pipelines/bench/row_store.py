@@ -55,6 +55,10 @@ class RowStore:
         except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
             return None
 
+    def has(self, key: str) -> bool:
+        """Whether there seems to be one: `get` may still find it damaged."""
+        return (self.folder / f"{key}.json").is_file()
+
     def put(self, row: Row) -> Row:
         self.folder.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=self.folder, prefix=".row-")

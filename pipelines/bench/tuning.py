@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -19,11 +20,14 @@ from nitrogen.model.errors import BudgetError
 from nitrogen.pipelines.bench.methods import Method
 from nitrogen.pipelines.bench.models import Models
 from nitrogen.pipelines.bench.quality import mean_error
+from nitrogen.pipelines.bench.twins import by_rows
 from nitrogen.pipelines.sampling import Draws
 
 TIERS = {"low": 3.0, "middle": 5.0, "high": 8.0}  # forwards of the full model
 SOLVER = "dpmpp_2m"
 PRICES = (1e-14, 1e-6)  # mean squared error per FLOP; a region has 1e6 to 1e8 FLOPs
+EXIT_THRESHOLDS = (0.0, 1e-4)
+MAX_SHARE = 2.0  # that a request may ask for
 BISECTIONS = 9
 SPENT = 0.98  # of the ceiling, by the mean picture: the hard bound cuts the others off
 
@@ -35,13 +39,19 @@ class Tuning:
     models: Models
     drawn: Draws
     target: np.ndarray  # [n, h, w, c]
-    num_steps: Sequence[int] = (5, 6, 7, 8, 10, 12, 14)
+    num_steps: Sequence[int] = (3, 4, 5, 6, 7, 8, 10, 12, 14)
     num_moves: int = 80
-    exit_thresholds: Sequence[float] = (0.0, 1e-4)
+    exit_thresholds: Sequence[float] = EXIT_THRESHOLDS
     num_priced: int = 2
 
     def error(self, method: Method) -> float:
+        method = by_rows(method) or method  # the faster of two that make the same pictures
         return mean_error(method, self.models, self.drawn, self.target)[0]
+
+    def planners(self) -> list[dict[str, Any]]:
+        """Equal shares for every step, and the library's own where the student has prices."""
+        priced = self.models.student.prices is not None
+        return [{}, {"served": True}] if priced else [{}]
 
 
 def schedule_method(widths: Sequence[int], tier: str | None = None) -> Method:
@@ -54,37 +64,46 @@ def schedule_method(widths: Sequence[int], tier: str | None = None) -> Method:
 
 
 def budget_method(
-    num_steps: int,
-    budget: float,
-    threshold: float = 0.0,
-    tier: str | None = None,
-    price: float | None = None,
+    num_steps: int, budget: float, threshold: float = 0.0, tier: str | None = None, **planner: Any
 ) -> Method:
-    """Ours under a budget, a share of num_steps forwards; price: see policies.Budget."""
+    """Ours under a budget, a share of num_steps forwards.
+
+    planner: served=True for what the library does, price=... for a price of our own, nothing for
+    equal shares; see methods.named_policy.
+    """
     name = f"ours {tier}" if tier else f"ours budget {budget:.2f}, {num_steps} steps"
     setting = {
         "policy": "budget", "budget": round(budget, 4), "threshold": threshold,
         "num_steps": num_steps, "solver": SOLVER,
     }  # fmt: skip
-    setting |= {"tier": tier} if tier else {}
-    return Method(name, "ours", "policy", setting | ({"price": price} if price else {}))
+    return Method(name, "ours", "policy", setting | ({"tier": tier} if tier else {}) | planner)
+
+
+def served(tuned: Method) -> Method:
+    """The same budget, steps and threshold as a user of the library gets them."""
+    s = tuned.setting
+    method = budget_method(s["num_steps"], s["budget"], s["threshold"], served=True)
+    return replace(method, name=f"{tuned.name} as served")
 
 
 def tuned_budget(tuning: Tuning, tier: str) -> Method:
     """The steps, the exit threshold and the planner of least validation error under the tier's
-    ceiling: equal shares for every step, or a price; see `priced`."""
+    ceiling: equal shares for every step, the student's own prices, or a price; see `priced`."""
     found: list[tuple[float, Method]] = []
     for num_steps in tuning.num_steps:
+        share = budget_share(tuning.models, TIERS[tier], num_steps)
         for threshold in tuning.exit_thresholds:
-            share = budget_share(tuning.models, TIERS[tier], num_steps)
-            method = budget_method(num_steps, share, threshold, tier)
-            try:
-                found.append((tuning.error(method), method))
-            except BudgetError:  # too many steps for so little
-                continue
+            for planner in tuning.planners():
+                method = budget_method(num_steps, share, threshold, tier, **planner)
+                try:
+                    found.append((tuning.error(method), method))
+                except BudgetError:  # too many steps for so little
+                    continue
     found.sort(key=lambda pair: pair[0])
     # A price for the best few settings: finding one takes as many runs as all of the above.
-    for _, method in found[: tuning.num_priced]:
+    settings = {(m.setting["num_steps"], m.setting["threshold"]): m for _, m in reversed(found)}
+    best_first = sorted(settings.values(), key=[m for _, m in found].index)
+    for method in best_first[: tuning.num_priced]:
         other = priced(tuning, method, tier)
         found.append((tuning.error(other), other))
     return min(found, key=lambda pair: pair[0])[1]
@@ -100,17 +119,18 @@ def priced(tuning: Tuning, method: Method, tier: str) -> Method:
     low, high = PRICES
     for _ in range(BISECTIONS):
         middle = math.sqrt(low * high)
-        tried = budget_method(s["num_steps"], s["budget"], s["threshold"], tier, middle)
+        tried = budget_method(s["num_steps"], s["budget"], s["threshold"], tier, price=middle)
         _, flops = mean_error(tried, tuning.models, tuning.drawn, tuning.target)
         low, high = (middle, high) if flops > SPENT * ceiling else (low, middle)
-    return budget_method(s["num_steps"], s["budget"], s["threshold"], tier, high)
+    return budget_method(s["num_steps"], s["budget"], s["threshold"], tier, price=high)
 
 
 def budget_share(models: Models, ceiling: float, num_steps: int) -> float:
     """A ceiling in forwards of the teacher, as the share of the student's num_steps that requests
-    are charged by; rounded down, so that a rounding never spends more."""
+    are charged by; rounded down, so that a rounding never spends more. Above 1 where the ceiling
+    leaves room for the predictor beside everything at full width."""
     ratio = models.cost.full_flops / models.cost_of("student").full_flops
-    return min(1.0, math.floor(1e4 * ceiling * ratio / num_steps) / 1e4)
+    return min(MAX_SHARE, math.floor(1e4 * ceiling * ratio / num_steps) / 1e4)
 
 
 def searched_schedule(tuning: Tuning, tier: str, seed: int = 0) -> Method:

@@ -79,12 +79,12 @@ class Victim:
         widths = np.zeros((len(finished), longest, *self.sampler.grid), np.uint8)
         for i, one in enumerate(finished):
             widths[i, : len(one.widths)] = one.widths.numpy()
-        request = Request(0, 0, longest, 1.0, self.budget)
-        ledger = self.sampler.ledger(request)
-        return Cost(
-            np.array([f.flops for f in finished]), min(ledger.ceiling(self.budget), self.worst()),
-            float(ledger.full_flops), widths,
-        )  # fmt: skip
+        return Cost(np.array([f.flops for f in finished]), *self.bounds(), widths)
+
+    def bounds(self) -> tuple[float, float]:
+        """FLOPs that no request may exceed, and those of the full model."""
+        ledger = self.sampler.ledger(Request(0, 0, self.config.num_steps, 1.0, self.budget))
+        return min(ledger.ceiling(self.budget), self.worst()), float(ledger.full_flops)
 
     def worst(self) -> float:
         """Everything at full width at every step, and the predictor: the bound without a budget."""

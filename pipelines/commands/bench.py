@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shlex
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from nitrogen.pipelines.commands import bench_kernels
+from nitrogen.pipelines.commands import bench_kernels, bench_results
 from nitrogen.pipelines.commands.bench_tables import tables
 from nitrogen.pipelines.commands.models import RunOption
 from nitrogen.pipelines.commands.output import JsonOption, note, say, say_json, say_table
@@ -33,6 +34,7 @@ def register(app: typer.Typer) -> None:
         scaling
     )
     bench_kernels.register(BENCH)
+    bench_results.register(BENCH)
     app.add_typer(BENCH, name="bench")
 
 
@@ -43,19 +45,23 @@ def frontier(
         list[Path] | None,
         typer.Option("--thin", help="Run folder or model of a thin model; several times."),
     ] = None,
+    preset: Annotated[
+        str, typer.Option(help="quick: minutes; day: about 45 minutes on 2 cores; full: hours.")
+    ] = "full",
     quick: QuickOption = False,
     images: Annotated[int | None, typer.Option(min=4, help="Seeds of every row.")] = None,
     rounds: Annotated[int | None, typer.Option(min=2, help="Timed calls of every row.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare ours with everything that could be as fast: one run, same seeds, paired times."""
-    from nitrogen.pipelines.bench.contenders import FrontierConfig
     from nitrogen.pipelines.bench.frontier import run_frontier
+    from nitrogen.pipelines.bench.frontier_config import FrontierConfig
+    from nitrogen.pipelines.bench.model_facts import model_facts
     from nitrogen.pipelines.bench.models import load_models
     from nitrogen.pipelines.bench.pareto_plot import draw_pareto
     from nitrogen.pipelines.metrics.features import FeatureNet
 
-    config = FrontierConfig.quick() if quick else FrontierConfig()
+    config = FrontierConfig.preset("quick" if quick else preset)
     sizes = {"num_images": images, "rounds": rounds}
     config = FrontierConfig.model_validate(
         config.model_dump() | {name: value for name, value in sizes.items() if value}
@@ -63,8 +69,9 @@ def frontier(
     models = load_models(folder(run), tuple(thin or ()))
     result = run_frontier(config, models, kept(out), FeatureNet(), note)
     options: list[tuple[str, Any]] = [("--thin", path) for path in thin or ()]
-    options += [("--images", images), ("--rounds", rounds)]
-    result |= {"command": command("frontier", out, run, quick, options)}
+    options += [("--preset", preset), ("--images", images), ("--rounds", rounds)]
+    result |= {"command": command("frontier", out, run, quick, options), "date": now()}
+    result |= {"models": model_facts(folder(run))}
     write(out, result)
     plots = [
         draw_pareto(result, out.with_name(f"{out.stem}-{which}.png"), which)
@@ -90,6 +97,7 @@ def attack(
     """Look for inputs that cost the most, with a budget and without."""
     from nitrogen.model.pipeline import Pipeline
     from nitrogen.pipelines.bench.attack import run_attack
+    from nitrogen.pipelines.bench.models import model_digest
     from nitrogen.pipelines.bench.victim import AttackConfig
     from nitrogen.pipelines.trained_models import model_directory
 
@@ -97,7 +105,8 @@ def attack(
     if seeds:
         config = config.model_copy(update={"num_seeds": seeds})
     line = command("attack", out, run, quick, [("--seeds", seeds)])
-    found = run_attack(config, Pipeline.load(model_directory(folder(run))), note)
+    directory = model_directory(folder(run))
+    found = run_attack(config, Pipeline.load(directory), model_digest(directory), kept(out), note)
     result = about() | found | {"command": line}
     write(out, result)
     if as_json:
@@ -127,29 +136,35 @@ def scaling(
 
     config = ScalingConfig.quick() if quick else ScalingConfig()
     line = command("scaling", out, None, quick, [("--preset", preset)])
-    result = about() | run_scaling(config, named(preset), note) | {"command": line}
+    result = about() | run_scaling(config, named(preset), kept(out), note) | {"command": line}
     write(out, result)
     if as_json:
         say_json(result)
         return
     say_table(
-        ("px", "batch", "teacher ms", "adaptive ms", "speedup", "conversion", "cache MiB",
-         "peak MiB"),
+        ("px", "batch", "teacher ms", "by torch", "adaptive ms", "speedup", "conversion",
+         "cache MiB", "peak MiB"),
         [
-            (row["size"], row["batch"], row["teacher"]["ms_p50"], row["adaptive"]["ms_p50"],
-             row["speedup"]["value"], row["conversion"], row["cache_mib"],
-             row["peak_mib"]["adaptive"])
+            (row["size"], row["batch"], row["teacher"]["ms_p50"], row["teacher_torch"]["ms_p50"],
+             row["adaptive"]["ms_p50"], row["speedup"]["value"], row["conversion"],
+             row["cache_mib"], row["peak_mib"]["adaptive"])
             for row in result["rows"]
         ],
     )  # fmt: skip
     grown = result["per_pixel"]
     say(
         f"time per pixel, {grown['to']} px over {grown['from']} px: "
-        f"teacher {grown['teacher']:.2f}, adaptive {grown['adaptive']:.2f}"
+        f"teacher {grown['teacher']:.2f}, adaptive {grown['adaptive']:.2f} "
+        f"(at most {grown['bound']:g}: {'kept' if grown['kept'] else 'not kept'})"
     )
-    if "huge" in result:
-        one = result["huge"]
-        say(f"{one['size']} px: {one['ms'] / 1e3:.1f} s, peak {one['peak_mib'] or 0:,.0f} MiB")
+    one = result.get("huge", {"skipped": "not asked for"})
+    if "skipped" not in one:
+        say(
+            f"one picture of {one['size']} px, {one['num_steps']} steps: {one['ms'] / 1e3:.1f} s, "
+            f"cache {one['cache_mib']:,.0f} MiB, process {one['process_mib'] or 0:,.0f} MiB"
+        )
+    elif "size" in one:
+        say(f"one picture of {one['size']} px was not drawn: {one['skipped']}")
     say(str(out))
 
 
@@ -159,7 +174,12 @@ def about() -> dict[str, Any]:
 
     from nitrogen.pipelines.report.provenance import commit, machine
 
-    return {"hardware": machine(), "threads": torch.get_num_threads(), "commit": commit()}
+    where = {"hardware": machine(), "threads": torch.get_num_threads(), "commit": commit()}
+    return where | {"date": now()}
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def kept(out: Path) -> Path:

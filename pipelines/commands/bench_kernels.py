@@ -45,11 +45,15 @@ def step(
     device: DeviceOption = "cpu",
     json_: LinesOption = False,
     repeats: RepeatsOption = 60,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="The dense network by torch.compile too; minutes.")
+    ] = False,
 ) -> None:
     """Time a whole step over all rows and half of them against the plain dense network."""
     from nitrogen.pipelines.bench.step import run
 
-    show(run(preset, size, tuple(batch or (1, 8)), checked(device), repeats), json_)
+    backend = "inductor" if compiled else None
+    show(run(preset, size, tuple(batch or (1, 8)), checked(device), repeats, backend), json_)
 
 
 def checked(device: str) -> str:

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from nitrogen.pipelines.commands.output import say, say_table
+
+MAX_NAME = 34  # so that a row fits 100 columns
+Table = tuple[str, list[tuple[Any, ...]]]
 
 
 def tables(result: dict[str, Any]) -> None:
     """Rows, then the figures of each batch size."""
     batches = list(result["summary"])
     say_table(
-        ("method", *(f"ms b{b}" for b in batches), "p95 b1", "GFLOPs", "nfe", "MSE e-3", "KID e-3",
+        ("method", *(f"ms b{b}" for b in batches), "p95 b1", "GFLOPs", "nfe", "MSE e-3", "KID",
          "fd_lite0", "MiB"),
         [row_cells(row, batches) for row in result["rows"]],
     )  # fmt: skip
     for batch, figures in result["summary"].items():
-        say(f"\nbatch {batch}")
-        say_table(("figure", "value", "low", "high", "note"), list(figure_cells(figures)))
+        for title, rows in figure_tables(figures):
+            if title.startswith("adaptivity") and batch != batches[0]:
+                continue  # of errors alone: the same at every batch size
+            say(f"\nbatch {batch}: {title}")
+            say_table(("", "value", "low", "high", ""), rows)
     saved = result["forward_passes_saved"]
     if saved["threshold"] is None:
         say(f"\nforward passes saved by exit: {saved['reason']}")
@@ -40,27 +47,37 @@ def tables(result: dict[str, Any]) -> None:
 def row_cells(row: dict[str, Any], batches: list[str]) -> tuple[Any, ...]:
     ms = [row["ms"].get(b) for b in batches]
     first = ms[0] if ms else None
+    name = row["name"]
     return (
-        row["name"], *(m["p50"] if m else None for m in ms), first["p95"] if first else None,
-        row["gflops"], row["nfe"], row["mse"]["value"] * 1e3, row["kid"]["value"] * 1e3,
+        name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + "\N{HORIZONTAL ELLIPSIS}",
+        *(m["p50"] if m else None for m in ms), first["p95"] if first else None,
+        row["gflops"], row["nfe"], row["mse"]["value"] * 1e3, row["kid"]["value"],
         (row["fd_lite0"] or {}).get("value"), row["memory_mib"],
     )  # fmt: skip
 
 
-def figure_cells(figures: dict[str, Any]) -> Any:
-    """(name, value, low, high, note) of every figure that has a headline."""
-    for name in ("speedup_at_equal_quality", "speedup_over_static"):
-        for tier, errors in figures[name].items():
-            for which, one in errors.items():
-                yield figure_cell(f"{name} {tier} ({which})", one)
+def figure_tables(figures: dict[str, Any]) -> Iterator[Table]:
+    """(title, rows of name, value, low, high, note) of every figure that has a headline."""
+    for title, tiers in figures.items():
+        if title.startswith("speedup"):
+            yield (
+                title,
+                [
+                    figure_cell(f"{tier}, {which}", one)
+                    for tier, errors in tiers.items()
+                    for which, one in errors.items()
+                ],
+            )
     for row, gains in figures["adaptivity_gain"].items():
-        for how, one in gains.items():
-            yield figure_cell(f"adaptivity_gain over {how}, {row}", one)
-    for row, one in figures["latency"]["rows"].items():
-        yield figure_cell(f"latency saved, {row}", one["saved"])
-        yield figure_cell(f"conversion, {row}", one["conversion"])
-    for steps, one in figures["predictor_share"].items():
-        yield figure_cell(f"predictor_share, {steps} steps", one)
+        yield (
+            f"adaptivity_gain of {row} over",
+            [figure_cell(how, one) for how, one in gains.items()],
+        )
+    latency = figures["latency"]["rows"]
+    for title, key in (("latency saved", "saved"), ("conversion", "conversion")):
+        yield title, [figure_cell(row, one[key]) for row, one in latency.items()]
+    shares = figures["predictor_share"].items()
+    yield "predictor_share", [figure_cell(f"{steps} steps", one) for steps, one in shares]
 
 
 def figure_cell(name: str, one: dict[str, Any]) -> tuple[Any, ...]:

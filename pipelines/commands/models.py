@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nitrogen.pipelines.commands.output import JsonOption, say, say_json, say_table
+from nitrogen.pipelines.commands.output import JsonOption, note, say, say_json, say_table
 from nitrogen.platform.errors import ConfigError, StorageError
 
 _MODEL = typer.Typer(no_args_is_help=True, help="Look at models.", rich_markup_mode=None)
@@ -47,7 +47,7 @@ def generate(
         str | None,
         typer.Option(
             help="full, random, static, threshold or budget; by default that of --budget or "
-            "--threshold, else full."
+            "--threshold, else full. static takes as long for every picture."
         ),
     ] = None,
     budget: Annotated[
@@ -61,6 +61,12 @@ def generate(
     solver: Annotated[
         str, typer.Option(help="euler, heun, dpmpp_2m or unipc; a strided student is Euler's.")
     ] = "dpmpp_2m",
+    dense_last: Annotated[
+        bool,
+        typer.Option(
+            "--dense-last", help="The last step at full width everywhere; charged to the budget."
+        ),
+    ] = False,
     guidance_scale: Annotated[float, typer.Option(help="Classifier-free guidance.")] = 1.0,
     size: Annotated[
         int | None, typer.Option(min=8, max=8192, help="Side of the picture in pixels.")
@@ -92,6 +98,7 @@ def generate(
             budget=budget,
             threshold=threshold,
             guidance_scale=guidance_scale,
+            dense_last=dense_last,
             image_size=size,
         )
     write_png(generation.images[0], out)
@@ -108,6 +115,11 @@ def _tell(result: dict[str, Any]) -> None:
     cost = f"{result['gflops']:.4g} GFLOPs ({share:.0%} of full)"
     say(f"{result['path']}  {result['class']}  {cost}")
     say(f"{result['steps']} steps  {result['ms']:.0f} ms")
+    if result["fallbacks"]:
+        note(
+            f"warning: the predictor's answer was not finite at {result['fallbacks']} steps, which "
+            "ran by a static schedule. Its weights may be damaged: restore the model."
+        )
 
 
 def _policy_of(budget: float | None, threshold: float | None) -> str:
@@ -138,6 +150,7 @@ def described(stats: Any) -> dict[str, Any]:
         "ms": float(stats.ms),
         "steps": int(stats.num_steps),
         "active_fraction": float(stats.active_fraction),
+        "fallbacks": int(stats.fallbacks),
         "heatmap": stats.heatmap.tolist(),
     }
 

@@ -31,7 +31,7 @@ def say_table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Columns wide enough for their text; numbers to the right."""
     cells = [[_cell(value) for value in row] for row in rows]
     kinds = [list(column) for column in zip(*rows, strict=True)] if cells else []
-    right = [all(isinstance(v, int | float) for v in column) for column in kinds]
+    right = [all(isinstance(v, int | float | None) for v in column) for column in kinds]
     right = right or [False] * len(headers)
     widths = [max(len(text) for text in column) for column in zip(headers, *cells, strict=True)]
     for line in [list(headers), *cells]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from nitrogen.pipelines.evaluation.claims import claims_of
 from nitrogen.pipelines.evaluation.pictures import save_pictures
+from nitrogen.pipelines.evaluation.residuals import reliability_of
 from nitrogen.pipelines.evaluation.rows import Known, add_fid, flat, table
 from nitrogen.pipelines.evaluation.samples import (
     REFERENCE_SOLVER,
@@ -25,6 +26,7 @@ from nitrogen.pipelines.metrics.timing import Timing, paired_speedup, time_calla
 from nitrogen.pipelines.precision import autocast
 from nitrogen.pipelines.report.provenance import commit, machine
 from nitrogen.pipelines.sampling import Draws, draws, full_images, student_images
+from nitrogen.pipelines.training.stride import teacher_denoised
 from nitrogen.platform.storage_copies import local_copy, workspace
 
 if TYPE_CHECKING:
@@ -62,6 +64,7 @@ def measure(
     teacher, student = sampled[0], sampled[1]
     pairs = same_seed(student.images, teacher.images)
     rows[1]["psnr_db"] = pairs.intervals()["psnr_db"].to_dict()
+    calibration = measure_calibration(config, bench, drawn)
     bias = measure_bias(config, bench, drawn, sampled, known)
     near = neighbours_of(student, bench, known)
     by_role = {row["role"]: row for row in rows}
@@ -75,6 +78,7 @@ def measure(
         "commit": commit(),
         "neighbours": near.to_dict(),
         "bias": bias,
+        "calibration": calibration,
         "operating_point": bench.point.model_dump(mode="json"),
         **saved,
     }
@@ -124,6 +128,19 @@ def measure_bias(
         (known.test, bench.test.labels),
         bench.train.classes,
     )
+
+
+def measure_calibration(
+    config: EvaluateConfig, bench: Bench, drawn: Draws
+) -> dict[str, Any] | None:
+    """The reliability curve of the predicted residual at the chosen point's steps; see
+    reliability_of. The teacher answers by the operators that the student runs on."""
+    few = Draws(drawn.labels[: config.num_calibration], drawn.seeds[: config.num_calibration])
+    teacher = lambda *asked: (teacher_denoised(bench.teacher.denoiser, *asked), None)  # noqa: E731
+    with autocast(bench.device, bench.precision):
+        return reliability_of(
+            bench.student, teacher, few, bench.point.num_inference_steps, bench.point.solver
+        )
 
 
 def measure_time(config: EvaluateConfig, bench: Bench) -> dict[str, Timing]:

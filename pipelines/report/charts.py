@@ -1,4 +1,4 @@
-"""The charts of the report: training curves, and distance against compute."""
+"""The charts of the report: training curves, distance against compute, and reliability."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from nitrogen.pipelines.report.chart_svg import CARD, INK, MUTED, SERIES, responsive
-from nitrogen.pipelines.report.data import CurvePanel, Pareto, ParetoPoint
+from nitrogen.pipelines.report.data import CurvePanel, Pareto, ParetoPoint, Reliability
 
 _MAX_POINTS = 300  # More do not show on a screen, they only weigh.
 
@@ -25,6 +25,33 @@ def pareto_chart(pareto: Pareto, name: str) -> str:
     return responsive(
         lambda axes, narrow: _draw_pareto(axes, pareto, narrow), name, label, (1000, 470)
     )
+
+
+def reliability_chart(curve: Reliability, name: str) -> str:
+    """True against predicted error of the regions, bin by bin, and the line of a right one."""
+    label = f"true against predicted error of a held region, {len(curve.bins)} bins"
+    return responsive(lambda axes, narrow: _draw_reliability(axes, curve), name, label, (640, 400))
+
+
+def _draw_reliability(axes: Any, curve: Reliability) -> None:
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    bins = [one for one in curve.bins if one.predicted > 0 and one.actual > 0]
+    x, y = [one.predicted for one in bins], [one.actual for one in bins]
+    if bins:
+        for scale, axis in ((axes.set_xscale, axes.xaxis), (axes.set_yscale, axes.yaxis)):
+            scale("log")
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axis.set_minor_formatter(NullFormatter())
+        ends = [min(*x, *y), max(*x, *y)]
+        axes.plot(ends, ends, color=MUTED, linewidth=1.2, label="as predicted")
+    for one in bins:
+        low = max(one.low, one.actual / 100)  # a logarithmic axis has no 0
+        axes.plot([one.predicted] * 2, [low, one.high], color=SERIES[0], linewidth=1.2)
+    axes.plot(x, y, "-", color=SERIES[0], marker="o", linewidth=2, label="found")
+    axes.set_xlabel("predicted error of holding a region")
+    axes.set_ylabel("true error")
+    _legend(axes, columns=2)
 
 
 def _draw_curves(axes: Any, panel: CurvePanel) -> None:

@@ -20,6 +20,7 @@ evaluate  rows [{name, role?, num_inference_steps?, fd_lite0?, kid?, fid?, psnr_
           command, commit: those of claims that have none of their own;
           neighbours: metrics.neighbours.Neighbours.to_dict();
           bias: metrics.bias.bias_table(...);
+          calibration: evaluation.residuals.reliability_of(...);
           samples_file: a .npz written by samples_file.save_samples; notes [sentences]
 promote   name, version, promoted (bool), refused (sentence), gates [reasons, or {name or metric,
           passed, detail or reason}]
@@ -43,7 +44,7 @@ from nitrogen.pipelines.report.data import (
 )
 from nitrogen.pipelines.report.formatting import number
 from nitrogen.pipelines.report.operating_points import pareto
-from nitrogen.pipelines.report.quality import bias, claims, rows, tiles
+from nitrogen.pipelines.report.quality import bias, claims, reliability, rows, tiles
 from nitrogen.pipelines.report.samples_file import load_samples
 
 Result = Mapping[str, Any]
@@ -85,6 +86,7 @@ def collect(
         claims=claims(evaluate, commit),
         neighbours=neighbours,
         bias=bias(evaluate),
+        reliability=reliability(evaluate),
         gates=_gates(promote),
         promotion=_promotion(promote),
         shipped=shipped,

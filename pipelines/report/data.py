@@ -174,7 +174,9 @@ class NeighbourRows:
 class BiasRow:
     """Classes and colours of one set of pictures: distances to the data, 0 to 1, and means.
 
-    gap_class, gap: the class whose share differs most from the data's, and by how much.
+    gap_class, gap: the class whose share differs most from the data's, and by how much;
+    class_shares, colour_shares: of all classes and of 64 colours, if known; classes_over_teacher,
+    colours_over_teacher: how much farther from the data than the teacher's pictures.
     """
 
     name: str
@@ -185,18 +187,46 @@ class BiasRow:
     colours: Measured | None = None
     gap_class: str = ""
     gap: float | None = None
+    class_shares: Sequence[float] = ()
+    colour_shares: Sequence[float] = ()
+    classes_over_teacher: Measured | None = None
+    colours_over_teacher: Measured | None = None
 
 
 @dataclass(frozen=True)
 class Bias:
     """rows: the data first; accuracy: of the class reader on held-out pictures; class_floor,
-    colour_floor: distances that chance alone gives to n_floor pictures of the data."""
+    colour_floor: distances that chance alone gives to n_floor pictures of the data; classes: their
+    names, in the order of class_shares."""
 
     rows: Sequence[BiasRow]
     accuracy: float
     class_floor: float
     colour_floor: float
     n_floor: int
+    classes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """Regions of about one predicted error: means of both, and the interval of the true one's."""
+
+    predicted: float
+    actual: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Predicted against true errors of holding a region, of n pictures at num_steps; log_gap: mean
+    over the bins of |ln(predicted / actual)|, 0 when calibrated."""
+
+    bins: Sequence[ReliabilityBin]
+    log_gap: float
+    n: int
+    num_steps: int
 
 
 @dataclass(frozen=True)
@@ -231,6 +261,7 @@ class ReportData:
     claims: Sequence[Claim] = ()
     neighbours: NeighbourRows | None = None
     bias: Bias | None = None
+    reliability: Reliability | None = None
     gates: Sequence[GateRow] = ()
     promotion: str = ""
     shipped: LabelledImages | None = None

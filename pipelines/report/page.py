@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from nitrogen.pipelines.report.charts import pareto_chart, training_chart
+from nitrogen.pipelines.report.bias_view import bias_view
+from nitrogen.pipelines.report.charts import pareto_chart, reliability_chart, training_chart
 from nitrogen.pipelines.report.data import (
     EvaluationRow,
     LabelledImages,
     NeighbourRows,
+    Reliability,
     ReportData,
     Samples,
 )
@@ -76,12 +79,20 @@ def sections(data: ReportData, max_samples: int, max_heatmaps: int) -> list[Sect
         ("timings", "Time per image", _timings(data.rows)),
         ("training", "Training", [training_chart(p, f"t{i}") for i, p in enumerate(data.panels)]),
         ("neighbours", "Nearest training pictures", data.neighbours and _near(data.neighbours)),
-        ("bias", "Bias", data.bias),
+        ("reliability", "Is the predictor to be trusted?", _reliability(data.reliability)),
+        ("bias", "Bias", data.bias and bias_view(data.bias)),
         ("claims", "Claims", list(data.claims)),
         ("promotion", "Promotion", list(data.gates) or data.promotion),
         ("howto", "Go on from here", list(data.howto)),
     ]
     return [Section(anchor, title, values) for anchor, title, values in built if values]
+
+
+def _reliability(curve: Reliability | None) -> dict[str, Any] | None:
+    if curve is None:
+        return None
+    factor = f"{math.exp(curve.log_gap):.2f}"
+    return {"curve": curve, "chart": reliability_chart(curve, "reliability"), "factor": factor}
 
 
 def _asset(name: str) -> str:

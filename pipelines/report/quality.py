@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nitrogen.pipelines.report.data import Bias, BiasRow, Claim, EvaluationRow, Measured, Tile
+from nitrogen.pipelines.report.data import (
+    Bias,
+    BiasRow,
+    Claim,
+    EvaluationRow,
+    Measured,
+    Reliability,
+    ReliabilityBin,
+    Tile,
+)
 from nitrogen.pipelines.report.formatting import bracket, count, number, percent
 
 Result = Mapping[str, Any]
@@ -80,6 +89,10 @@ def bias(evaluate: Result) -> Bias | None:
                 colours=Measured.read(row["colours"]),
                 gap_class=str((row["largest_gap"] or {}).get("class", "")),
                 gap=(row["largest_gap"] or {}).get("share"),
+                class_shares=row.get("class_shares") or (),
+                colour_shares=row.get("colour_shares") or (),
+                classes_over_teacher=Measured.read(row.get("over_teacher", {}).get("classes")),
+                colours_over_teacher=Measured.read(row.get("over_teacher", {}).get("colours")),
             )
             for row in table["rows"]
         ],
@@ -87,6 +100,20 @@ def bias(evaluate: Result) -> Bias | None:
         class_floor=table["floor"]["classes"],
         colour_floor=table["floor"]["colours"],
         n_floor=table["n_floor"],
+        classes=table.get("classes") or (),
+    )
+
+
+def reliability(evaluate: Result) -> Reliability | None:
+    """The curve of evaluation.residuals.reliability_of, if evaluate made one."""
+    found = evaluate.get("calibration")
+    if not found:
+        return None
+    return Reliability(
+        bins=[ReliabilityBin(**row) for row in found["rows"]],
+        log_gap=found["log_gap"],
+        n=int(found["n"]),
+        num_steps=int(found["num_steps"]),
     )
 
 

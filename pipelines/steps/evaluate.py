@@ -26,6 +26,7 @@ class EvaluateConfig(BaseModel):
 
     num_images        samples of each model for the distances
     num_reference     samples of the article's reference row, DDIM with 50 steps
+    num_calibration   of them, pictures whose predicted residuals are held against the true ones
     fid               true FID too (minutes; needs the Inception weights and 2,048 pictures)
     """
 
@@ -35,6 +36,7 @@ class EvaluateConfig(BaseModel):
     num_reference: int = Field(256, ge=16)
     num_inference_steps: int = Field(12, ge=1, le=1000)
     solver: SolverName = "dpmpp_2m"
+    num_calibration: int = Field(64, ge=0)
     num_timings: int = Field(20, ge=3)
     fid: bool = False
 
@@ -50,7 +52,7 @@ class EvaluateConfig(BaseModel):
 
 def run(config: EvaluateConfig, context: StepContext) -> dict[str, Any]:
     """Returns rows, claims, command, commit, teacher, student, untrained, neighbours,
-    samples_file, images."""
+    calibration, samples_file, images."""
     from nitrogen.pipelines.evaluation.measure import measure_models
 
     inputs, settings = context.inputs, context.settings

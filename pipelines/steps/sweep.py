@@ -153,11 +153,11 @@ def trial_settings(
 
     executor, student = context.settings, model_of(context, "distill", "student")
     described = json.loads((reference.teacher / CONFIG).read_text())
-    strided = json.loads((student / CONFIG).read_text())["arch"].get("strided", False)
-    check_budgets(config, described["arch"])
+    own = json.loads((student / CONFIG).read_text())["arch"]
+    check_budgets(config, own)
     return {
         "arch": described["arch"],
-        "student": config.student.model_dump(mode="json") | {"strided": strided},
+        "student": config.student.model_dump(mode="json") | {"strided": own.get("strided", False)},
         "optim": config.optim.model_dump(mode="json"),
         "data_uri": context.for_workers(context.inputs["prepare"]["data_uri"]),
         "seed": context.seed,
@@ -176,19 +176,22 @@ def trial_settings(
 
 
 def check_budgets(config: SweepConfig, arch: dict[str, Any]) -> None:
-    """Raises ConfigError for a budget below the cheapest plan, before anything is trained."""
+    """Raises ConfigError for a budget below the cheapest plan, before anything is trained.
+
+    arch: the student's, which is what the trials sample, by its own solver.
+    """
     from nitrogen.model.budget import Ledger
     from nitrogen.model.config import ArchConfig
     from nitrogen.model.cost import CostModel
     from nitrogen.model.errors import BudgetError
     from nitrogen.model.predictor import predictor_flops
+    from nitrogen.model.solvers import solver_for
 
     shape = ArchConfig(**arch)
     cost = CostModel(shape, shape.image_size, shape.image_size)
-    ledger = Ledger(
-        cost, config.num_inference_steps, False, config.solver == "heun",
-        predictor_flops(shape, cost.num_regions),
-    )  # fmt: skip
+    heun = solver_for(shape.strided, config.solver) == "heun"
+    predictor = predictor_flops(shape, cost.num_regions)
+    ledger = Ledger(cost, config.num_inference_steps, False, heun, predictor)
     for budget in config.budgets:
         try:
             ledger.ceiling(budget)

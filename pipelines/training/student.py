@@ -5,6 +5,7 @@ One batch is a short roll-out of the student itself, which leaves a stale cache.
 more width (the sandwich rule), and under a plan over that cache.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from nitrogen.pipelines.training.config import OptimConfig, StudentConfig
 from nitrogen.pipelines.training.loop import Task, train
 from nitrogen.pipelines.training.preview import save_preview
 from nitrogen.pipelines.training.rollouts import Explorer, RollOut
-from nitrogen.pipelines.training.stride import stride_target
+from nitrogen.pipelines.training.stride import stride_target, teacher_denoised
 from nitrogen.platform.storage_copies import local_copy
 from nitrogen.platform.training import TrainSession
 
@@ -97,11 +98,10 @@ class StudentTask(Task):
     def target(self, state: RollOut, labels: Tensor) -> Tensor:
         """The teacher's D here, or over the whole step for a strided student."""
         if not self.config.strided:
-            return self.teacher(state.x_t, state.sigma, labels)[0]
-        return stride_target(
-            self.teacher, state.x_t, state.sigma, state.sigma_next, labels,
-            self.config.num_substeps,
-        )  # fmt: skip
+            return teacher_denoised(self.teacher, state.x_t, state.sigma, labels)
+        ask = partial(teacher_denoised, self.teacher)
+        sigmas = (state.sigma, state.sigma_next)
+        return stride_target(ask, state.x_t, *sigmas, labels, self.config.num_substeps)
 
     def sandwich(
         self, state: RollOut, labels: Tensor, generator: torch.Generator

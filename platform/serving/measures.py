@@ -8,7 +8,8 @@ _SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
 class RequestMeasures:
-    """Requests by status, their duration, pictures made and GFLOPs spent, since the start."""
+    """Requests by status, their duration, pictures made, GFLOPs spent, and the steps that a model
+    had to plan by its fallback, since the start."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -17,6 +18,7 @@ class RequestMeasures:
         self._seconds = 0.0
         self._images = 0
         self._gflops = {"spent": 0.0, "full": 0.0}
+        self._fallbacks = 0
 
     def count(
         self, status: str, seconds: float, images: list[dict[str, Any]] | None = None
@@ -31,6 +33,7 @@ class RequestMeasures:
                 self._images += 1
                 self._gflops["spent"] += float(image["metrics"].get("gflops") or 0.0)
                 self._gflops["full"] += float(image["metrics"].get("gflops_full") or 0.0)
+                self._fallbacks += int(image["metrics"].get("fallbacks") or 0)
 
     def render(self) -> str:
         with self._lock:
@@ -50,5 +53,7 @@ class RequestMeasures:
                 "# TYPE nitrogen_gflops_total counter",
                 f'nitrogen_gflops_total{{kind="spent"}} {self._gflops["spent"]:.6f}',
                 f'nitrogen_gflops_total{{kind="full"}} {self._gflops["full"]:.6f}',
+                "# TYPE nitrogen_fallbacks_total counter",
+                f"nitrogen_fallbacks_total {self._fallbacks}",
             ]
         return "\n".join(lines) + "\n"

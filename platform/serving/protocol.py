@@ -18,7 +18,8 @@ class GeneratedImage:
     """One picture as PNG bytes, and what it cost.
 
     metrics: gflops, gflops_full (what all steps of the full model would cost), ms, steps,
-    active_fraction (0..1); more keys pass through to the client.
+    active_fraction (0..1), fallbacks (steps that the model could not plan as it should); more keys
+    pass through to the client.
     """
 
     png: bytes
@@ -158,9 +159,9 @@ def _check_combination(request: GenerationRequest) -> None:
     if request.policy == "budget" and request.budget is None:
         message = "budget must be set for the policy budget, got none. Send e.g. 0.5."
         raise ProblemError(invalid("budget", message))
-    if request.policy not in (None, "budget", "threshold") and request.budget is not None:
+    if request.policy in ("full", "random") and request.budget is not None:
         message = (
             f"budget must be left out for the policy {request.policy}, got {request.budget:g}. "
-            "Use the policy budget."
+            "Use the policy budget, or static for a time that does not depend on the picture."
         )
         raise ProblemError(invalid("budget", message))

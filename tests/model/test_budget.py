@@ -1,9 +1,11 @@
 """The knapsack: never above what is available, best gains first, caps respected."""
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nitrogen.model import budget
 from nitrogen.model.budget import FORCED, allocate, concave
 
 FLOPS = torch.tensor([0.0, 30.0, 50.0, 70.0, 90.0], dtype=torch.float64)
@@ -20,6 +22,28 @@ def test_never_above_available(seed, available, regions):
     widths = allocate(gain, FLOPS, room, caps)
     assert bool((FLOPS[widths].sum(dim=1) <= room).all())
     assert bool((widths <= caps).all())
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10**6), available=st.floats(0, 2000), regions=st.integers(1, 20),
+    price=st.sampled_from([0.0, 0.005, 0.02]), shift=st.sampled_from([0.0, FORCED]),
+)  # fmt: skip
+def test_in_one_call_it_is_the_same(seed, available, regions, price, shift):
+    generator = torch.Generator().manual_seed(seed)
+    gain = torch.randn(2, regions, 5, generator=generator, dtype=torch.float64)
+    gain = gain.round(decimals=1)  # ties
+    gain[torch.rand(gain.shape, generator=generator) < 0.05] = torch.nan
+    gain[torch.rand(gain.shape, generator=generator) < 0.02] = torch.inf
+    gain[torch.rand(gain.shape, generator=generator) < 0.02] = -torch.inf
+    gain[..., 0] = 0
+    gain[..., 1:] += shift
+    caps = torch.randint(0, 5, (2, regions), generator=generator)
+    room = torch.full((2,), available, dtype=torch.float64)
+    widths = allocate(gain, FLOPS, room, caps, price)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(budget, "one_call", lambda *_: False)
+        assert torch.equal(widths, allocate(gain, FLOPS, room, caps, price))
 
 
 def test_everything_is_bought_when_it_is_worth_it_and_affordable():

@@ -16,7 +16,8 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 NUM_IMAGES = {"pretrain": 1600, "distill": 800}
 CHANGES = [
     f"--set={change}" for change in (
-        "prepare.image_size=16", "executor.precision=fp32",
+        # Trainings in the run's own process; test_kill_ray.py kills those of Ray's workers.
+        "executor.kind=local", "prepare.image_size=16", "executor.precision=fp32",
         "pretrain.arch={channels: [16, 32], num_blocks: [1, 1], head_channels: 16}",
         f"pretrain.optim.num_images={NUM_IMAGES['pretrain']}", "pretrain.optim.batch_size=8",
         "pretrain.optim.checkpoint_interval_s=0.5",

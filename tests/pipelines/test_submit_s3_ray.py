@@ -1,4 +1,7 @@
-"""A recipe as a job on two nodes, its run folder in a bucket of a real S3 server."""
+"""A whole recipe as a job on two nodes, its run folder in a bucket of a real S3 server.
+
+The wheel travels, not the working tree; twice is one run; logs and status from another shell.
+"""
 
 import importlib.util
 import json
@@ -65,6 +68,9 @@ def test_a_recipe_into_a_bucket(cluster, shipped, few_pictures, tmp_path, monkey
     for step in ("pretrain", "distill"):  # what the workers wrote there themselves
         kept = [name for name in names if name.startswith(f".shared/{step}-") and TENSORS in name]
         assert kept, f"no checkpoint of {step} in {names}"
+    evaluated = f"{summary['steps']['evaluate']['dir']}/result.json"
+    made_by = json.loads(storage.read_bytes(evaluated))["commit"]
+    assert made_by.startswith("nitrogen "), "the wheel ran, not the working tree"
     for step, row in summary["steps"].items():
         assert row["dir"].startswith(f"{OUT}/steps/{step}-")
         assert storage.exists(f"{row['dir']}/_SUCCESS.json")

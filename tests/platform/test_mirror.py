@@ -13,6 +13,7 @@ from nitrogen.platform import storage
 from nitrogen.platform.errors import LockLostError, StorageError
 from nitrogen.platform.mirror import Mirror
 from nitrogen.platform.mirror_lock import LOCK
+from nitrogen.platform.processes import process_space
 
 
 @pytest.fixture
@@ -138,7 +139,8 @@ def test_held_pushes_as_it_goes_and_is_alone(mirror, remote, tmp_path):
 
 
 def test_a_lock_of_a_killed_run_does_not_block(mirror, remote):
-    dead = {"host": mirror.lock.owner["host"], "pid": 2**22 + 1, "time": 9e9}
+    space = process_space()
+    dead = {"host": mirror.lock.owner["host"], "pid": 2**22 + 1, "space": space, "time": 9e9}
     storage.write_bytes(f"{remote}/{LOCK}", json.dumps(dead).encode())
     with mirror.held(print):
         assert json.loads(storage.read_bytes(f"{remote}/{LOCK}"))["pid"] == os.getpid()

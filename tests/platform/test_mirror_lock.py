@@ -14,7 +14,7 @@ from nitrogen.platform import mirror_lock, storage
 from nitrogen.platform.errors import LockLostError, StorageError
 from nitrogen.platform.mirror import Mirror
 from nitrogen.platform.mirror_lock import LOCK, MirrorLock
-from nitrogen.platform.processes import process_alive
+from nitrogen.platform.processes import own_start, process_alive, process_space
 
 # The server is started as in the tests of the storage itself.
 _path = Path(__file__).with_name("test_storage_s3.py")
@@ -178,6 +178,61 @@ def test_an_answer_that_is_lost_on_the_way_loses_no_lock(uri, monkeypatch, retri
         lock.renew()
         lock.release()
     assert not storage.exists(f"{uri}/{LOCK}")
+
+
+@pytest.mark.parametrize("space", ["this boot pid:[1]", None])
+def test_a_namesake_in_another_container_keeps_its_lock(tmp_path, monkeypatch, space):
+    """Of the same host name and process id; from where it is, neither sees whether the other
+    lives."""
+    uri = str(tmp_path / "bucket")
+    monkeypatch.setattr(mirror_lock, "process_space", lambda: space)
+    other = MirrorLock(uri)
+    monkeypatch.undo()
+    assert other.owner == MirrorLock(uri).owner
+    with other.held():
+        with pytest.raises(StorageError, match="must be free"), MirrorLock(uri).held():
+            pass
+        other.owner["pid"] = 2**22 + 1  # which is nobody's here
+        other.renew()
+        with pytest.raises(StorageError, match="must be free"), MirrorLock(uri).held():
+            pass
+        other.release()
+
+
+@pytest.mark.parametrize(
+    ("changes", "taken"),
+    [
+        ({}, False),  # another lock of this process
+        ({"started": "1"}, True),  # one that had our process id before us, as in a container
+        ({"pid": 2**22 + 1}, True),
+        ({"pid": 2**22 + 1, "host": "another"}, False),
+        ({"pid": 2**22 + 1, "space": None}, False),  # of an older version
+        ({"pid": 1}, False),
+    ],
+)
+def test_only_a_process_that_is_known_to_be_gone_is_not_waited_for(tmp_path, changes, taken):
+    uri = str(tmp_path / "bucket")
+    first = MirrorLock(uri)
+    with first.held():
+        record = json.loads(storage.read_bytes(f"{uri}/{LOCK}")) | changes
+        storage.write_bytes(f"{uri}/{LOCK}", json.dumps(record).encode())
+        second = MirrorLock(uri)
+        if taken:
+            with second.held():
+                second.release()
+        else:
+            with pytest.raises(StorageError, match="must be free"), second.held():
+                pass
+        # What a killed attempt of its own left is this lock's, whoever it says it is.
+        with first.held():
+            first.release()
+
+
+def test_what_a_process_says_of_itself():
+    assert str(os.stat("/proc/self/ns/pid").st_ino) in process_space()
+    ticks = os.sysconf("SC_CLK_TCK")
+    since_boot = time.clock_gettime(time.CLOCK_BOOTTIME)
+    assert 0 < since_boot - int(own_start()) / ticks < 86_400
 
 
 def test_process_alive():

@@ -26,6 +26,7 @@ def make(directory: Path, **config) -> Path:
     return directory
 
 
+@pytest.mark.slow
 def test_register_download_promote_roll_back(registry, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     one, two = make(tmp_path / "one", v=1), make(tmp_path / "two", v=2)

@@ -67,6 +67,30 @@ def test_one_of_two_creates_a_file(tmp_path: Path):
     assert storage.read_bytes(uri) == b"first"
 
 
+def test_what_is_created_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch):
+    """A lock that a reader finds empty is nobody's, and is taken."""
+    uri, opened, seen = str(tmp_path / "lock"), os.fdopen, []
+
+    def watched(*args: object, **kwargs: object) -> object:
+        seen.append(storage.read_tagged(uri))
+        return opened(*args, **kwargs)
+
+    def fail(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fdopen", watched)
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fsync", fail)
+        with pytest.raises(StorageError, match=r"cannot write .*: No space left on device\. Check"):
+            storage.create_bytes(uri, b"first")
+    assert os.listdir(tmp_path) == []
+    assert storage.create_bytes(uri, b"first")
+    assert seen == [None, None]
+    assert not storage.create_bytes(uri, b"second")
+    assert os.listdir(tmp_path) == ["lock"]
+    assert (tmp_path / "lock").stat().st_mode & 0o777 == 0o644
+
+
 def test_writes_on_condition(tmp_path: Path):
     uri = str(tmp_path / "new" / "lock")
     assert storage.read_tagged(uri) is None

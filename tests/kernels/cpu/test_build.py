@@ -3,6 +3,7 @@
 import logging
 import multiprocessing
 import subprocess
+from functools import partial
 
 import pytest
 import torch
@@ -22,6 +23,16 @@ def cache(tmp_path, monkeypatch):
     library.load.cache_clear()
     yield tmp_path / "nitrogen"
     library.load.cache_clear()
+
+
+def test_what_can_be_built_is_built():
+    """Every other test of the C++ is skipped where it is off: its sources must not be why."""
+    try:
+        build.usable_compiler()
+    except build.BuildError as error:
+        pytest.skip(str(error))
+    found, why = library.load()
+    assert found is not None, why
 
 
 def test_without_a_compiler_plain_pytorch_runs_and_says_so_once(cache, monkeypatch, caplog):
@@ -88,6 +99,21 @@ def test_weights_written_in_place_are_packed_anew():
     torch.testing.assert_close(dispatch.linear(x, weight, bias), x @ weight.t() + 1)
     weight.data = torch.ones(6, 8)
     torch.testing.assert_close(dispatch.linear(x, weight, bias), x @ weight.t() + 1)
+
+
+@needs_library
+@torch.no_grad()
+@pytest.mark.parametrize("num", [64, 192, 1024])
+def test_another_tensor_in_the_memory_of_the_old_one_is_packed_anew(num):
+    close = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-4)
+    x, weight = torch.randn(5, num), torch.nn.Parameter(torch.randn(num, num) / num)
+    for _ in range(3):  # freed memory is handed out again
+        close(dispatch.linear(x, weight, None), x @ weight.t())
+        weight.data = weight.data * 2
+    layer = torch.nn.Linear(num, num, bias=False)
+    dispatch.linear(x, layer.weight, None)
+    layer.half().float()
+    close(dispatch.linear(x, layer.weight, None), x @ layer.weight.t())
 
 
 @needs_library

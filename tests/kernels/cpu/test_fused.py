@@ -8,7 +8,7 @@ import torch
 from nitrogen.kernels import blocks
 from nitrogen.kernels.cpu import library
 from nitrogen.kernels.reference import TOLERANCES, relative_rms
-from nitrogen.model import conditioning, denoiser, observation, predictor, unet
+from nitrogen.model import conditioning, denoiser, observation, predictor, unet, whole_network
 from nitrogen.model.cache import empty_cache
 from nitrogen.model.conditioning import Conditioning
 from nitrogen.model.config import ArchConfig
@@ -23,7 +23,7 @@ ARCH = ArchConfig(
     channels=(20, 32, 48), num_blocks=(1, 1, 2), num_attention_blocks=1, head_channels=16,
     cond_channels=24, num_classes=3,
 )  # fmt: skip
-USERS = (blocks, conditioning, denoiser, observation, predictor, unet)
+USERS = (blocks, conditioning, denoiser, observation, predictor, unet, whole_network)
 CLOSE = TOLERANCES[torch.float32]
 
 

@@ -94,6 +94,14 @@ def test_a_label_or_width_out_of_range_is_an_error():
             CPU["plan_rows"](widths, torch.tensor([9]), 4, 4)
 
 
+def test_regions_that_do_not_divide_the_map_are_an_error():
+    for side in (3, 5, 8):
+        with pytest.raises(IndexError, match="regions must divide the map"):
+            CPU["plan_rows"](torch.ones(1, side, side, dtype=torch.int64), torch.tensor([4]), 4, 4)
+    with pytest.raises(TypeError, match=r"caps must be \[2\]"):
+        CPU["plan_rows"](torch.ones(2, 2, 2, dtype=torch.int64), torch.tensor([4]), 4, 4)
+
+
 def resident_bytes():
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 

@@ -76,6 +76,14 @@ def test_the_predictor_and_the_conditioning_hide_none():
     got = fused.predict(features, labels, classes, layers, (-18.0, 4.0))
     assert got[1].isnan().all()
     assert not got[0].isnan().any()
+    for infinity in (float("inf"), -float("inf")):
+        bias = torch.zeros(4)
+        bias[1] = infinity
+        got = fused.predict(
+            features, labels, classes, (*layers[:3], (layers[3][0], bias)), (-18.0, 4.0)
+        )
+        assert got[0, ..., 2].isnan().all(), "an infinity that is bounded looks like a prediction"
+        assert not got[0, ..., [0, 1, 3, 4]].isnan().any()
     modulations = fused.conditioning(
         torch.tensor([0.3, NAN]), labels, None, torch.rand(4), classes,
         ((torch.randn(8, 8), torch.zeros(8)), None, (torch.randn(8, 8), torch.zeros(8)),

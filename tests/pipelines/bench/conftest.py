@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -43,8 +45,24 @@ def models() -> Models:
     shaken(thin, 3)
     return Models(
         Pipeline(teacher, classes), Pipeline(student, classes, predictor),
-        {"thin quarter": Pipeline(thin, classes)}, "0" * 64, "bundled:emoji", "emoji64", "d" * 64,
+        {"thin quarter": Pipeline(thin, classes)},
+        {"teacher": "0" * 64, "student": "1" * 64, "thin quarter": "2" * 64},
+        "bundled:emoji", "emoji64", "d" * 64,
     )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def strided(models) -> Models:
+    """The same models with a student that answers for whole steps."""
+    arch = models.arch.model_copy(update={"strided": True})
+    student = Denoiser(arch)
+    student.load_state_dict(models.student.denoiser.state_dict(), strict=False)
+    generator = torch.Generator().manual_seed(4)
+    with torch.no_grad():
+        stride = student.unet.conditioning.w_stride
+        stride += 0.3 * torch.randn(stride.shape, generator=generator)
+    pipeline = Pipeline(student, models.student.classes, models.student.predictor)
+    return dataclasses.replace(models, student=pipeline)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import pytest
 
 from nitrogen.pipelines.bench import kernels, step
 from nitrogen.pipelines.metrics.timing import Timing
+from nitrogen.platform.errors import ConfigError
 
 KEYS = {"op", "provider", "case", "shape", "metric", "unit", "p20", "p50", "p80"}
 ABOUT = {"hardware", "threads", "commit", "date", "load_1m"}
@@ -56,3 +57,32 @@ def test_a_step_is_timed_with_all_that_it_needs():
     }  # fmt: skip
     assert ways["step full"]["bound"] == 1.08
     assert ways["step half"]["bound"] == 0.58
+
+
+@pytest.mark.slow  # traced for real; inductor's C++ would take most of a minute
+def test_a_compiled_network_stands_beside_the_others_in_one_run():
+    records = list(step.run("tiny", 32, (1,), "cpu", repeats=3, backend="aot_eager"))
+    ways = {f"{r['provider']} {r['case']}": r for r in records}
+    assert set(ways) >= {"compiled network", "compiled step", "dense network", "step full"}
+    assert ways["compiled network"]["of_dense"] > 0
+    assert ways["compiled network"]["n"] == ways["dense network"]["n"] == 3
+
+
+def test_a_compiled_network_that_is_wrong_has_no_speed(monkeypatch):
+    def without_skip(denoiser, backend):
+        return lambda x, sigma, labels: denoiser(x, sigma, labels)[0] - 0.01 * x
+
+    monkeypatch.setattr(step, "compiled_network", without_skip)
+    records = list(step.run("tiny", 32, (1,), "cpu", repeats=3, backend="inductor"))
+    shown = [r for r in records if r["provider"] == "compiled"]
+    assert [r["failed"] for r in shown] == [True]
+    assert len(records) == 7
+
+
+def test_where_nothing_compiles_a_sentence_says_so(monkeypatch):
+    def broken(*_):
+        raise RuntimeError("no compiler\nand more")
+
+    monkeypatch.setattr(step, "compiled_network", lambda denoiser, backend: broken)
+    with pytest.raises(ConfigError, match="must be given where torch"):
+        next(step.run("tiny", 32, (1,), "cpu", repeats=3, backend="inductor"))

@@ -7,9 +7,9 @@ from nitrogen.pipelines.commands.bench import command
 
 
 def test_the_command_names_every_option_that_was_given():
-    given = [("--thin", Path("a b")), ("--images", 32), ("--rounds", None)]
+    given = [("--thin", Path("a b")), ("--images", 32), ("--rounds", None), ("--preset", "day")]
     line = command("frontier", Path("x.json"), "s3://bucket/run", True, given)
     assert shlex.split(line) == [
         "nitrogen", "bench", "frontier", "--out", "x.json", "--quick",
-        "--run", "s3://bucket/run", "--thin", "a b", "--images", "32",
+        "--run", "s3://bucket/run", "--thin", "a b", "--images", "32", "--preset", "day",
     ]  # fmt: skip

@@ -11,12 +11,23 @@ from nitrogen.model.cost import CostModel
 from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.errors import ModelError
 from nitrogen.model.pipeline import Pipeline
+from nitrogen.model.prices import PriceTable
 from nitrogen.pipelines.bench.baselines import FirstFeatures
-from nitrogen.pipelines.bench.calibrate import Uniform, pairs
-from nitrogen.pipelines.bench.contenders import FrontierConfig, contenders, dense, threshold_method
+from nitrogen.pipelines.bench.calibrate import pairs
+from nitrogen.pipelines.bench.contenders import contenders, dense, threshold_method
 from nitrogen.pipelines.bench.controls import CONTROLS, Trace
+from nitrogen.pipelines.bench.frontier_config import FrontierConfig
 from nitrogen.pipelines.bench.methods import GROUPS, KINDS, Method, runner
-from nitrogen.pipelines.bench.tuning import budget_method, budget_share, schedule_method
+from nitrogen.pipelines.bench.played import Played
+from nitrogen.pipelines.bench.quality import sample
+from nitrogen.pipelines.bench.tuning import (
+    budget_method,
+    budget_share,
+    schedule_method,
+    served,
+)
+from nitrogen.pipelines.bench.twins import alike, by_rows
+from nitrogen.pipelines.evaluation.residuals import Uniform
 
 DIAL = {"solver": "dpmpp_2m", "num_steps": 6}
 CASES = [
@@ -25,8 +36,11 @@ CASES = [
     dense("thin quarter", "thin", "unipc", 4),
     dense("teacher", "teacher", "dpmpp_2m", 4, guidance=2.0),
     schedule_method([4, 0, 2, 1, 0, 1]),
-    Method("dc", "cache", "deep_cache", DIAL | {"model": "teacher", "interval": 2}),
-    Method("tea", "cache", "tea_cache", DIAL | {"model": "teacher", "threshold": 0.1}),
+    by_rows(dense("thin quarter", "thin", "heun", 3)),
+    *(one for method in (
+        Method("dc", "cache", "deep_cache", DIAL | {"model": "teacher", "interval": 2}),
+        Method("tea", "cache", "tea_cache", DIAL | {"model": "teacher", "threshold": 0.1}),
+    ) for one in (method, by_rows(method))),
     Method("ras", "cache", "ras", DIAL | {"model": "teacher", "share": 0.5, "warm_up": 2}),
     Method("ignored", "ignored", "ignored", DIAL),
     budget_method(6, 0.5),
@@ -54,7 +68,7 @@ def test_a_sample_does_not_depend_on_its_batch_mates(models, drawn, method):
 
 @pytest.mark.parametrize(
     "method",
-    [c for c in CASES if c.kind not in ("policy", "ras", "ignored") and c.guidance == 1],
+    [c for c in CASES if c.operators == "torch"],
     ids=lambda m: m.name,
 )
 def test_its_flops_are_those_that_torch_counts(models, drawn, method):
@@ -77,6 +91,54 @@ def test_a_full_schedule_is_the_teachers_own_sampler(models, drawn):
     expected, found = (run(drawn.labels, drawn.seeds) for run in (teacher, full))
     torch.testing.assert_close(found.x_0, expected.x_0)
     torch.testing.assert_close(found.flops, expected.flops)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        dense("teacher", "teacher", "dpmpp_2m", 6),
+        dense("teacher", "teacher", "unipc", 5),
+        dense("teacher", "teacher", "euler", 5),
+        dense("teacher", "teacher", "heun", 3),
+        dense("thin quarter", "thin", "dpmpp_2m", 5),
+        schedule_method([4, 0, 2, 1, 0, 1]),
+        schedule_method([1, 3, 0], "low"),
+        Method("dc", "cache", "deep_cache", DIAL | {"model": "teacher", "interval": 2}),
+        Method("tea", "cache", "tea_cache", DIAL | {"model": "teacher", "threshold": 0.1}),
+    ],
+    ids=lambda m: m.name,
+)
+def test_a_twin_makes_the_same_pictures_of_the_same_flops(models, drawn, method):
+    twin = by_rows(method)
+    assert (twin.group, twin.model, twin.operators) == (method.group, method.model, "rows")
+    assert method.operators == "torch"
+    mine, theirs = (sample(runner(m, models), drawn) for m in (method, twin))
+    assert alike(mine, theirs)
+    np.testing.assert_array_equal(mine.flops, theirs.flops)
+    np.testing.assert_array_equal(mine.nfe, theirs.nfe)
+    others = sample(runner(by_rows(dense("teacher", "teacher", "euler", 7)), models), drawn)
+    assert not alike(mine, others)
+
+
+def test_what_ignores_its_predictor_makes_the_pictures_of_full_rows(models, drawn):
+    ignored = Method("ignored", "ignored", "ignored", DIAL)
+    twin = by_rows(ignored)
+    assert twin.described() == by_rows(schedule_method([4] * 6)).described()
+    mine, theirs = (runner(m, models)(drawn.labels, drawn.seeds) for m in (ignored, twin))
+    assert torch.equal(mine.x_0, theirs.x_0)
+    assert (mine.flops > theirs.flops).all()
+
+
+def test_only_what_has_an_equal_by_rows_has_a_twin():
+    for case in CASES:
+        torch_kinds = ("dense", "schedule", "deep_cache", "tea_cache")
+        wanted = case.kind in (*torch_kinds, "ignored") and case.guidance == 1
+        assert (by_rows(case) is not None) == wanted, case.name
+
+
+def test_a_schedule_cannot_start_with_what_is_not_there():
+    with pytest.raises(ValueError, match="widths must start above 0"):
+        Played((0, 4))
 
 
 def test_intervals_and_bounds_of_one_step_are_the_teacher(models, drawn):
@@ -120,8 +182,32 @@ def test_a_budget_is_kept(models, drawn):
         assert (made.flops <= share * 6 * cost.full_flops).all()
 
 
+def test_a_budget_as_served_is_what_the_library_gives(models, drawn):
+    prices = PriceTable({6: ((1e-9, 0.95), (1e-6, 0.6), (1e-3, 0.3))})
+    student = Pipeline(
+        models.student.denoiser, models.student.classes, models.student.predictor, prices
+    )
+    with_prices = dataclasses.replace(models, student=student)
+    tuned = budget_method(6, 0.6, 1e-4, "low", price=1e-7)
+    for method in (budget_method(6, 0.6, served=True), served(tuned)):
+        threshold = method.setting["threshold"]
+        made = student.generate(
+            drawn.labels, drawn.seeds, num_inference_steps=6, policy="budget", budget=0.6,
+            threshold=threshold,
+        )  # fmt: skip
+        row = sample(runner(method, with_prices), drawn)
+        np.testing.assert_array_equal(row.images, made.images.numpy())
+        np.testing.assert_allclose(row.flops / 1e9, [one.gflops for one in made.stats])
+    # The price matters: equal shares, and a price of our own, spend otherwise.
+    plans = {
+        sample(runner(budget_method(6, 0.6, **planner), with_prices), drawn).widths.tobytes()
+        for planner in ({"served": True}, {}, {"price": 1.0})
+    }
+    assert len(plans) == 3
+
+
 def test_the_contenders_are_of_known_kinds_and_groups(models):
-    for config in (FrontierConfig(), FrontierConfig.quick()):
+    for config in (FrontierConfig(), FrontierConfig.day(), FrontierConfig.quick()):
         methods = list(contenders(config, models))
         assert {m.kind for m in methods} <= set(KINDS)
         assert {m.group for m in methods} <= set(GROUPS)
@@ -150,25 +236,12 @@ def test_a_control_runs_the_widths_of_its_row(models, drawn):
         assert (ran.widths.numpy() != widths).any(), how
 
 
-@pytest.fixture(scope="module")
-def strided(models):
-    """The same models with a student that answers for whole steps."""
-    arch = models.arch.model_copy(update={"strided": True})
-    student = Denoiser(arch)
-    student.load_state_dict(models.student.denoiser.state_dict(), strict=False)
-    generator = torch.Generator().manual_seed(4)
-    with torch.no_grad():
-        stride = student.unet.conditioning.w_stride
-        stride += 0.3 * torch.randn(stride.shape, generator=generator)
-    pipeline = Pipeline(student, models.student.classes, models.student.predictor)
-    return dataclasses.replace(models, student=pipeline)
-
-
 def test_a_strided_student_runs_everywhere(strided, models, drawn):
     full = runner(schedule_method([4] * 6), strided)(drawn.labels, drawn.seeds)
     dense_run = runner(dense("student", "static", "dpmpp_2m", 6), strided)
-    by_rows = Method("rows", "ignored", "policy", DIAL | {"policy": "full"})
-    for other in (dense_run, runner(by_rows, strided)):
+    by_policy = Method("rows", "ignored", "policy", DIAL | {"policy": "full"})
+    twin = by_rows(schedule_method([4] * 6))
+    for other in (dense_run, runner(by_policy, strided), runner(twin, strided)):
         made = other(drawn.labels, drawn.seeds)
         torch.testing.assert_close(made.x_0, full.x_0, rtol=1e-3, atol=1e-4)
         torch.testing.assert_close(made.flops, full.flops)

@@ -1,21 +1,18 @@
-"""Scaling compares equal work, and says how cost grows."""
+"""Scaling compares equal work by the same operators, says how cost grows, and goes on when cut."""
 
 import pytest
 import torch
 
+from nitrogen.model.cache import empty_cache
 from nitrogen.model.cost import CostModel
 from nitrogen.model.predictor import predictor_flops
-from nitrogen.pipelines.bench import scaling
+from nitrogen.pipelines.bench import huge, scaling
+from nitrogen.pipelines.bench.huge import cache_bytes, huge_picture, needed_bytes
 from nitrogen.pipelines.bench.memory import peak_bytes
-from nitrogen.pipelines.bench.scaling import (
-    ScalingConfig,
-    Step,
-    conversion,
-    huge_picture,
-    per_pixel,
-    run_scaling,
-    spread_plan,
-)
+from nitrogen.pipelines.bench.scaling import ScalingConfig, conversion, per_pixel, run_scaling
+from nitrogen.pipelines.bench.scaling_step import Step, spread_plan
+
+FEW = ScalingConfig(sizes=(32, 64), batches=(1, 2), repeats=2, huge=False)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.25, 0.5, 1.0])
@@ -26,10 +23,8 @@ def test_a_plan_has_its_share_of_active_regions(share):
     assert set(widths.unique().tolist()) <= {0, 4}
 
 
-def test_flops_of_both_paths(models):
-    step = Step.of(
-        models.teacher.denoiser, models.student.predictor, 64, 2, ScalingConfig(active_share=0.25)
-    )
+def test_paths_and_their_flops(models):
+    step = Step.of(models.teacher.denoiser, models.student.predictor, 64, 2, 0.25)
     cost = CostModel(models.arch, 64, 64)
     dense, adaptive = step.flops()
     assert dense == cost.full_flops
@@ -37,25 +32,51 @@ def test_flops_of_both_paths(models):
     assert adaptive == cost.fixed_flops + active * cost.block_rows(4) + predictor_flops(
         models.arch, cost.num_regions
     )
-    assert (
-        step.cache_bytes
-        == 2
-        * Step.of(
-            models.teacher.denoiser, models.student.predictor, 64, 1, ScalingConfig()
-        ).cache_bytes
-    )
-    assert step.dense().shape == step.adaptive().shape == (2, 64, 64, 3)
+    single = Step.of(models.teacher.denoiser, models.student.predictor, 64, 1, 0.25)
+    assert step.cache_bytes == 2 * single.cache_bytes
+    made = {name: step.paths()[name]() for name in ("adaptive", "teacher", "teacher_torch")}
+    assert {tuple(x.shape) for x in made.values()} == {(2, 64, 64, 3)}
+    # Both teachers answer alike, and the adaptive path does not compute what is held.
+    torch.testing.assert_close(made["teacher"], made["teacher_torch"], rtol=1e-3, atol=1e-4)
+    assert (made["adaptive"] - made["teacher"]).abs().max() > 1e-3
 
 
-def test_rows_stay_under_the_bound_of_pixels(models, monkeypatch):
+@pytest.mark.slow
+def test_rows_stay_under_the_bound_of_pixels(models, monkeypatch, tmp_path):
     monkeypatch.setattr(scaling, "MAX_BATCH_PIXELS", 64 * 64)
-    found = run_scaling(ScalingConfig.quick(), models.arch, lambda text: None)
+    found = run_scaling(FEW, models.arch, tmp_path, lambda text: None)
     assert [(r["size"], r["batch"]) for r in found["rows"]] == [(32, 1), (32, 2), (64, 1)]
     for row in found["rows"]:
         assert row["active_share"] == 0.25
         assert row["adaptive"]["gflops"] < row["teacher"]["gflops"]
+        assert row["teacher_torch"]["gflops"] == row["teacher"]["gflops"]
         assert row["cache_mib"] > 0
     assert (found["per_pixel"]["from"], found["per_pixel"]["to"]) == (32, 64)
+
+
+def test_what_is_measured_is_not_measured_again(models, monkeypatch, tmp_path):
+    measured, said = [], []
+
+    def stand_in(step, repeats):
+        measured.append((step.x.shape[1], len(step.x)))
+        if len(measured) == 3:
+            raise KeyboardInterrupt
+        names = ("teacher", "teacher_torch", "adaptive")
+        size, batch = step.x.shape[1], len(step.x)
+        return {"size": size, "batch": batch, "ns_per_pixel": dict.fromkeys(names, 1.0)}
+
+    monkeypatch.setattr(scaling, "measure", stand_in)
+    with pytest.raises(KeyboardInterrupt):
+        run_scaling(FEW, models.arch, tmp_path, said.append)
+    assert said[0].endswith("4 measurements to come")
+    found = run_scaling(FEW, models.arch, tmp_path, said.append)
+    assert measured == [(32, 1), (32, 2), (64, 1), (64, 1), (64, 2)]
+    assert [text for text in said if "left] 2 measurements to come" in text]
+    assert len(found["rows"]) == 4
+    # Another share of active regions is another measurement.
+    other = FEW.model_copy(update={"active_share": 0.5})
+    run_scaling(other, models.arch, tmp_path, said.append)
+    assert len(measured) == 9
 
 
 @pytest.mark.parametrize(
@@ -66,21 +87,41 @@ def test_conversion_is_undefined_where_next_to_nothing_is_saved(speedup, flops, 
     assert conversion(speedup, flops) == expected
 
 
-def test_time_per_pixel_is_taken_from_128():
+@pytest.mark.parametrize(("large", "kept"), [(2.3, True), (2.5, False)])
+def test_time_per_pixel_is_taken_from_128(large, kept):
     rows = [
-        {"size": s, "batch": b, "ns_per_pixel": {"teacher": t, "adaptive": 2 * t}}
-        for s, b, t in ((32, 1, 9.0), (128, 1, 2.0), (128, 8, 1.0), (1024, 1, 3.0))
-    ]
-    assert per_pixel(rows) == {"from": 128, "to": 1024, "teacher": 1.5, "adaptive": 1.5}
+        {"size": s, "batch": b, "ns_per_pixel": {"teacher": t, "adaptive": a}}
+        for s, b, t, a in (
+            (32, 1, 9.0, 9.0), (128, 1, 2.0, 2.0), (128, 8, 1.0, 1.0), (1024, 1, 3.0, large),
+        )
+    ]  # fmt: skip
+    assert per_pixel(rows) == {
+        "from": 128, "to": 1024, "teacher": 1.5, "adaptive": large / 2, "bound": 1.2, "kept": kept,
+    }  # fmt: skip
 
 
-def test_the_large_picture_reports_its_cache_and_peak(models):
-    found = huge_picture(ScalingConfig(), models.teacher.denoiser, models.student.predictor, 256)
+def test_the_large_picture_is_drawn_region_by_region(models):
+    found = huge_picture(models.teacher.denoiser, models.student.predictor, 0.25, 256)
     assert found["size"] == 256
-    assert found["ms"] > 0
+    assert len(found["step_ms"]) == found["num_steps"] == 4
+    assert found["active_share"] == [1.0, 0.25, 0.25, 0.25]
+    assert found["finite"]
     assert found["cache_mib"] > 1
     # The peak is growth of the resident set: an allocator that has room shows none.
-    assert found["peak_mib"] is None or found["within_16_gib"]
+    assert found["process_mib"] is None or found["within_16_gib"]
+
+
+def test_a_picture_that_memory_cannot_hold_is_not_begun(models, monkeypatch):
+    needed = needed_bytes(models.arch, 256)
+    monkeypatch.setattr(huge, "free_bytes", lambda: needed - 1)
+    found = huge_picture(models.teacher.denoiser, models.student.predictor, 0.25, 256)
+    assert set(found) == {"size", "skipped"}
+    assert "must be free" in found["skipped"]
+
+
+def test_the_cache_is_counted_as_it_is_made(models):
+    made = empty_cache(models.arch, 1, 64, 64).maps()
+    assert cache_bytes(models.arch, 64) == sum(m.numel() * m.element_size() for m in made)
 
 
 def test_peak_memory_sees_what_a_call_takes_and_gives_back():

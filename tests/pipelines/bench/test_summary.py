@@ -20,13 +20,15 @@ from nitrogen.pipelines.bench.summary import summarise
 N, ROUNDS = 200, 30
 
 
-def row(name, group, mse, ms, *, spread=0.0, kid=None, flops=1.0, seed=0, **setting):
-    generator = np.random.default_rng(seed)
-    noise = generator.normal(size=N)
+def row(
+    name, group, mse, ms, *, spread=0.0, kid=None, flops=1.0, seed=0, by="rows", n=N, **setting
+):
+    noise = np.random.default_rng(seed).normal(size=N)[:n]
     return Measured(
         name, group, mse * (1 + spread * noise), mse if kid is None else kid,
         spread * (noise - noise.mean()), None if ms is None else np.full(ROUNDS, float(ms)), flops,
         num_steps=setting.get("num_steps", 0), fd=setting.pop("fd", None), setting=setting,
+        operators=by,
     )  # fmt: skip
 
 
@@ -143,29 +145,50 @@ def test_summary_of_a_small_benchmark(resamples):
     rows = [
         row("teacher 4", "teacher", 8, 1, num_steps=4, solver="dpmpp_2m"),
         row("teacher 8", "teacher", 2, 16, flops=4.0, fd=10.0, **dial),
+        row("teacher 4, torch", "teacher", 8, 3, num_steps=4, solver="dpmpp_2m", by="torch"),
+        row("teacher 8, torch", "teacher", 2, 48, flops=4.0, fd=10.0, by="torch", **dial),
         row("static", "static", 5, 3, widths=[2] * 8, **dial),
+        row("static, torch", "static", 5, 6, widths=[2] * 8, by="torch", **dial),
         row("full", "static", 2, 16, widths=[4] * 8, **dial),
+        row("full, torch", "static", 2, 32, widths=[4] * 8, by="torch", **dial),
         row("cache", "cache", 9, 15, **dial),
         row("ours low", "ours", 5, 2, tier="low", flops=1.0, fd=10.5, **dial),
         row("ours", "ours", 5, 1, flops=1.0, fd=11.0, **dial),
-        row("r", "control", 6, 2, of="ours low", how="random"),
-        row("s", "control", 5, 2, of="ours low", how="shuffled"),
-        row("x", "control", 4, None, of="ours low", how="oracle"),
-        row("full rows", "ignored", 2, 20, policy="full", **dial),
-        row("ignored", "ignored", 2, 20.4, **dial),
+        row("r", "control", 6, 2, of="ours low", how="random", n=N // 4),
+        row("s", "control", 5, 2, of="ours low", how="shuffled", n=N // 4),
+        row("x", "control", 4, None, of="ours low", how="oracle", n=N // 4),
+        row("ignored", "ignored", 2, 16.32, **dial),
     ]
     found = summarise(rows, resamples)
     assert found["tiers"] == {"low": "ours low"}
     assert found["speedup_at_equal_quality"]["low"]["mse"]["value"] == pytest.approx(2.0)
     assert found["speedup_over_static"]["low"]["mse"]["value"] == pytest.approx(1.5)
+    assert found["speedup_at_equal_quality_over_torch"]["low"]["mse"]["value"] == pytest.approx(6.0)
+    assert found["speedup_over_static_over_torch"]["low"]["mse"]["value"] == pytest.approx(3.0)
+    everything = found["speedup_at_equal_quality"]["low"]["mse"]["hull"]
+    assert everything == ["teacher 4", "teacher 8"]
+    plain = found["speedup_at_equal_quality_over_torch"]["low"]["mse"]["hull"]
+    assert plain == ["teacher 4, torch", "teacher 8, torch"]
     assert found["all"]["ours"]["speedup_at_equal_quality"]["kid"]["value"] == pytest.approx(4.0)
     gain = found["adaptivity_gain"]["ours low"]
     assert gain["random"]["value"] == pytest.approx(0.5)
     assert gain["shuffled"]["value"] == pytest.approx(0.0)
+    assert gain["random"]["n"] == N // 4
     # The faster row costs too much fd_lite0.
     assert found["latency"]["best"] == "ours low"
-    assert found["latency"]["rows"]["ours low"]["conversion"]["value"] == pytest.approx(
-        (1 - 2 / 16) / (1 - 1 / 4)
-    )
+    latency = found["latency"]["rows"]["ours low"]
+    assert latency["saved"]["value"] == pytest.approx(1 - 2 / 16)  # of the faster teacher
+    assert latency["saved_over_torch"]["value"] == pytest.approx(1 - 2 / 48)
+    assert latency["conversion"]["value"] == pytest.approx((1 - 2 / 16) / (1 - 1 / 4))
     assert found["predictor_share"]["8"]["value"] == pytest.approx(0.02)
     assert found["student_full"]["full"]["mse"]["value"] == pytest.approx(1.0)
+
+
+def test_controls_of_fewer_seeds_are_paired_with_our_first_ones(resamples):
+    ours = row("o", "ours", 4, 1, spread=0.5)
+    same = row("r", "control", 6, 1, spread=0.5, n=50)
+    oracle = row("x", "control", 2, 1, spread=0.5, n=50)
+    found = adaptivity_gain(ours, same, oracle, resamples)
+    # Seed by seed all are the same but for a factor: paired, only the factor is left.
+    assert [found[name] for name in ("value", "low", "high")] == pytest.approx([0.5] * 3)
+    assert found["n"] == 50

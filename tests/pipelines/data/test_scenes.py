@@ -99,6 +99,7 @@ def test_a_gradient_runs_from_one_colour_to_the_other():
     assert (background(colours[[1, 1]], 1.0) == colours[1]).all()
 
 
+@pytest.mark.slow
 def test_prepare_writes_them_with_their_splits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(scenes, "NUM_SCENES", FEW)
     manifest = prepare("bundled:scenes", str(tmp_path / "scenes"))

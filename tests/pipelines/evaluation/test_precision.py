@@ -127,6 +127,23 @@ def test_the_replicas_generator_serves_in_its_precision_and_tests_itself_in_fp32
         load_generator(saved, precision="fp8")
 
 
+def test_a_replica_tells_once_that_its_predictor_fails(saved, tmp_path, caplog):
+    pipeline = Pipeline.load(saved)
+    pipeline.predictor.enter.weight[0, 0] = float("nan")
+    pipeline.save(tmp_path)
+    generator = load_generator(tmp_path, device="cpu")
+    request = {
+        "class": "a", "n": 2, "seed": 3, "num_inference_steps": 2, "policy": "threshold",
+        "guidance_scale": 1.0,
+    }  # fmt: skip
+    for _ in range(2):
+        made = generator.generate(request, lambda: False)
+        assert [image.metrics["fallbacks"] for image in made] == [2, 2]
+    assert [r.getMessage()[:52] for r in caplog.records].count(
+        "the predictor's answer was not finite at 4 steps, wh"
+    ) == 1
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_a_gpu_that_is_not_there_is_one_sentence(saved):
     for attempt in (

@@ -7,6 +7,7 @@ from nitrogen.pipelines.metrics.bias import (
     ClassReader,
     bias_table,
     distance,
+    excess,
     floor,
     statistics,
     total_variation,
@@ -85,3 +86,23 @@ def test_an_interval_holds_its_value():
     assert found.low <= found.value <= found.high
     assert found.value == pytest.approx(0.2, abs=0.01)
     assert found.high - found.low > 0.05
+
+
+def test_the_student_is_compared_with_its_teacher_picture_by_picture(table):
+    data, fair, red = table["rows"]
+    assert "over_teacher" not in data
+    assert "over_teacher" not in fair  # the first set is the teacher
+    over = red["over_teacher"]["classes"]
+    assert over["value"] == pytest.approx(red["classes"]["value"] - fair["classes"]["value"])
+    assert over["low"] > 0.3
+    assert sum(red["colour_shares"]) == pytest.approx(1)
+
+
+def test_the_same_pictures_are_no_farther_from_the_data():
+    images, _, labels = pictures(200, 0.7, 4)
+    data = statistics(*(part for i, part in enumerate(pictures(400, 0.5, 0)) if i != 1))
+    mine = statistics(images, labels)
+    same = excess(mine, mine, data, "colours", 2)
+    assert (same.value, same.low, same.high) == (0, 0, 0)
+    with pytest.raises(ValueError, match="must be pairs"):
+        excess(mine, statistics(images[:9], labels[:9]), data, "classes", 2)

@@ -9,6 +9,7 @@ from nitrogen.pipelines.metrics.calibration import (
     exit_threshold,
     realised,
     reliability,
+    votes_needed,
 )
 
 EPS, DELTA, ALPHA = 1e-3, 0.1, 0.05
@@ -56,6 +57,18 @@ def test_nothing_is_promised_when_nothing_holds():
         predicted, np.ones_like(actual), eps=EPS, delta=DELTA, candidates=CANDIDATES
     )
     assert (found.value, found.bound) == (None, None)
+
+
+def test_a_few_early_exits_do_not_end_the_walk():
+    """The smallest candidates let two pictures exit: too few for any verdict."""
+    predicted, actual = np.full((200, 4), 1e-3), np.full((200, 4), 1e-4)
+    predicted[:2] = 1e-6
+    found = exit_threshold(
+        predicted, actual, eps=EPS, delta=DELTA, candidates=[1e-5, 1e-4, 1e-2], alpha=ALPHA
+    )
+    assert (found.value, found.votes) == (1e-2, 200)
+    assert votes_needed(DELTA, ALPHA) == 29
+    assert binomial_upper(0, 29, ALPHA) <= DELTA < binomial_upper(0, 28, ALPHA)
 
 
 def test_one_vote_a_picture_and_none_where_nothing_exits():

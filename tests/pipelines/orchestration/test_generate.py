@@ -53,6 +53,7 @@ def test_the_json_contract(generate, tmp_path):
     assert 0 < result["gflops"] <= 0.6 * result["gflops_full"]
     assert 1 <= result["steps"] <= 3
     assert 0 <= result["active_fraction"] <= 1
+    assert result["fallbacks"] == 0
     assert all(0 <= cell <= 1 for step in result["heatmap"] for row in step for cell in row)
     first = (tmp_path / "owl.png").read_bytes()
     assert first.startswith(b"\x89PNG")
@@ -121,3 +122,36 @@ def test_a_picture_that_does_not_fit_the_memory_is_one_sentence(monkeypatch, tmp
     monkeypatch.setattr(Pipeline, "generate", too_large)
     assert cli.invoke(["generate", "--size", "8192", "--out", str(tmp_path / "x.png")]) == 2
     assert "--size must be a picture that fits the memory, got 8192" in capsys.readouterr().err
+
+
+def test_a_schedule_takes_its_budget(generate):
+    arguments = ("--policy", "static", "--budget", "0.6", "--out", "cat.png", "--json")
+    code, out, err = generate(*arguments)
+    assert code == 0, err
+    result = json.loads(out)
+    assert (result["policy"], result["fallbacks"]) == ("static", 0)
+    assert 0 < result["gflops"] <= 0.6 * result["gflops_full"]
+
+
+def test_a_dense_last_step_is_within_the_budget(generate):
+    code, out, err = generate("--budget", "0.7", "--dense-last", "--out", "cat.png", "--json")
+    assert code == 0, err
+    result = json.loads(out)
+    assert result["gflops"] <= 0.7 * result["gflops_full"]
+    assert all(cell == 1 for row in result["heatmap"][-1] for cell in row)
+    assert generate("--budget", "0.4", "--dense-last", "--out", "cat.png")[0] == 9
+
+
+def test_a_broken_predictor_is_told(generate, weights, monkeypatch, tmp_path):
+    from nitrogen.model.pipeline import Pipeline
+
+    pipeline = Pipeline.load(weights / "pets-student")
+    pipeline.predictor.enter.weight[0, 0] = float("nan")
+    pipeline.save(tmp_path / "broken" / "pets-student")
+    monkeypatch.setattr(trained_models, "SHIPPED_WEIGHTS", tmp_path / "broken")
+    arguments = ("--policy", "budget", "--budget", "0.6", "--out", "cat.png")
+    code, out, err = generate(*arguments, "--json")
+    assert (code, json.loads(out)["fallbacks"]) == (0, 3)
+    code, out, err = generate(*arguments)
+    assert code == 0
+    assert "not finite at 3 steps" in err

@@ -19,6 +19,8 @@ from nitrogen.pipelines.report.data import (
     NeighbourRows,
     Pareto,
     ParetoPoint,
+    Reliability,
+    ReliabilityBin,
     ReportData,
     Samples,
     Tile,
@@ -86,6 +88,15 @@ def full_report() -> ReportData:
             class_floor=0.03,
             colour_floor=0.01,
             n_floor=2048,
+        ),
+        reliability=Reliability(
+            bins=[
+                ReliabilityBin(10.0**-k, 1.3 * 10.0**-k, 10.0**-k, 1.6 * 10.0**-k, 256)
+                for k in (5, 4, 3, 2)
+            ],
+            log_gap=0.262,
+            n=64,
+            num_steps=12,
         ),
         gates=[GateRow("fd_lite0", True, "641 <= 1,747"), GateRow("compute", False, "0.6 > 0.5")],
         promotion="demo version 3 is the champion.",

@@ -179,3 +179,11 @@ def test_bias_of_the_evaluation():
     )  # fmt: skip
     assert found.colour_floor == 0.2
     assert collect({}, title="x").bias is None
+
+
+def test_reliability_of_the_evaluation():
+    row = {"predicted": 1e-3, "actual": 2e-3, "low": 1e-3, "high": 3e-3, "n": 7}
+    curve = {"rows": [row], "log_gap": 0.7, "n": 4, "num_steps": 12}
+    found = collect({"evaluate": {"calibration": curve}}, title="x").reliability
+    assert (found.bins[0].actual, found.bins[0].n, found.n, found.num_steps) == (2e-3, 7, 4, 12)
+    assert collect({"evaluate": {"calibration": None}}, title="x").reliability is None

@@ -19,7 +19,7 @@ from nitrogen.pipelines.report.page import render
 VOID = {"img", "meta", "br", "link", "input"}
 ANCHORS = [
     *("samples", "shipped", "compute", "pareto", "quality", "timings", "training"),
-    *("neighbours", "bias", "claims", "promotion", "howto", "notes"),
+    *("neighbours", "reliability", "bias", "claims", "promotion", "howto", "notes"),
 ]
 
 
@@ -126,7 +126,7 @@ def test_every_picture_size_keeps_square_pixels(size, shown):
 
 def test_charts_take_the_colours_of_the_page(html):
     charts = re.findall(r"<svg.*?</svg>", html, flags=re.DOTALL)
-    assert len(charts) == 2 * 3  # a wide and a narrow one of each
+    assert len(charts) == 2 * 4  # a wide and a narrow one of each
     for chart in charts:
         assert "var(--c1)" in chart
         assert 'role="img" aria-label="' in chart
@@ -135,6 +135,7 @@ def test_charts_take_the_colours_of_the_page(html):
         assert "var(--sans)" in chart
 
 
+@pytest.mark.slow
 def test_missing_sections_are_left_out_one_by_one(full_report):
     removed = {
         "samples": {"samples", "compute"},
@@ -230,6 +231,13 @@ def test_nothing_overflows_sideways(html, tmp_path, width):
     found = re.search(r"<title>(\d+)</title>", done.stdout)
     assert found, done.stdout[:500]
     assert int(found.group(1)) <= width
+
+
+def test_the_reliability_section_draws_its_curve(html):
+    page = Page(html)
+    assert "own runs of 12 steps for 64 pictures" in page.text
+    assert "off by a factor of 1.30" in page.text
+    assert "true against predicted error of a held region, 4 bins" in html
 
 
 def test_the_bias_section_names_distances_gaps_and_the_floor(html):

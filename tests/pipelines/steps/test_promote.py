@@ -69,6 +69,7 @@ def context(fake, root: Path, name: str, fd: float, **student) -> StepContext:
     )
 
 
+@pytest.mark.slow
 def test_bundle_is_sealed_registered_and_promoted_and_a_worse_one_refused(fake, tmp_path):
     first = run(config(), context(fake, tmp_path, "one", fd=50.0))
     assert first["champion"] == {"name": "demo", "version": "1"}

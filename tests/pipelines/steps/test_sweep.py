@@ -1,15 +1,21 @@
-"""The sweep's section of a recipe."""
+"""The sweep's section of a recipe, and what it asks of its budgets."""
+
+import json
 
 import pytest
 from pydantic import ValidationError
 
 from nitrogen.model.config import preset
+from nitrogen.pipelines.context import StepContext, StepOutput
 from nitrogen.pipelines.recipe import load_recipe
+from nitrogen.pipelines.sampling import Draws
 from nitrogen.pipelines.steps.sweep import (
+    Reference,
     SweepConfig,
     check_budgets,
     curve_steps,
     own_distance,
+    trial_settings,
 )
 from nitrogen.platform.errors import ConfigError
 
@@ -66,3 +72,33 @@ def test_a_budget_below_the_cheapest_plan_is_refused_before_the_trials():
     check_budgets(SweepConfig(), arch)
     with pytest.raises(ConfigError, match=r"^sweep\.budgets: budget must be at least 0\.\d+"):
         check_budgets(SweepConfig(budgets=(0.5, 0.01)), arch)
+
+
+def test_budgets_are_those_of_the_student_and_of_the_solver_it_runs(tmp_path):
+    """Of 4 steps of `tiny` the cheapest plan takes 0.1117 by Heun and 0.1006 by Euler, which a
+    strided student is sampled by, whatever the recipe names."""
+    strided = {"teacher": False, "student": True}
+    for name, value in strided.items():
+        (tmp_path / name).mkdir()
+        arch = preset("tiny", num_classes=3, strided=value).model_dump(mode="json")
+        (tmp_path / name / "config.json").write_text(json.dumps({"arch": arch}))
+    inputs = {
+        "distill": StepOutput(tmp_path, {"student": "student"}),
+        "prepare": StepOutput(tmp_path, {"data_uri": "data"}),
+    }
+    context = StepContext(dir=tmp_path, inputs=inputs)
+    reference = Reference(tmp_path / "teacher", Draws([], []), None, tmp_path / "reference.npz")
+
+    def settings(budget, solver):
+        fields = {"num_inference_steps": 4, "budgets": (budget,), "solver": solver}
+        return trial_settings(SweepConfig(**fields), context, reference)
+
+    for solver in ("heun", "euler", "unipc"):
+        assert settings(0.105, solver)["student"]["strided"]
+        # What the stride adds to the conditioning: the teacher's network would fit.
+        with pytest.raises(ConfigError, match=r"budget must be at least 0\.1006 .* got 0\.10059"):
+            settings(0.10059, solver)
+    (tmp_path / "student/config.json").write_text((tmp_path / "teacher/config.json").read_text())
+    with pytest.raises(ConfigError, match=r"budget must be at least 0\.1117 .* got 0\.105"):
+        settings(0.105, "heun")
+    assert not settings(0.10059, "euler")["student"]["strided"]

@@ -47,6 +47,7 @@ def test_resumed_equals_uninterrupted_bit_for_bit(arch, data_uri, tmp_path, opti
     assert all(torch.equal(got[name], expected[name]) for name in expected)
 
 
+@pytest.mark.slow
 def test_a_resumed_student_rolls_out_as_the_uninterrupted_one(arch, data_uri, tmp_path):
     torch.manual_seed(0)
     weights = tmp_path / "model.safetensors"
@@ -65,6 +66,7 @@ def test_a_resumed_student_rolls_out_as_the_uninterrupted_one(arch, data_uri, tm
     assert all(torch.equal(got[name], expected[name]) for name in expected)
 
 
+@pytest.mark.slow
 def test_loss_falls_and_samples_are_drawn(arch, data_uri, tmp_path):
     settings = config(arch, data_uri, num_images=1600, learning_rate=3e-3)
     result = run_local(TEACHER, settings, tmp_path)

@@ -1,26 +1,20 @@
 """What a strided student is taught: one Euler step lands where the teacher's ODE does."""
 
-from types import SimpleNamespace
-
 import torch
 
 from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.schedules import SIGMA_MIN, karras_sigmas, sampling_sigmas
 from nitrogen.model.solvers import slide
 from nitrogen.pipelines.training.config import StudentConfig
-from nitrogen.pipelines.training.stride import stride_target
+from nitrogen.pipelines.training.stride import stride_target, teacher_denoised
 from nitrogen.pipelines.training.student import StudentTask
 
 VARIANCE = 0.25
 
 
-class Gaussian:
+def gaussian(x, sigma, labels):
     """The ideal denoiser of data ~ N(0, VARIANCE)."""
-
-    arch = SimpleNamespace(strided=False)
-
-    def __call__(self, x, sigma, labels):
-        return x * (VARIANCE / (VARIANCE + sigma**2))[:, None, None, None], None
+    return x * (VARIANCE / (VARIANCE + sigma**2))[:, None, None, None]
 
 
 def exact(x, sigma, sigma_next):
@@ -35,9 +29,9 @@ def test_a_step_lands_where_the_ode_does():
     truth = exact(x, sigma, sigma_next)
     errors = []
     for num_substeps in (1, 2, 4):
-        target = stride_target(Gaussian(), x, sigma, sigma_next, torch.zeros(3), num_substeps)
+        target = stride_target(gaussian, x, sigma, sigma_next, torch.zeros(3), num_substeps)
         errors.append((slide(x, target, sigma, sigma_next) - truth).abs().mean().item())
-    plain = slide(x, Gaussian()(x, sigma, None)[0], sigma, sigma_next)
+    plain = slide(x, gaussian(x, sigma, None), sigma, sigma_next)
     assert errors[0] > errors[1] > errors[2]
     assert errors[2] < 0.06 * (plain - truth).abs().mean().item()
 
@@ -66,3 +60,17 @@ def test_a_strided_run_does_not_stop_at_the_least_noise():
         assert levels[-2] > SIGMA_MIN
         assert bool((levels.diff() < 0).all())
     assert torch.equal(sampling_sigmas(7, strided=False), karras_sigmas(7))
+
+
+def test_the_teacher_answers_over_rows_as_it_does_densely(arch):
+    torch.manual_seed(0)
+    teacher = Denoiser(arch)
+    for parameter in teacher.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    x, labels = torch.randn(3, 32, 32, 3), torch.arange(3)
+    sigma = torch.tensor([20.0, 1.0, 0.05])
+    with torch.no_grad():
+        dense, _ = teacher(x, sigma, labels)
+    found = teacher_denoised(teacher, x, sigma, labels)
+    assert not found.requires_grad
+    torch.testing.assert_close(found, dense, rtol=1e-5, atol=1e-5)

@@ -44,6 +44,7 @@ def test_student_starts_as_the_teacher(arch, teacher):
     assert parts["narrow"].item() > 1e-4
 
 
+@pytest.mark.slow
 def test_narrow_widths_learn_and_the_teacher_stays(arch, teacher):
     before = {name: value.clone() for name, value in teacher.state_dict().items()}
     history = train(StudentTask(arch, StudentConfig(), teacher), arch, 40)
@@ -60,6 +61,7 @@ def test_every_trained_parameter_gets_a_gradient(arch, teacher, strided):
     assert all(p.grad is None for p in task.teacher.parameters())
 
 
+@pytest.mark.slow
 def test_compute_falls_as_the_gating_penalty_rises(arch, teacher):
     computes = []
     for penalty in (0.0, 0.3, 3.0):

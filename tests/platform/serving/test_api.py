@@ -37,7 +37,7 @@ class StillBackend:
                 {
                     "png": PNG,
                     "seed": request["seed"] + i,
-                    "metrics": {**metrics, "active_fraction": 0.5},
+                    "metrics": {**metrics, "active_fraction": 0.5, "fallbacks": 3},
                 }
                 for i in range(request["n"])
             ],
@@ -192,6 +192,7 @@ def test_health_models_and_metrics(client, backend):
     assert 'nitrogen_requests_total{status="200"} 1' in text
     assert 'nitrogen_requests_total{status="400"} 1' in text
     assert 'nitrogen_gflops_total{kind="spent"} 2.0' in text
+    assert "nitrogen_fallbacks_total 3" in text
     backend.ready = False
     response = client.get("/health/ready")
     assert is_problem(response, 503)["code"] == "not_ready"

@@ -72,6 +72,7 @@ def test_bounds(name, good, bad):
         ({"class": "cat", "prompt": "cat"}, "both"),
         ({"class": "cat", "policy": "budget"}, "budget must be set"),
         ({"class": "cat", "policy": "full", "budget": 0.5}, "Use the policy budget"),
+        ({"class": "cat", "policy": "random", "budget": 0.5}, "Use the policy budget"),
         ({"class": "x" * 201}, "class must be"),
         ({"class": 7}, "class must be"),
         ([], "JSON object"),
@@ -80,6 +81,12 @@ def test_bounds(name, good, bad):
 )
 def test_refusals_say_what_to_do(body, words):
     assert words in refuse(body)[1]
+
+
+def test_static_takes_a_budget():
+    body = {"class": "cat", "policy": "static", "budget": 0.5}
+    asked = parse_request(body).for_generator()
+    assert (asked["policy"], asked["budget"]) == ("static", 0.5)
 
 
 @given(

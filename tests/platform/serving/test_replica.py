@@ -169,6 +169,7 @@ def test_bundle_without_a_place_is_refused():
         fetch_bundle(ModelRef("m", "1", "0" * 64))
 
 
+@pytest.mark.slow
 def test_bundle_that_is_not_on_this_node_is_fetched_from_the_registry(fake, tmp_path):
     from nitrogen.platform.registry import Registry
 

@@ -1,0 +1,112 @@
+"""How large `nitrogen bench frontier` is: every option, and three sizes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from nitrogen.platform.errors import ConfigError
+
+STEPS = (3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 20, 25, 32, 50)
+Preset = Literal["quick", "day", "full"]
+
+
+class FrontierConfig(BaseModel):
+    """The options; their defaults are those of the preset `full`.
+
+    num_images      seeds of every row; fd_lite0 needs 1,280 or more
+    num_controls    of these, seeds of the controls for where (the oracle asks the teacher often)
+    num_guided      of these, seeds of guided rows
+    num_headline    seeds of the rows marked as headline (each tier of ours, its teacher)
+    num_tune        validation seeds that schedules and budgets are tuned on
+    num_moves       changes that the search over static schedules tries, for each tier
+    num_priced      settings of ours for which a price is searched, for each tier
+    tune_steps      numbers of steps that ours and the static schedules choose from
+    rounds          timed calls of each row, at each batch size
+    guidance        of the guided rows; 0 leaves them out
+    exit_images     pictures, exit_steps of Euler: forward passes saved by exit alone; the
+                    threshold is the best of exit_thresholds
+    num_calibration pictures of each split; calibration_eps: bounds on a region's mean squared
+                    error; calibration_delta: how many exits may be above
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    num_images: int = Field(1536, ge=4)
+    num_controls: int = Field(1536, ge=4)
+    num_guided: int = Field(512, ge=4)
+    num_headline: int = Field(5000, ge=4)
+    num_tune: int = Field(64, ge=4)
+    num_moves: int = Field(80, ge=0)
+    num_priced: int = Field(2, ge=0)
+    tune_steps: tuple[int, ...] = (3, 4, 5, 6, 7, 8, 10, 12, 14)
+    rounds: int = Field(40, ge=2)
+    batches: tuple[int, ...] = (1, 8)
+    teacher_steps: dict[str, tuple[int, ...]] = Field(
+        default_factory=lambda: {
+            "euler": (4, 6, 8, 10, 12, 16, 20, 25, 32, 50),
+            "heun": (4, 5, 6, 8, 10, 12, 16, 25),
+            "dpmpp_2m": STEPS,
+            "unipc": STEPS,
+        }
+    )
+    static_steps: tuple[int, ...] = (3, 4, 6, 8, 10, 12, 16)
+    cache_steps: tuple[int, ...] = (8, 10, 12, 16, 20)
+    tea_thresholds: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2)
+    ras_shares: tuple[float, ...] = (0.25, 0.5, 0.75)
+    budgets: tuple[float, ...] = (0.3, 0.45, 0.6, 0.8)
+    thresholds: tuple[float, ...] = (3e-5, 1e-4, 3e-4, 1e-3)
+    ours_steps: tuple[int, ...] = (4, 8, 12)
+    guidance: float = Field(2.0, ge=0)
+    exit_images: int = Field(256, ge=2)
+    exit_thresholds: tuple[float, ...] = tuple(10 ** (k / 6) for k in range(-36, -5))
+    exit_steps: int = Field(50, ge=4)
+    num_calibration: int = Field(512, ge=4)
+    calibration_eps: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
+    calibration_delta: float = Field(0.1, gt=0, lt=1)
+    resamples: int = Field(1000, ge=100)
+    seed: int = Field(0, ge=0)
+
+    @classmethod
+    def preset(cls, name: str) -> FrontierConfig:
+        """quick, day or full. Raises ConfigError for another name."""
+        presets: dict[str, Callable[[], FrontierConfig]] = {
+            "quick": cls.quick,
+            "day": cls.day,
+            "full": cls,
+        }
+        if name not in presets:
+            raise ConfigError(f"--preset must be quick, day or full, got {name!r}. Choose one.")
+        return presets[name]()
+
+    @classmethod
+    def quick(cls) -> FrontierConfig:
+        """A few minutes on 2 cores: it shows that everything runs, and decides nothing."""
+        return cls(
+            num_images=16, num_controls=16, num_guided=8, num_headline=16, num_tune=8, num_moves=3,
+            num_priced=1, tune_steps=(4, 6), rounds=3,
+            teacher_steps={"euler": (8,), "heun": (4,), "dpmpp_2m": (4, 6, 8), "unipc": (6,)},
+            static_steps=(8,), cache_steps=(8,), tea_thresholds=(0.1,), ras_shares=(0.5,),
+            budgets=(0.45,), thresholds=(3e-4,), ours_steps=(8,), guidance=2.0, exit_images=8,
+            exit_thresholds=(1e-4, 1e-3, 1e-2), exit_steps=12, num_calibration=16, resamples=200,
+        )  # fmt: skip
+
+    @classmethod
+    def day(cls) -> FrontierConfig:
+        """About 45 minutes on 2 cores of 50 GFLOP/s each, for `small` at 32 px.
+
+        What can lie on a hull, and ours, over seeds enough for fd_lite0; few of the others.
+        """
+        return cls(
+            num_images=1280, num_controls=384, num_guided=128, num_headline=4, num_tune=48,
+            num_moves=40, num_priced=1, tune_steps=(3, 4, 5, 6, 8, 10, 12), rounds=20,
+            teacher_steps={
+                "euler": (8, 16), "heun": (4, 6), "dpmpp_2m": (3, 4, 5, 6, 7, 8, 10, 12, 16),
+                "unipc": (4, 5, 6, 7, 8, 10, 12),
+            },
+            static_steps=(3, 4, 6, 8), cache_steps=(8, 12), tea_thresholds=(0.05, 0.2),
+            ras_shares=(0.5,), budgets=(0.45, 0.7), thresholds=(1e-4, 1e-3), ours_steps=(4, 8),
+            exit_images=192, num_calibration=192,
+        )  # fmt: skip

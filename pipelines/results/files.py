@@ -1,0 +1,101 @@
+"""Benchmark files as results pages read them: what each is, and whether it decides anything."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+from nitrogen.platform.errors import ConfigError
+
+Kind = Literal["frontier", "attack", "scaling"]
+# Keys that only files of this kind have.
+MARKS: Mapping[Kind, tuple[str, ...]] = {
+    "frontier": ("rows", "summary", "dataset"),
+    "attack": ("budget", "no budget"),
+    "scaling": ("rows", "per_pixel"),
+}
+
+
+@dataclass(frozen=True)
+class BenchFile:
+    """content: the file as it is; name: of its page, without suffix."""
+
+    path: Path
+    kind: Kind
+    content: Mapping[str, Any]
+    name: str
+
+    @cached_property
+    def quick(self) -> bool:
+        """Made with --quick: it shows that the benchmark runs, and decides nothing."""
+        words = shlex.split(self.command)
+        return "--quick" in words or ("--preset", "quick") in pairwise(words)
+
+    @property
+    def command(self) -> str:
+        return str(self.content.get("command") or "")
+
+    @cached_property
+    def source(self) -> dict[str, str]:
+        """Where the numbers come from, for people: command, commit, hardware, date."""
+        c = self.content
+        threads, load = c.get("threads"), c.get("load_1m")
+        hardware = str(c.get("hardware") or "not recorded")
+        hardware += f"; threads: {threads}" if threads else ""
+        hardware += f"; load at the end: {load:g}" if load is not None else ""
+        return {
+            "command": f"`{self.command}`" if self.command else "not recorded",
+            "commit": str(c.get("commit") or "not recorded"),
+            "hardware": hardware,
+            "date": str(c.get("date") or "not recorded"),
+        }
+
+
+def read_files(paths: Iterable[Path]) -> list[BenchFile]:
+    """The files, each with a name of its own. Raises ConfigError for what is no benchmark file."""
+    found: list[BenchFile] = []
+    for path in paths:
+        content = _content(path)
+        kind = kind_of(content)
+        if kind is None:
+            raise ConfigError(
+                f"FILES must be written by bench frontier, attack or scaling, got {path}. "
+                "Give the --out of one of them."
+            )
+        name = _slug(str(content["dataset"])) if kind == "frontier" else kind
+        if name in {file.name for file in found}:
+            name = f"{name}-{_slug(path.stem)}"
+        if name in {file.name for file in found}:
+            raise ConfigError(
+                f"FILES must have names of their own, got {path.stem} twice for {name}. Rename one."
+            )
+        found.append(BenchFile(path, kind, content, name))
+    return found
+
+
+def kind_of(content: Any) -> Kind | None:
+    if not isinstance(content, Mapping):
+        return None
+    return next((kind for kind, keys in MARKS.items() if all(key in content for key in keys)), None)
+
+
+def _content(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise ConfigError(
+            f"FILES must be files that can be read, got {path} ({exc.strerror}). Check the path."
+        ) from exc
+    except ValueError as exc:
+        raise ConfigError(f"FILES must be JSON, got {path} ({exc}). Make it anew.") from exc
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "data"

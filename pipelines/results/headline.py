@@ -1,0 +1,152 @@
+"""The headline and the article's own table, derived from a benchmark file: won or lost, plainly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nitrogen.pipelines.bench.row_names import SOLVERS
+from nitrogen.pipelines.results.files import BenchFile
+from nitrogen.pipelines.results.markdown import NONE, interval, plain, table
+from nitrogen.pipelines.results.pairing import Pair, best_pair
+from nitrogen.pipelines.results.targets import MAX_FD_RATIO, MIN_FRECHET, MIN_SEEDS
+
+FASTER, SLOWER, OPEN = "faster", "slower", "open"
+ERRORS = {"mse": "same-seed error", "kid": "KID"}
+ARTICLE = (
+    ("the article, full (ImageNet 256 px, A100)", "FID 3.7", "85 ms", "95", "1.8 B"),
+    ("the article, adaptive", "FID 3.9", "55 ms (-35 %)", "62 (-35 %)", "1.8 B"),
+)
+
+
+def headline(file: BenchFile, batch: str) -> str:
+    """One sentence: ours against the best of teacher, thin models and caches, for each error."""
+    content = file.content
+    tiers = content["summary"][batch]["speedup_at_equal_quality"]
+    n = max((row["n"] for row in content["rows"]), default=0)
+    parts = [
+        f"{_won({tier: state(found[which]) for tier, found in tiers.items()})} at equal {error}: "
+        + ", ".join(_times(found[which]) for found in tiers.values())
+        for which, error in ERRORS.items()
+    ]
+    where = f"On {content['dataset']}, batch {batch},"
+    if file.quick:
+        return f"{where} nothing is decided: a quick run."
+    if n < MIN_SEEDS:
+        return f"{where} nothing is decided: n = {n} seeds are too few."
+    return (
+        f"{where} against the best of the full model with fewer steps, thin models and caches, "
+        f"the adaptive student {', and '.join(parts)} (times as fast at the "
+        f"{_listed(list(tiers))} budget, 95 % intervals, n = {n:,} seeds)."
+    )
+
+
+def _won(states: Mapping[str, str]) -> str:
+    """ "wins at every budget", "wins at the low budget and loses at the high budget"."""
+    words = {FASTER: "wins", SLOWER: "loses", OPEN: "is not shown to win or lose"}
+    if len(set(states.values())) == 1:
+        return f"{words[next(iter(states.values()))]} at every budget"
+    parts = []
+    for kind, word in words.items():
+        if some := [tier for tier, found in states.items() if found == kind]:
+            parts.append(f"{word} at the {_listed(some)} budget")
+    return _listed(parts)
+
+
+def _listed(words: Sequence[str]) -> str:
+    """ "a", "a and b", "a, b and c"."""
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
+def state(one: Mapping[str, Any]) -> str:
+    """Which side of 1 the whole interval lies on."""
+    if one["value"] is None or one["low"] <= 1 <= one["high"]:
+        return OPEN
+    return FASTER if one["low"] > 1 else SLOWER
+
+
+def _times(one: Mapping[str, Any]) -> str:
+    return interval(one) if one["value"] is not None else f"not defined ({one['reason']})"
+
+
+def article_table(files: Sequence[BenchFile], batch: str) -> str:
+    """The article's two rows, and ours below them: teacher and adaptive student at equal steps."""
+    rows: list[Sequence[str]] = list(ARTICLE)
+    for file in files:
+        pair = best_pair(file.content, batch)
+        if pair is not None:
+            rows += _rows_of(file.content, pair, batch)
+    headers = ("", "distance", f"latency, batch {batch}", "GFLOPs", "parameters")
+    return table(headers, rows)
+
+
+def article_note(files: Sequence[BenchFile], batch: str) -> str:
+    """What the table's numbers of ours are, and what they are not."""
+    found = [(file, best_pair(file.content, batch)) for file in files]
+    lines = [
+        "fd_lite0 is a Frechet distance of EfficientNet-Lite0 features, **not FID**: only changes "
+        "may be set beside the article's. Ours are medians of a picture, measured on "
+        + "; ".join(sorted({file.source["hardware"] for file in files}))
+        + "."
+    ]
+    for file, pair in found:
+        if pair is not None:
+            lines.append(f"{file.content['dataset']}: {_remark(pair)}")
+    return " ".join(lines)
+
+
+def _remark(pair: Pair) -> str:
+    saved = interval(pair.saved, 100, " %")
+    if pair.fd_ratio is None:
+        return (
+            f"shown is {pair.ours['name']}, which saves {saved} of the time at equal steps; no "
+            "distance: too few pictures."
+        )
+    found = f"the row is the one that saves most time ({saved} against the teacher at equal steps)"
+    if pair.within:
+        found += f" within {MAX_FD_RATIO:g} of the teacher's distance"
+    else:
+        found = f"no row stays within {MAX_FD_RATIO:g} of the teacher's distance; shown is the "
+        found += f"nearest one, which saves {saved} of the time"
+    few = "" if pair.enough else f"; below {MIN_FRECHET:,} pictures no distance is a headline"
+    return f"{found}{few}."
+
+
+def _rows_of(content: Mapping[str, Any], pair: Pair, batch: str) -> list[Sequence[str]]:
+    setting, models = pair.ours["setting"], content.get("models") or {}
+    solver = SOLVERS.get(setting.get("solver", ""), setting.get("solver", ""))
+    steps, name = f"{setting['num_steps']} steps of {solver}", content["dataset"]
+    teacher = (
+        f"{name}, teacher, {steps}", _distance(pair.teacher_fd, None),
+        _ms(pair.teacher, batch, None), plain(pair.teacher["gflops"]),
+        _parameters(models.get("teacher")),
+    )  # fmt: skip
+    share = setting.get("budget")
+    budget = "the same steps" + (f", budget {share:.2f}" if share else "")
+    saved = pair.ours["gflops"] / pair.teacher["gflops"] - 1
+    ours = (
+        f"{name}, adaptive student, {budget}", _distance(pair.ours_fd, pair.fd_ratio),
+        _ms(pair.ours, batch, pair.saved),
+        f"{plain(pair.ours['gflops'])} ({100 * saved:+.0f} %)", _parameters(models.get("student")),
+    )  # fmt: skip
+    return [teacher, ours]
+
+
+def _distance(found: Mapping[str, Any] | None, ratio: float | None) -> str:
+    if not found:
+        return f"{NONE} (too few pictures)"
+    change = f", {100 * (ratio - 1):+.1f} %" if ratio is not None else ""
+    return f"fd_lite0 {interval(found)}{change}, n = {found['n']:,}"
+
+
+def _ms(row: Mapping[str, Any], batch: str, saved: Mapping[str, Any] | None) -> str:
+    ms = row["ms"][batch]
+    if saved is None:
+        return f"{plain(ms['p50'])} ms (n = {ms['n']})"
+    low, high = sorted((-100 * saved["low"], -100 * saved["high"]))
+    change = f"{-100 * saved['value']:+.0f} %, {low:+.0f} to {high:+.0f}"
+    return f"{plain(ms['p50'])} ms ({change})"
+
+
+def _parameters(model: Mapping[str, Any] | None) -> str:
+    return f"{model['parameters'] / 1e6:.2f} M" if model else NONE

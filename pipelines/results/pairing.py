@@ -1,0 +1,101 @@
+"""Our row and the teacher's at equal steps that the article's table compares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nitrogen.pipelines.bench.frontier import HEADLINE
+from nitrogen.pipelines.bench.tuning import SOLVER
+from nitrogen.pipelines.results.targets import MAX_FD_RATIO, MIN_FRECHET
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Both rows, the figures of the summary, and fd_lite0 of both over as many pictures as there
+    are. within: whether ours is at most MAX_FD_RATIO of the teacher's."""
+
+    ours: Row
+    teacher: Row
+    saved: Mapping[str, Any]
+    conversion: Mapping[str, Any]
+    ours_fd: Mapping[str, Any] | None
+    teacher_fd: Mapping[str, Any] | None
+
+    @property
+    def fd_ratio(self) -> float | None:
+        if not self.ours_fd or not self.teacher_fd:
+            return None
+        return float(self.ours_fd["value"] / self.teacher_fd["value"])
+
+    @property
+    def within(self) -> bool:
+        return self.fd_ratio is not None and self.fd_ratio <= MAX_FD_RATIO
+
+    @property
+    def enough(self) -> bool:
+        """Whether the distances are of so many pictures that they may be a headline."""
+        both = (self.ours_fd, self.teacher_fd)
+        return all(fd is not None and fd["n"] >= MIN_FRECHET for fd in both)
+
+
+def pairs(content: Mapping[str, Any], batch: str) -> list[Pair]:
+    """Every row of ours with its teacher at equal steps, by the operators that are faster."""
+    teachers: dict[int, Row] = {}
+    for row in content["rows"]:
+        if is_teacher(row) and row["ms"].get(batch):
+            steps = row["setting"]["num_steps"]
+            other = teachers.get(steps)
+            if other is None or row["ms"][batch]["p50"] < other["ms"][batch]["p50"]:
+                teachers[steps] = row
+    ours = {row["name"]: row for row in content["rows"] if row["group"] == "ours"}
+    found = []
+    for name, figures in content["summary"][batch]["latency"]["rows"].items():
+        row = ours.get(name)
+        teacher = teachers.get(row["setting"]["num_steps"]) if row else None
+        if row is None or teacher is None:
+            continue
+        wide = (_distance(content, row), _distance(content, teacher))
+        both = wide if all(wide) else (row["fd_lite0"], teacher["fd_lite0"])
+        found.append(Pair(row, teacher, figures["saved"], figures["conversion"], *both))
+    return found
+
+
+def is_teacher(row: Row) -> bool:
+    """Whether ours may be compared with this row at equal steps."""
+    solver = row["setting"].get("solver")
+    return bool(row["group"] == "teacher" and solver == SOLVER and row["guidance"] == 1)
+
+
+def best_pair(content: Mapping[str, Any], batch: str) -> Pair | None:
+    """The pair that saves the most time within MAX_FD_RATIO; else the one nearest to it.
+
+    Pairs whose distances are of MIN_FRECHET pictures come first, since a distance of fewer is no
+    headline. Without any distance, the middle tier.
+    """
+    everything = pairs(content, batch)
+    for candidates in ([p for p in everything if p.enough], everything):
+        if within := [p for p in candidates if p.within]:
+            return max(within, key=lambda p: p.saved["value"])
+    if known := [p for p in everything if p.fd_ratio is not None]:
+        return min(known, key=lambda p: (not p.enough, p.fd_ratio))
+    tier = [p for p in everything if p.ours["setting"].get("tier") == "middle"]
+    return next(iter(tier or everything), None)
+
+
+def _distance(content: Mapping[str, Any], row: Row) -> Mapping[str, Any] | None:
+    """fd_lite0 of the row over the headline's seeds, where it was drawn again over them.
+
+    A teacher's pictures are the same by whichever operators.
+    """
+    rows: Iterable[Row] = content.get("headline") or ()
+    for other in rows:
+        same = is_teacher(row) and is_teacher(other)
+        same = same and other["setting"]["num_steps"] == row["setting"]["num_steps"]
+        if same or other["name"] == HEADLINE + row["name"]:
+            found: Mapping[str, Any] | None = other["fd_lite0"]
+            return found
+    return None

@@ -1,0 +1,131 @@
+"""The targets of the benchmark beside what its files hold: reached, missed, or nothing decided."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from nitrogen.pipelines.results import targets
+from nitrogen.pipelines.results.files import BenchFile
+from nitrogen.pipelines.results.markdown import count, plain, table
+from nitrogen.pipelines.results.pairing import Pair, best_pair
+from nitrogen.pipelines.results.targets import Verdict, judge
+
+ERROR_NAMES = {"mse": "MSE", "kid": "KID"}
+
+
+def verdicts(file: BenchFile) -> list[Verdict]:
+    """Every target that this kind of file can answer."""
+    of = {"frontier": _frontier, "attack": _attack, "scaling": _scaling}[file.kind]
+    return list(of(file.content, file.quick))
+
+
+def verdict_table(found: Sequence[Verdict]) -> str:
+    rows = [(v.figure, v.target, v.measured, count(v.n), v.outcome) for v in found]
+    return table(("figure", "to reach", "measured (95 %)", "n", "outcome"), rows)
+
+
+def tally(found: Iterable[Verdict]) -> str:
+    """ "5 of 7 targets are reached, 1 is missed, 1 is not decided"."""
+    states = [verdict.reached for verdict in found]
+    parts = [f"{states.count(True)} of {len(states)} targets are reached"]
+    for state, word in ((False, "missed"), (None, "not decided")):
+        if num := states.count(state):
+            parts.append(f"{num} {'is' if num == 1 else 'are'} {word}")
+    return ", ".join(parts)
+
+
+def _frontier(content: Mapping[str, Any], quick: bool) -> Iterator[Verdict]:
+    for batch, figures in content["summary"].items():
+        for tier, target in targets.SPEEDUPS.items():
+            for which, one in figures["speedup_at_equal_quality"].get(tier, {}).items():
+                name = f"speedup at equal {ERROR_NAMES.get(which, which)}, {tier} budget"
+                yield judge(f"{name}, batch {batch}", target, one, quick=quick)
+        for tier, errors in figures["speedup_over_static"].items():
+            for which, one in errors.items():
+                name = f"speedup over static at equal {ERROR_NAMES.get(which, which)}, {tier}"
+                yield judge(f"{name} budget, batch {batch}", targets.OVER_STATIC, one, quick=quick)
+        yield _latency(best_pair(content, batch), batch, quick)
+    yield _passes(content["forward_passes_saved"], quick)
+    yield from _where(content, quick)
+    batch = targets.CONVERSION_BATCH
+    if batch in content["summary"]:
+        latency = content["summary"][batch]["latency"]["rows"]
+        for name in content["summary"][batch]["tiers"].values():
+            figure = latency.get(name, {}).get("conversion")
+            title = f"conversion of {name}, batch {batch}"
+            yield judge(title, targets.CONVERSION, figure, quick=quick)
+    for batch, figures in content["summary"].items():
+        for steps, one in figures["predictor_share"].items():
+            title = f"predictor's share of a full step, {steps} steps, batch {batch}"
+            yield judge(title, targets.PREDICTOR, one, quick=quick)
+
+
+def _latency(pair: Pair | None, batch: str, quick: bool) -> Verdict:
+    """Time saved at equal steps, by the row that saves most at nearly the teacher's distance."""
+    target, bound = targets.LATENCY_SAVED, f"{targets.MAX_FD_RATIO:g} of the teacher's fd_lite0"
+    title = f"latency saved at equal steps within {bound}, batch {batch}"
+    if pair is None or pair.fd_ratio is None or pair.ours_fd is None:
+        reason = {"value": None, "reason": "no row has an fd_lite0: too few pictures"}
+        return judge(title, target, reason if pair else None, quick=quick)
+    found = judge(f"{title}: {pair.ours['name']}", target, pair.saved, quick=quick)
+    shown = f"{found.measured} at {pair.fd_ratio:.3f} (n = {pair.ours_fd['n']:,})"
+    outcome = found.outcome
+    if not quick and not pair.within:
+        outcome = f"missed: its distance is {pair.fd_ratio:.3f} of the teacher's"
+    elif found.reached and not pair.enough:
+        outcome = f"decides nothing: fd_lite0 of fewer than {targets.MIN_FRECHET:,} pictures"
+    return Verdict(found.figure, found.target, shown, found.n, outcome)
+
+
+def _passes(saved: Mapping[str, Any], quick: bool) -> Verdict:
+    title, target = "forward passes saved by exit alone", targets.PASSES_SAVED
+    if saved.get("threshold") is None:
+        return judge(title, target, {"value": None, "reason": saved.get("reason")}, quick=quick)
+    found = judge(title, target, saved["regions"], quick=quick)
+    if found.reached and not saved.get("holds", True):
+        below = "missed: PSNR to no exit is below 35 dB on the report split"
+        return Verdict(found.figure, found.target, found.measured, found.n, below)
+    return found
+
+
+def _where(content: Mapping[str, Any], quick: bool) -> Iterator[Verdict]:
+    """Adaptivity gain: of errors alone, so the same at every batch size."""
+    figures = next(iter(content["summary"].values()))
+    for how, target in targets.GAINS.items():
+        for row, gains in figures["adaptivity_gain"].items():
+            title = f"adaptivity gain over {how} positions, {row}"
+            yield judge(title, target, gains.get(how), quick=quick)
+
+
+def _attack(content: Mapping[str, Any], quick: bool) -> Iterator[Verdict]:
+    limit, target = content["budget"], "never above the declared budget"
+    for name, one in limit["attacks"].items():
+        measured = f"worst {plain(one['max_gflops'])} of {plain(limit['ceiling_gflops'])} GFLOPs"
+        outcome = "reached" if one["never_above_ceiling"] else "missed"
+        if outcome == "reached" and quick:
+            outcome = targets.QUICK
+        elif outcome == "reached" and name == "seeds" and one["n"] < targets.ATTACK_SEEDS:
+            outcome = f"decides nothing: fewer than {targets.ATTACK_SEEDS:,} seeds"
+        yield Verdict(f"compute under attack: {name}", target, measured, one["n"], outcome)
+
+
+def _scaling(content: Mapping[str, Any], quick: bool) -> Iterator[Verdict]:
+    grown = content["per_pixel"]
+    title = f"time per pixel at {grown['to']} px over {grown['from']} px, adaptive"
+    asked = (grown["from"], grown["to"]) == (128, 1024)
+    one = {"value": grown["adaptive"]} if asked else None
+    found = judge(title, targets.PER_PIXEL, one, quick=quick)
+    yield found if asked else Verdict(title, found.target, plain(grown["adaptive"]), None,
+                                      "decides nothing: other sizes")  # fmt: skip
+    huge = content.get("huge")
+    if huge and "size" in huge:
+        title = f"one picture of {huge['size']:,} px"
+        if "skipped" in huge:
+            yield Verdict(title, "within 16 GiB", "-", None, f"not measured: {huge['skipped']}")
+            return
+        inside = huge["within_16_gib"]
+        outcome = "not measured" if inside is None else "reached" if inside else "missed"
+        memory = plain(huge.get("process_mib", huge["peak_mib"]))
+        shown = f"{plain(huge['ms'] / 1e3)} s, process {memory} MiB"
+        yield Verdict(title, "within 16 GiB", shown, 1, targets.QUICK if quick else outcome)

@@ -1,0 +1,73 @@
+"""The Pareto plot: its size, its themes, and labels that lie on nothing."""
+
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+from nitrogen.pipelines.bench.label_places import Label, place
+from nitrogen.pipelines.bench.pareto_plot import compared, draw_pareto
+from nitrogen.pipelines.bench.row_names import short_name
+
+
+def axes_of(width=600, height=400):
+    figure = Figure(figsize=(width / 100, height / 100), dpi=100)
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    return axes
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_plot_fits_a_readme(result, tmp_path, theme):
+    path = draw_pareto(result, tmp_path / "plot.png", "mse", theme)
+    picture = Image.open(path).convert("L")
+    assert picture.width == 1200
+    corner = picture.getpixel((0, picture.height - 1))
+    assert corner > 200 if theme == "light" else corner < 50
+
+
+def test_a_group_that_is_not_known_is_drawn_all_the_same(result, tmp_path):
+    fresh = {**result["rows"][0], "group": "something new", "extra": 1}
+    draw_pareto(result | {"rows": [*result["rows"], fresh]}, tmp_path / "plot.png", "kid")
+    assert fresh in compared(result | {"rows": [fresh]}, "1")
+
+
+def test_controls_and_guided_rows_are_not_compared(result):
+    shown = compared(result, "1")
+    assert {row["group"] for row in shown} == {"teacher", "thin", "static", "cache", "ours"}
+    assert all(row["guidance"] == 1 for row in shown)
+
+
+def test_labels_cover_neither_points_nor_each_other():
+    axes, generator = axes_of(), np.random.default_rng(0)
+    points = generator.uniform(0.2, 0.8, (12, 2))
+    labels = [Label(f"row {i}", *point, "#000000") for i, point in enumerate(points)]
+    texts = place(axes, labels, points, 8, "#888888", "#ffffff")
+    assert len(texts) > 6
+    boxes = [text.get_window_extent() for text in texts]
+    pixels = axes.transData.transform(points)
+    for i, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[i + 1 :])
+        assert not any(box.contains(*pixel) for pixel in pixels)
+
+
+def test_a_label_without_a_free_place_is_left_out_unless_it_must_be_shown():
+    crowd = np.stack(np.meshgrid(np.linspace(0, 1, 60), np.linspace(0, 1, 60)), -1).reshape(-1, 2)
+    some = [Label("may", 0.5, 0.5, "#000000"), Label("must", 0.5, 0.5, "#000000", must=True)]
+    texts = place(axes_of(), some, crowd, 8, "#888888", "#ffffff")
+    assert [text.get_text() for text in texts] == ["must"]
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "short"),
+    [
+        ("teacher unipc 7", {"model": "teacher", "solver": "unipc", "num_steps": 7}, "UniPC 7"),
+        ("thin quarter dpmpp_2m 8", {"solver": "dpmpp_2m", "num_steps": 8}, "thin quarter 8"),
+        ("DeepCache-like N=2, 8 steps", {"num_steps": 8}, "DeepCache N=2, 8"),
+    ],
+)
+def test_short_names(name, setting, short):
+    group = name.split()[0] if name.startswith(("teacher", "thin")) else "cache"
+    assert short_name({"name": name, "kind": "dense", "group": group, "setting": setting}) == short

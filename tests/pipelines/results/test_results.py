@@ -1,0 +1,246 @@
+"""Pages, verdicts, headline and README's block say what the files hold, and nothing else."""
+
+import copy
+import json
+import shlex
+
+import pytest
+from typer.testing import CliRunner
+
+from nitrogen.pipelines.bench.frontier_config import FrontierConfig
+from nitrogen.pipelines.cli import app
+from nitrogen.pipelines.results import write
+from nitrogen.pipelines.results.dataset_page import dataset_page
+from nitrogen.pipelines.results.files import BenchFile, read_files
+from nitrogen.pipelines.results.headline import article_note, article_table, headline
+from nitrogen.pipelines.results.limits_pages import attack_page, scaling_page
+from nitrogen.pipelines.results.pairing import best_pair
+from nitrogen.pipelines.results.readme_block import BEGIN, END, with_block
+from nitrogen.pipelines.results.targets import PREDICTOR, SPEEDUPS, Target, outcome
+from nitrogen.pipelines.results.verdicts import tally, verdicts
+from nitrogen.platform.errors import ConfigError
+
+
+@pytest.fixture
+def file(result, tmp_path):
+    return BenchFile(tmp_path / "emoji.json", "frontier", copy.deepcopy(result), "emoji64")
+
+
+def verdict(file, start):
+    return next(v for v in verdicts(file) if v.figure.startswith(start))
+
+
+# ------------------------------------------------------------------------------------ verdicts
+
+
+@pytest.mark.parametrize(
+    ("figure", "words"),
+    [
+        ({"value": 1.6, "low": 1.5, "high": 1.7, "n": 300}, "reached"),
+        ({"value": 1.6, "low": 1.49, "high": 1.7, "n": 300}, "missed: the interval reaches below"),
+        ({"value": 1.4, "low": 1.3, "high": 1.6, "n": 300}, "missed"),
+        ({"value": 2.6, "low": 2.5, "high": 2.7, "n": 300}, "aim reached"),
+        (
+            {"value": 9.0, "low": 8.0, "high": 9.5, "n": 255},
+            "decides nothing: n = 255 is too small",
+        ),
+        ({"value": 9, "low": 8, "high": 9.5, "n": 256}, "aim reached"),
+        ({"value": None, "reason": "no room", "n": 300}, "not defined: no room"),
+        (None, "not measured"),
+    ],
+)
+def test_a_bound_is_reached_by_the_whole_interval(figure, words):
+    assert outcome(Target(1.5, aim=2.5), figure, quick=False) == words
+
+
+def test_an_upper_bound_and_a_bound_that_must_be_exceeded():
+    share = {"value": 0.02, "low": 0.01, "high": 0.031, "n": 300}
+    assert outcome(Target(most=0.03), share, False) == "missed: the interval reaches above"
+    at_zero = {"value": 0.1, "low": 0.0, "high": 0.2, "n": 300}
+    assert outcome(Target(0.0, above=True), at_zero, False) == "missed: the interval reaches below"
+    assert outcome(Target(0.0), at_zero, False) == "reached"
+
+
+def test_a_time_is_decided_by_rounds_which_every_preset_but_quick_has():
+    share = {"value": 0.01, "low": 0.01, "high": 0.01}
+    assert outcome(PREDICTOR, share | {"n": 19}, False) == "decides nothing: n = 19 is too small"
+    for config in (FrontierConfig.day(), FrontierConfig()):
+        assert outcome(PREDICTOR, share | {"n": config.rounds}, False) == "aim reached"
+        assert outcome(SPEEDUPS["low"], share | {"n": config.num_controls}, False) == "missed"
+
+
+def test_every_target_of_a_file_is_judged(file):
+    found = verdicts(file)
+    assert len(found) == 2 * (6 + 6 + 1) + 1 + 6 + 3 + 4
+    assert not [v for v in found if v.outcome in ("", "not measured")]
+    states = [v.reached for v in found]
+    assert tally(found).startswith(f"{states.count(True)} of {len(found)} targets are reached")
+
+
+def test_a_quick_run_decides_nothing(file):
+    quick = BenchFile(file.path, file.kind, file.content | {"command": "x --quick"}, file.name)
+    assert {v.reached for v in verdicts(quick)} == {None}
+    assert "nothing is decided" in headline(quick, "1")
+    assert "decides nothing" in dataset_page(quick, {}, None)
+
+
+def test_a_distance_that_is_too_far_misses_the_latency_target(file):
+    assert verdict(file, "latency saved").reached
+    for row in file.content["rows"] + file.content["headline"]:
+        if row["group"] == "ours":
+            row["fd_lite0"]["value"] *= 1.5
+    missed = verdict(file, "latency saved")
+    assert missed.outcome.startswith("missed: its distance is 1.")
+    assert "no row stays within" in article_note([file], "1")
+
+
+def test_a_distance_of_few_pictures_is_no_headline(file):
+    file.content["headline"] = []
+    assert verdict(file, "latency saved").outcome.startswith("decides nothing: fd_lite0 of fewer")
+    assert "no distance is a headline" in article_note([file], "1")
+    for row in file.content["rows"]:
+        row["fd_lite0"] = None
+    assert verdict(file, "latency saved").outcome.startswith("not defined")
+    assert "too few pictures" in article_table([file], "1")
+
+
+def test_exits_that_cost_quality_do_not_count(file):
+    assert verdict(file, "forward passes").reached
+    file.content["forward_passes_saved"]["holds"] = False
+    assert verdict(file, "forward passes").outcome.startswith("missed: PSNR")
+
+
+# ------------------------------------------------------------------------------------ headline
+
+
+def test_the_headline_says_who_won(file):
+    text = headline(file, "1")
+    one = file.content["summary"]["1"]["speedup_at_equal_quality"]["low"]["mse"]
+    assert "wins at every budget at equal same-seed error" in text
+    assert f"{one['value']:.2f} ({one['low']:.2f} to {one['high']:.2f})" in text
+    assert "n = 300 seeds" in text
+    tiers = file.content["summary"]["1"]["speedup_at_equal_quality"]
+    tiers["low"]["mse"] |= {"value": 0.5, "low": 0.4, "high": 0.6}
+    tiers["high"]["mse"] |= {"value": 1.0, "low": 0.9, "high": 1.1}
+    mixed = headline(file, "1")
+    assert "wins at the middle budget and" not in mixed
+    assert "wins at the middle budget, loses at the low budget and is not shown to win" in mixed
+    for errors in tiers.values():
+        errors["mse"] |= {"value": 0.5, "low": 0.4, "high": 0.6}
+    assert "loses at every budget at equal same-seed error" in headline(file, "1")
+
+
+def test_the_pair_is_the_fastest_within_the_bound_and_its_teacher_the_faster_one(file):
+    pair = best_pair(file.content, "1")
+    assert pair.within
+    assert pair.enough
+    twin = copy.deepcopy(pair.teacher)
+    twin["name"] += ", by rows"
+    twin["ms"]["1"]["p50"] /= 2
+    file.content["rows"].append(twin)
+    assert best_pair(file.content, "1").teacher is twin
+    assert f"{twin['ms']['1']['p50']:.1f} ms" in article_table([file], "1")
+
+
+def test_a_better_distance_than_the_teachers_is_a_warning(file):
+    assert "Check twice" not in dataset_page(file, {}, None)
+    for row in file.content["headline"]:
+        if row["group"] == "ours":
+            row["fd_lite0"] |= {"value": 100.0, "low": 90.0, "high": 110.0}
+    assert "Check twice" in dataset_page(file, {}, None)
+
+
+# --------------------------------------------------------------------------------------- pages
+
+
+def test_the_page_holds_every_row_and_every_figure_also_new_ones(file):
+    summary = file.content["summary"]["1"]
+    summary["speedup_over_torch"] = summary["speedup_over_static"]
+    file.content["rows"].append(file.content["rows"][0] | {"group": "fresh", "name": "a new row"})
+    page = dataset_page(file, {}, None)
+    assert all(f"| {row['name']} |" in page for row in file.content["rows"])
+    assert "### speedup over torch" in page
+    assert "a new row" in page
+    assert file.content["command"] in page
+
+
+def test_rows_of_few_seeds_say_so(file):
+    file.content["rows"][0]["n"] = 16
+    assert "| 16, too small |" in dataset_page(file, {}, None)
+
+
+def test_pages_of_attack_and_scaling(written, made):
+    paths = [written("a.json", made.attack()), written("s.json", made.scaling())]
+    attack, scaling = read_files(paths)
+    assert {v.reached for v in verdicts(attack) + verdicts(scaling)} == {True}
+    assert "| budget | gradient |" in attack_page(attack)
+    assert "| 1,024 | 2 |" in scaling_page(scaling)
+    (above,) = read_files([written("b.json", made.attack(above=True))])
+    assert {v.reached for v in verdicts(above)} == {False}
+    newer = made.scaling() | {"huge": {"size": 4096, "skipped": "too little memory is free"}}
+    (skipped,) = read_files([written("t.json", newer)])
+    assert verdicts(skipped)[-1].outcome == "not measured: too little memory is free"
+    assert "too little memory is free" in scaling_page(skipped)
+    (few,) = read_files([written("c.json", made.attack(num_seeds=24))])
+    assert verdicts(few)[0].outcome.startswith("decides nothing: fewer than 10,000")
+
+
+@pytest.mark.parametrize("content", [[], {"rows": []}, "text"])
+def test_other_files_are_refused(written, content):
+    with pytest.raises(ConfigError, match="written by bench frontier"):
+        read_files([written("x.json", content)])
+
+
+def test_files_that_are_missing_or_damaged_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match="can be read"):
+        read_files([tmp_path / "none.json"])
+    (tmp_path / "half.json").write_text("{")
+    with pytest.raises(ConfigError, match="must be JSON"):
+        read_files([tmp_path / "half.json"])
+
+
+# -------------------------------------------------------------------------------------- README
+
+
+def test_the_block_replaces_what_stood_between_the_markers(tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    assert with_block(readme, "new") == f"before\n{BEGIN}\nnew\n{END}\nafter\n"
+
+
+@pytest.mark.slow
+def test_what_is_written_can_be_made_again_from_it(written, result, tmp_path, monkeypatch):
+    out, readme = tmp_path / "docs" / "results", tmp_path / "README.md"
+    readme.write_text(f"{BEGIN}\n{END}\n")
+    path = written("emoji.json", result)
+    arguments = ["bench", "results", str(path), "--out", str(out), "--readme", str(readme)]
+    done = CliRunner().invoke(app, [*arguments, "--no-widths"])
+    assert done.exit_code == 0, done.output
+    listed = {line for line in done.output.splitlines() if line}
+    assert listed == {str(p) for p in (*out.iterdir(), readme)}
+    text = readme.read_text()
+    assert headline(read_files([path])[0], "1") in text
+    assert "docs/results/emoji64-mse-dark.png" in text
+    assert "FID 3.7" in text
+    before = {p.name: p.read_bytes() for p in out.iterdir()}
+    monkeypatch.setattr(write, "draw_pareto", lambda content, path, *_: path)
+    write.write_results([out / "emoji64.json"], out, readme, None)
+    assert {p.name: p.read_bytes() for p in out.iterdir()} == before
+    assert json.loads((out / "emoji64.json").read_text()) == result
+
+
+def test_a_quick_file_does_not_reach_a_readme(written, result, tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text(f"{BEGIN}\n{END}\n")
+    path = written("q.json", result | {"command": shlex.join(["nitrogen", "bench", "--quick"])})
+    with pytest.raises(ConfigError, match="quick run"):
+        write.write_results([path], tmp_path / "out", readme, None)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_readme_without_markers_is_refused_before_anything_is_written(written, result, tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text("nothing")
+    with pytest.raises(ConfigError, match="must hold the lines"):
+        write.write_results([written("x.json", result)], tmp_path / "out", readme, None)
+    assert not (tmp_path / "out").exists()
