@@ -11,7 +11,7 @@ import numpy as np
 
 from nitrogen.model.config_file import write_prices
 from nitrogen.model.pipeline import Pipeline
-from nitrogen.model.prices import measure_prices
+from nitrogen.model.prices import STEPS, measure_prices
 from nitrogen.pipelines.metrics.psnr import same_seed
 from nitrogen.pipelines.precision import autocast
 from nitrogen.pipelines.sampling import Draws, OperatingPoint, mean, student_images
@@ -78,7 +78,8 @@ def tuned_student(params: dict[str, Any], settings: dict[str, Any], directory: P
     pipeline = Pipeline.load(directory / STUDENT).to(device)
     assert pipeline.predictor is not None, "a student has a predictor"
     with autocast(device, settings["sampling_precision"]):
-        pipeline.prices = measure_prices(pipeline.denoiser, pipeline.predictor)
+        steps = sorted({*STEPS, settings["num_inference_steps"]})  # budgets are scored at those
+        pipeline.prices = measure_prices(pipeline.denoiser, pipeline.predictor, steps)
     write_prices(directory / STUDENT, pipeline.prices)
     return pipeline
 
