@@ -32,7 +32,7 @@ from nitrogen.pipelines.bench.rounds import part_of, time_rounds
 from nitrogen.pipelines.bench.row_store import Row, row_key
 from nitrogen.pipelines.bench.summary import summarise
 from nitrogen.pipelines.bench.tuning import TIERS, served
-from nitrogen.pipelines.bench.twins import with_twins
+from nitrogen.pipelines.bench.twins import by_rows, with_twins
 from nitrogen.pipelines.report.provenance import commit, machine
 from nitrogen.pipelines.sampling import draws
 
@@ -42,11 +42,19 @@ TIMED_BESIDE = 1.3  # timed rows over those that are known before the tuning
 
 
 def run_frontier(
-    config: FrontierConfig, models: Models, folder: Path, extract: Extract, say: Say
+    config: FrontierConfig,
+    models: Models,
+    folder: Path,
+    extract: Extract,
+    say: Say,
+    at_hand: bool = False,
 ) -> dict[str, Any]:
-    """Everything of one data set, as JSON values. folder: where rows and rounds are kept."""
+    """Everything of one data set, as JSON values. folder: where rows and rounds are kept.
+
+    at_hand: only rows whose pictures an earlier run left, and ours; they are timed and summed up.
+    """
     contest = Contest.prepare(config, models, folder, extract, say)
-    known = with_twins(list(contenders(config, models)))
+    known = wanted(contest, with_twins(list(contenders(config, models))), at_hand)
     plan(contest, known)
     tuned, tune_drawn = tune(contest)
     ours = [method for method in tuned if method.group == "ours"]
@@ -55,7 +63,7 @@ def run_frontier(
     others += guided(config, middle)
     for method in ours:
         others += traced_controls(contest, method)
-    rest = with_twins([*tuned, *others])
+    rest = wanted(contest, with_twins([*tuned, *others]), at_hand)
     contest.forecast.drop(TIER_ROWS)
     contest.expect(rest)
     rows = {method: contest.row(method) for method in distinct([*known, *rest])}
@@ -70,14 +78,27 @@ def run_frontier(
         "load_1m": round(os.getloadavg()[0], 2),
         "commit": commit(),
         "config": config.model_dump(mode="json"),
+        "at_hand": at_hand,
         "rows": [shown(contest, m, rows[m], times) | {"memory_mib": memory[m]} for m in rows],
-        "headline": headline(contest, [*ours, *_teachers_of(ours, list(rows))]),
-        "forward_passes_saved": exits(contest, tune_drawn),
-        "calibration": calibration(contest),
+        "headline": [] if at_hand else headline(contest, [*ours, *_teachers_of(ours, list(rows))]),
+        "forward_passes_saved": exits(contest, tune_drawn, at_hand),
+        "calibration": calibration(contest, at_hand),
         "summary": {
             str(batch): summarise(*measured(rows, contest, ms)) for batch, ms in times.items()
         },
     }  # fmt: skip
+
+
+def wanted(contest: Contest, methods: Sequence[Method], at_hand: bool) -> list[Method]:
+    """All of them, or those whose pictures, or their twin's, are in the store, and ours."""
+    if not at_hand:
+        return list(methods)
+
+    def found(method: Method) -> bool:
+        twin = by_rows(method)
+        return any(contest.store.has(contest.key(one)) for one in (method, twin) if one)
+
+    return [m for m in methods if m.setting.get("tier") or found(m)]
 
 
 def timed(

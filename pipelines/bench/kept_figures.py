@@ -29,6 +29,7 @@ from nitrogen.pipelines.evaluation.residuals import Uniform
 from nitrogen.pipelines.sampling import Draws, draws
 
 NUM_PLANNERS = 2
+NOT_YET = "not measured yet"
 TUNING, EXITS, CALIBRATION = "tuning on validation", "forward passes saved", "calibration"
 
 
@@ -74,8 +75,8 @@ def search_key(contest: Contest, search: str, tier: str, drawn: Draws) -> str:
     return row_key(described, contest.facts_of("student") | more)
 
 
-def exits(contest: Contest, tune_drawn: Draws) -> dict[str, Any]:
-    """Forward passes saved by exit alone; kept by key."""
+def exits(contest: Contest, tune_drawn: Draws, at_hand: bool = False) -> dict[str, Any]:
+    """Forward passes saved by exit alone; kept by key. at_hand: only if they are there."""
     config = contest.config
     described = {
         "exits": config.exit_steps, "thresholds": config.exit_thresholds,
@@ -86,6 +87,8 @@ def exits(contest: Contest, tune_drawn: Draws) -> dict[str, Any]:
     more = {"tune": _named(tune_drawn), "report": _named(few), "code": code}
     key = row_key(described, contest.facts_of("student") | more)
     row = contest.store.get(key)
+    if row is None and at_hand:
+        return {"threshold": None, "reason": NOT_YET, "n": 0}
     if row is None:
         with contest.forecast.working(EXITS):
             values = forward_passes_saved(
@@ -96,7 +99,7 @@ def exits(contest: Contest, tune_drawn: Draws) -> dict[str, Any]:
     return row.values
 
 
-def calibration(contest: Contest) -> dict[str, Any]:
+def calibration(contest: Contest, at_hand: bool = False) -> dict[str, Any]:
     """Reliability of the predicted residual, and thresholds with a guarantee; kept by key.
 
     The validation seeds are more than the search has: the guarantee needs pictures.
@@ -113,6 +116,8 @@ def calibration(contest: Contest) -> dict[str, Any]:
     more = {"known": _named(known), "unseen": _named(unseen), "code": code}
     key = row_key(described, contest.facts_of("student") | more)
     row = contest.store.get(key)
+    if row is None and at_hand:
+        return {"thresholds": [], "reason": NOT_YET, "n": 0}
     if row is None:
         with contest.forecast.working(CALIBRATION):
             values = calibrate(

@@ -70,8 +70,12 @@ def speedups(field: Field, row: Measured) -> dict[str, Any]:
 
 
 def with_controls(rows: Sequence[Measured]) -> list[Measured]:
-    """The rows of ours that controls were made for."""
-    named = {row.setting["of"] for row in rows if row.group == "control"}
+    """The rows of ours that controls were made for, the oracle among them."""
+    named = {
+        row.setting["of"]
+        for row in rows
+        if row.group == "control" and row.setting["how"] == "oracle"
+    }
     return [row for row in rows if row.name in named]
 
 

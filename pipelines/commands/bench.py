@@ -51,6 +51,9 @@ def frontier(
     quick: QuickOption = False,
     images: Annotated[int | None, typer.Option(min=4, help="Seeds of every row.")] = None,
     rounds: Annotated[int | None, typer.Option(min=2, help="Timed calls of every row.")] = None,
+    at_hand: Annotated[
+        bool, typer.Option("--at-hand", help="Only rows that an earlier run left, and ours.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Compare ours with everything that could be as fast: one run, same seeds, paired times."""
@@ -67,10 +70,11 @@ def frontier(
         config.model_dump() | {name: value for name, value in sizes.items() if value}
     )
     models = load_models(folder(run), tuple(thin or ()))
-    result = run_frontier(config, models, kept(out), FeatureNet(), note)
+    result = run_frontier(config, models, kept(out), FeatureNet(), note, at_hand)
     options: list[tuple[str, Any]] = [("--thin", path) for path in thin or ()]
     options += [("--preset", preset), ("--images", images), ("--rounds", rounds)]
-    result |= {"command": command("frontier", out, run, quick, options), "date": now()}
+    line = command("frontier", out, run, quick, options) + (" --at-hand" if at_hand else "")
+    result |= {"command": line, "date": now()}
     result |= {"models": model_facts(folder(run))}
     write(out, result)
     plots = [

@@ -37,8 +37,8 @@ from nitrogen.pipelines.sampling import Draws
 TINY = FrontierConfig.quick().model_copy(
     update={
         "num_images": 6, "num_controls": 5, "num_guided": 4, "num_headline": 8, "num_tune": 4,
-        "num_moves": 2, "tune_steps": (5, 6), "rounds": 2, "batches": (1, 2),
-        "teacher_steps": {"euler": (8,), "heun": (3,), "dpmpp_2m": (3, 4, 5, 6, 8), "unipc": (4,)},
+        "num_moves": 2, "tune_steps": (5,), "rounds": 2, "batches": (1, 2),
+        "teacher_steps": {"euler": (8,), "heun": (3,), "dpmpp_2m": (3, 5, 8), "unipc": (4,)},
         "exit_images": 4, "exit_steps": 6, "num_calibration": 6, "resamples": 100,
     }
 )  # fmt: skip
@@ -117,6 +117,26 @@ def test_rows_say_what_the_contract_asks(result):
 
 
 @pytest.mark.slow
+def test_the_full_model_and_the_slices_run_by_both_operators(result):
+    by_name = {row["name"]: row for row in result["rows"]}
+    torch_rows = [row for row in result["rows"] if row["operators"] == "torch"]
+    assert {row["group"] for row in torch_rows} == {"teacher", "thin", "static", "cache"}
+    for row in torch_rows:
+        twin = by_name[row["name"] + ", by rows"]
+        assert row["quality_of"] == twin["name"]
+        assert twin["operators"] == "rows"
+        for same in ("group", "mse", "kid", "gflops", "nfe", "n"):
+            assert row[same] == twin[same], (row["name"], same)
+        assert row["ms"]["1"]["n"] == twin["ms"]["1"]["n"] == 2
+    for figures in result["summary"].values():
+        for tier in TIERS:
+            plain = figures["speedup_at_equal_quality_over_torch"][tier]["mse"]
+            assert {by_name[name]["operators"] for name in plain["hull"]} == {"torch"}
+    for tier in TIERS:
+        assert by_name[f"ours {tier} as served"]["setting"]["served"]
+
+
+@pytest.mark.slow
 def test_controls_cost_what_ours_costs_but_the_predictor(result, models, folder):
     def contest_row(row, name):
         with np.load(folder / "rows" / f"{row['key']}.npz") as stored:
@@ -170,6 +190,35 @@ def test_a_row_that_was_lost_is_measured_alone(result, models, folder, extract, 
     again = run_frontier(TINY, models, copied, extract, told.append)
     assert sampled(told) == ["teacher unipc 4, by rows"]
     assert again["rows"] == result["rows"]
+
+
+@pytest.mark.slow
+def test_what_is_at_hand_is_summed_up_and_nothing_else_is_drawn(
+    result, models, folder, extract, told, tmp_path
+):
+    copied = tmp_path / "copy"
+    shutil.copytree(folder, copied)
+    lost = {"teacher unipc 4", "teacher unipc 4, by rows", "oracle for ours low"}
+    for row in result["rows"]:
+        if row["name"] in lost:
+            (copied / "rows" / f"{row['key']}.json").unlink()
+    told.clear()
+    part = run_frontier(TINY, models, copied, extract, told.append, at_hand=True)
+    assert sampled(told) == []
+    assert {row["name"] for row in result["rows"]} - {row["name"] for row in part["rows"]} == lost
+    assert part["rows"] == [row for row in result["rows"] if row["name"] not in lost]
+    assert part["at_hand"]
+    assert part["headline"] == []
+    for batch, figures in part["summary"].items():
+        gains = result["summary"][batch]["adaptivity_gain"]
+        assert set(gains) - set(figures["adaptivity_gain"]) == {"ours low"}
+    assert part["calibration"] == result["calibration"]
+    for path in (copied / "rows").glob("*.json"):
+        if "thresholds" in json.loads(path.read_text()):
+            path.unlink()
+    again = run_frontier(TINY, models, copied, extract, told.append, at_hand=True)
+    assert again["calibration"]["thresholds"] == []
+    assert sampled(told) == []
 
 
 @pytest.mark.slow
