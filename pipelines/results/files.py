@@ -76,8 +76,18 @@ def read_files(paths: Iterable[Path]) -> list[BenchFile]:
             raise ConfigError(
                 f"FILES must have names of their own, got {path.stem} twice for {name}. Rename one."
             )
-        found.append(BenchFile(path, kind, content, name))
+        known = {"command": portable(content["command"])} if content.get("command") else {}
+        found.append(BenchFile(path, kind, {**content, **known}, name))
     return found
+
+
+def portable(command: str) -> str:
+    """The command with the folders of absolute paths left out: they are of one machine."""
+    words = [
+        Path(word).name if word.startswith("/") and len(word) > 1 else word
+        for word in shlex.split(command)
+    ]
+    return shlex.join(words)
 
 
 def kind_of(content: Any) -> Kind | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from nitrogen.pipelines.atomic_json import write_json
 from nitrogen.pipelines.bench.pareto_plot import THEMES, draw_pareto, themed
 from nitrogen.pipelines.results.dataset_page import dataset_page
-from nitrogen.pipelines.results.files import BenchFile, read_files
+from nitrogen.pipelines.results.files import BenchFile, portable, read_files
 from nitrogen.pipelines.results.headline import article_note, article_table, headline
 from nitrogen.pipelines.results.limits_pages import attack_page, scaling_page
 from nitrogen.pipelines.results.readme_block import block, picture, refuse_quick, with_block
@@ -79,7 +79,8 @@ def index(files: Sequence[BenchFile], out: Path) -> str:
     parts.append("```bash")
     parts += [file.command for file in files if file.command]
     kept = " ".join(shlex.quote(f"{out.as_posix()}/{file.name}.json") for file in files)
-    parts += [f"nitrogen bench results {kept} --out {shlex.quote(out.as_posix())}", "```", ""]
+    made = portable(f"nitrogen bench results {kept} --out {shlex.quote(out.as_posix())}")
+    parts += [made, "```", ""]
     parts.append(
         "The JSON files beside the pages hold all that the pages say. What the figures mean, and "
         "what they do not, is in the project's docs/benchmark.md.\n"

@@ -185,6 +185,13 @@ def test_pages_of_attack_and_scaling(written, made):
     assert verdicts(few)[0].outcome.startswith("decides nothing: fewer than 10,000")
 
 
+def test_folders_of_one_machine_do_not_reach_the_pages(written, result):
+    line = "nitrogen bench frontier --out '/home/me/my runs/f.json' --run runs/x"
+    (found,) = read_files([written("f.json", result | {"command": line})])
+    assert found.command == "nitrogen bench frontier --out f.json --run runs/x"
+    assert found.content["rows"] == result["rows"]
+
+
 @pytest.mark.parametrize("content", [[], {"rows": []}, "text"])
 def test_other_files_are_refused(written, content):
     with pytest.raises(ConfigError, match="written by bench frontier"):
