@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nitrogen.pipelines.atomic_json import read_json, write_json
+from nitrogen.pipelines.installed import installed
 from nitrogen.pipelines.masking import mask_secrets
 from nitrogen.pipelines.recipe import Recipe
 from nitrogen.pipelines.revision import commit
@@ -111,11 +112,11 @@ def closing_lines(summary: Mapping[str, Any], folder: Path) -> Iterator[str]:
     if images:
         yield f"pictures  {len(images)}, for example {images[0]}"
     if champion:
-        yield f"serve     nitrogen serve --run {shlex.quote(str(folder))}"
+        yield f"serve     {installed('nitrogen')} serve --run {shlex.quote(str(folder))}"
     if summary.get("request"):
         yield f"request   {summary['request']}"
     uri = shlex.quote(str(summary.get("tracking_uri")))
-    yield f"MLflow    mlflow ui --backend-store-uri {uri}"
+    yield f"MLflow    {installed('mlflow')} ui --backend-store-uri {uri}"
 
 
 def _quality(part: Any) -> dict[str, Any] | None:

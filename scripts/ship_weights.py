@@ -108,7 +108,7 @@ def thin_log(training: Path, out: Path) -> None:
 
 
 def draw_grid(out: Path, pipeline: Pipeline) -> None:
-    """Two pictures of each class, first seeds, and the same pictures for the report."""
+    """Two pictures of each class, seeds from GRID_SEED on, and the same pictures for the report."""
     num = len(pipeline.classes)
     labels = list(range(num)) * 2
     seeds = [GRID_SEED + i for i in range(len(labels))]
@@ -117,7 +117,7 @@ def draw_grid(out: Path, pipeline: Pipeline) -> None:
     )
     caption = (
         f"Shipped weights ({out.name}), full width, {GRID_STEPS} steps, guidance "
-        f"{GRID_GUIDANCE:g}, first seeds, none left out"
+        f"{GRID_GUIDANCE:g}, seeds from {GRID_SEED} on, none left out"
     )
     images = made.images.numpy()
     grid = LabelledImages(images[:num], [pipeline.classes[i] for i in labels[:num]], caption)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from nitrogen.pipelines.installed import installed
 from nitrogen.platform.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -107,15 +108,18 @@ def _howto(context: StepContext) -> tuple[HowTo, ...]:
     inputs: Mapping[str, Mapping[str, Any]] = context.inputs
     if inputs.get("distill"):
         name = shlex.quote(_first_class(inputs.get("prepare", {})))
-        command = f"nitrogen generate --run {run_dir} --class {name} --seed 7 --steps 12"
+        command = (
+            f"{installed('nitrogen')} generate --run {run_dir} --class {name} --seed 7 --steps 12"
+        )
         found.append(
             HowTo("Draw a picture", f"{command} --policy budget --budget 0.5 --out picture.png")
         )
     if inputs.get("promote", {}).get("champion"):
-        found.append(HowTo("Serve the champion", f"nitrogen serve --run {run_dir}"))
+        found.append(HowTo("Serve the champion", f"{installed('nitrogen')} serve --run {run_dir}"))
     if context.tracking_uri:
         uri = shlex.quote(mask_secrets(context.tracking_uri))
-        found.append(HowTo("Look at the runs in MLflow", f"mlflow ui --backend-store-uri {uri}"))
+        command = f"{installed('mlflow')} ui --backend-store-uri {uri}"
+        found.append(HowTo("Look at the runs in MLflow", command))
     return tuple(found)
 
 
