@@ -31,7 +31,7 @@ def fake():
     sys.modules["fake_generator"] = module
     spec.loader.exec_module(module)
     yield module
-    del sys.modules["fake_generator"]
+    sys.modules.pop("fake_generator", None)  # another file of this process may have taken it
 
 
 def config(**fields) -> PromoteConfig:
