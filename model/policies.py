@@ -11,13 +11,12 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from nitrogen.model.budget import FORCED
 from nitrogen.model.config import NUM_WIDTHS
 from nitrogen.model.errors import ModelError
 from nitrogen.model.observation import Observation
 from nitrogen.model.predictor import gains
 from nitrogen.model.regions import HELD, Plan
-from nitrogen.model.spending import open_room, spend, step_share
+from nitrogen.model.spending import forced, open_room, spend, step_share
 
 PATIENCE = 2  # confident steps in a row before a region exits
 WARM_UP_SHARE = 0.25  # of the steps, in which no region exits
@@ -206,10 +205,7 @@ def calm_steps(observation: Observation, threshold: float | Tensor, patience: in
 
 def require_stale(observation: Observation, gain: Tensor, max_age: int) -> Tensor:
     """gain [b, rh, rw, 5], with computing forced for regions that were held for max_age steps."""
-    stale = (observation.past.age >= max_age) & ~observation.exited
-    bonus = torch.zeros_like(gain)
-    bonus[..., 1:] = FORCED
-    return torch.where(stale[..., None], gain + bonus, gain)
+    return forced(gain, (observation.past.age >= max_age) & ~observation.exited)
 
 
 def scheduled(observation: Observation, widths: tuple[int, ...]) -> tuple[Tensor, Tensor]:

@@ -70,10 +70,14 @@ def widths_for(
 
 def require_first(past: Past, gain: Tensor) -> Tensor:
     """A region that was never computed cannot be held."""
-    never = (past.quarters == HELD)[..., None]
+    return forced(gain, past.quarters == HELD)
+
+
+def forced(gain: Tensor, regions: Tensor) -> Tensor:
+    """gain [b, rh, rw, 5], with computing put before everything else at `regions` [b, rh, rw]."""
     bonus = torch.zeros_like(gain)
     bonus[..., 1:] = FORCED
-    return torch.where(never, gain + bonus, gain)
+    return torch.where(regions[..., None], gain + bonus, gain)
 
 
 def within_room(widths: Tensor, room: Tensor | None, observation: Observation) -> Tensor:

@@ -65,11 +65,12 @@ class RowUNet(nn.Module):
         parts = list(modulations.split(self._sizes, dim=1))
         head_shift, head_scale = parts.pop().chunk(2, dim=1)
         run = DenseRun(self, parts, quarters) if plan is None else RowRun(self, parts, plan, cache)
-        between = self._between(x, blocked=plan is not None)
+        between = self.between(x, blocked=plan is not None)
         x = self._levels(between.stem(x), run, between)
         return between.head(x, head_shift, head_scale), run.cache()
 
-    def _between(self, x: Tensor, blocked: bool) -> "Layers | FusedLayers":
+    def between(self, x: Tensor, blocked: bool) -> "Layers | FusedLayers":
+        """The layers between the blocks, in one call each where that may run."""
         fits = blocked and one_call(x, self.stem.weight)
         return FusedLayers(self) if fits else Layers(self, blocked)
 

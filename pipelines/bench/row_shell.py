@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from nitrogen.kernels.blocks import one_call
 from nitrogen.model.denoiser import preconditioning
 from nitrogen.model.row_denoiser import RowDenoiser
 from nitrogen.model.shell import refuse_strided
@@ -34,8 +33,7 @@ class RowShell:
         shift, scale = parts.pop().chunk(2, dim=1)
         plan, cache = self.denoiser.plan_for(x_t), self.denoiser.cache_for(x_t)
         run = Skipping(self.net, parts, plan, cache)
-        fused = one_call(x_t, self.net.stem.weight)
-        between = FusedLayers(self.net) if fused else Layers(self.net, blocked=True)
+        between = self.net.between(x_t, blocked=True)
         outer = self.arch.num_blocks[0]
         x = run.level(between.stem(c_in * x_t), 0, outer)
         if deep is None:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from nitrogen.model.config import NUM_WIDTHS
+from nitrogen.model.cost import CostModel
 from nitrogen.model.errors import BudgetError
 from nitrogen.pipelines.bench.methods import Method
 from nitrogen.pipelines.bench.models import Models
@@ -158,10 +159,14 @@ def searched_schedule(tuning: Tuning, tier: str, seed: int = 0) -> Method:
 
 def step_prices(models: Models) -> np.ndarray:
     """[5] forwards of the full model that a step costs at 0, 1, .. 4 quarters."""
-    cost = models.cost_of("student")
+    return prices_in(models.cost_of("student"), models.cost.full_flops)
+
+
+def prices_in(cost: CostModel, forward: float) -> np.ndarray:
+    """[5] what a step costs at 0, 1, .. 4 quarters, in units of `forward` FLOPs."""
     flops = cost.fixed_flops + cost.num_regions * cost.region_flops.numpy()
     flops[0] = 0.0
-    return flops / models.cost.full_flops
+    return flops / forward
 
 
 def richest(price: np.ndarray, num_steps: int, ceiling: float) -> list[int] | None:

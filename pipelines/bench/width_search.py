@@ -23,7 +23,7 @@ from nitrogen.model.sampler import Sampler, noise
 from nitrogen.model.schedules import sampling_sigmas
 from nitrogen.model.solvers import sample_dense
 from nitrogen.model.width_table import WidthTable
-from nitrogen.pipelines.bench.tuning import neighbours, richest
+from nitrogen.pipelines.bench.tuning import neighbours, prices_in, richest
 from nitrogen.pipelines.sampling import Draws
 
 STEPS, BUDGETS = (4, 8, 12), (0.4, 0.5, 0.6, 0.75)
@@ -112,9 +112,7 @@ class WidthSearch:
     def prices(self) -> np.ndarray:
         """[5] of a step at 0, 1, .. 4 quarters, in forwards of the full student."""
         cost = CostModel(self.student.arch, self.student.image_size, self.student.image_size)
-        flops = cost.fixed_flops + cost.num_regions * cost.region_flops.numpy()
-        flops[0] = 0.0
-        return flops / cost.full_flops
+        return prices_in(cost, cost.full_flops)
 
     def share(self, widths: Sequence[int]) -> float:
         """Of full compute, rounded up: a budget of as much pays for it."""
