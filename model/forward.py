@@ -21,27 +21,41 @@ class Levels:
     sigma: Tensor
     sigma_next: Tensor
 
+    def pair(self) -> tuple[Tensor, Tensor]:
+        return self.sigma, self.sigma_next
+
     def select(self, samples: Tensor) -> "Levels":
         return Levels(self.sigma[samples], self.sigma_next[samples])
 
 
 def denoise(
-    denoiser: Denoiser, live: Live, x: Tensor, levels: Levels, plan: Plan, last: Tensor
-) -> tuple[Tensor, Cache, Cache | None]:
-    """D of every sample and both caches; held regions keep `last`. x, last: [b, h, w, c]."""
-    busy = (plan.widths > HELD).flatten(1).any(dim=1)
-    everyone = bool(busy.all())
-    picked = busy.nonzero().squeeze(1)
-    if not picked.numel():
-        return last, live.cache, live.cache_unlabelled
+    denoiser: Denoiser, live: Live, x: Tensor, levels: Levels, plan: Plan, last: Tensor,
+    everyone: bool | None = None,
+) -> tuple[Tensor, Cache, Cache | None]:  # fmt: skip
+    """D of every sample that computes something, `last` of the others; and both caches.
+
+    x, last: [b, h, w, c]; everyone: whether every sample computes something, None: not known. D of
+    a region that is held says nothing: see keep_held.
+    """
+    picked = None
+    if not everyone:
+        busy = (plan.widths > HELD).flatten(1).any(dim=1)
+        everyone, picked = bool(busy.all()), busy.nonzero().squeeze(1)
+        if not picked.numel():
+            return last, live.cache, live.cache_unlabelled
     network = StepNetwork(denoiser, x, levels, plan)
     fresh, cache = network.denoised(live.labels, live.cache, None if everyone else picked)
     unlabelled = live.cache_unlabelled
     if unlabelled is not None:
-        fresh, unlabelled = guide(network, live, fresh, unlabelled, picked)
-    mask = spread_to_pixels(plan.widths > HELD, x.shape[1], x.shape[2])
-    full = fresh if everyone else last.index_copy(0, picked, fresh)
-    return torch.where(mask, full, last), cache, unlabelled
+        samples = torch.arange(live.num_samples, device=x.device) if picked is None else picked
+        fresh, unlabelled = guide(network, live, fresh, unlabelled, samples)
+    full = fresh if everyone or picked is None else last.index_copy(0, picked, fresh)
+    return full, cache, unlabelled
+
+
+def keep_held(widths: Tensor, fresh: Tensor, last: Tensor) -> Tensor:
+    """[b, h, w, c]: fresh where a region was computed, last where it was held."""
+    return torch.where(spread_to_pixels(widths > HELD, *last.shape[1:3]), fresh, last)
 
 
 @dataclass(frozen=True)

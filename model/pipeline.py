@@ -125,8 +125,8 @@ class Pipeline:
             raise ModelError("labels and seeds must be of one length, at least 1.")
         if isinstance(policy, str):
             policy = self.policy(policy, threshold, budget, num_inference_steps)
-        sampler = self.sampler(policy, solver, image_size)
-        sampler.fallback = Static(widths=self._schedule(budget, num_inference_steps))
+        fallback = Static(widths=self._schedule(budget, num_inference_steps))
+        sampler = self.sampler(policy, solver, image_size, fallback)
         requests = [
             Request(label, seed, num_inference_steps, guidance_scale, budget, dense_last)
             for label, seed in zip(labels, seeds, strict=True)
@@ -158,15 +158,17 @@ class Pipeline:
         return self.schedules.widths(budget, num_steps)
 
     def sampler(
-        self, policy: Policy, solver: str, image_size: int | tuple[int, int] | None = None
-    ) -> Sampler:
+        self, policy: Policy, solver: str, image_size: int | tuple[int, int] | None = None,
+        fallback: Policy | None = None,
+    ) -> Sampler:  # fmt: skip
         """The sampler of pictures of one size (px). Raises ModelError."""
         if policy.needs_predictor and self.predictor is None:
             raise ModelError("policy must be full, static or random for a model without predictor.")
         side = (image_size, image_size) if isinstance(image_size, int) else image_size
         return Sampler(
-            self.denoiser, policy, predictor=self.predictor, solver_name=solver, image_size=side
-        )
+            self.denoiser, policy, predictor=self.predictor, solver_name=solver, image_size=side,
+            fallback=fallback,
+        )  # fmt: skip
 
     def save(self, directory: Path, dtype: torch.dtype = torch.float16, **facts: Any) -> None:
         """Writes model.safetensors and config.json; facts are kept beside the configuration."""

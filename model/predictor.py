@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from nitrogen.kernels import dispatch
 from nitrogen.kernels.blocks import one_call
 from nitrogen.kernels.cpu import fused
+from nitrogen.kernels.cpu.fused import Layer
 from nitrogen.model.config import NUM_WIDTHS, ArchConfig
 from nitrogen.model.observation import NUM_SCALARS
 
@@ -39,9 +40,7 @@ class Predictor(nn.Module):
         Every region sees its own features and their mean over the picture.
         """
         if one_call(features, self.enter.weight):
-            of = lambda layer: (layer.weight, layer.bias)  # noqa: E731
-            layers = (of(self.enter), of(self.middle), of(self.residual), of(self.widths))
-            return fused.predict(features, labels, self.classes, layers, LOG_RANGE)
+            return fused.predict(features, labels, self.classes, self.layers(), LOG_RANGE)
         b, rh, rw, f = features.shape
         overall = features.reshape(b, rh * rw, f).sum(dim=1) / (rh * rw)
         inputs = [
@@ -53,6 +52,12 @@ class Predictor(nn.Module):
         hidden = F.gelu(self._map(hidden, self.middle))
         out = torch.cat([self._map(hidden, self.residual), self._map(hidden, self.widths)], dim=-1)
         return out.where(out.isfinite(), torch.nan).clamp(*LOG_RANGE)
+
+    def layers(self) -> tuple[Layer, Layer, Layer, Layer]:
+        """Weight and bias of each, as the C++ takes them."""
+        linears = (self.enter, self.middle, self.residual, self.widths)
+        one, two, three, four = ((linear.weight, linear.bias) for linear in linears)
+        return one, two, three, four
 
     def _map(self, x: Tensor, layer: nn.Linear) -> Tensor:
         return dispatch.linear(x, layer.weight, layer.bias)

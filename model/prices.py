@@ -13,11 +13,8 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
-from torch import Tensor
-
 from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.errors import WeightsError
-from nitrogen.model.observation import Observation
 from nitrogen.model.policies import Budget
 from nitrogen.model.predictor import Predictor
 from nitrogen.model.request import Request
@@ -99,7 +96,9 @@ def measure_prices(
     lower price that makes up for the cuts, the first steps buy what the last ones then lack, and
     half of full compute gave pictures further off for all that more was spent.
     """
-    sampler = Uncut(denoiser, Budget(), predictor=predictor)
+    sampler = Sampler(denoiser, Budget(), predictor=predictor)
+    # The requests have that much more than the budget that their predictor is told of.
+    sampler.planner = replace(sampler.planner, slack=SLACK)
     full_region = float(sampler.cost.region_flops[-1])
     rows: dict[int, tuple[tuple[float, float], ...]] = {}
     guesses: dict[float, float] = {}
@@ -111,16 +110,8 @@ def measure_prices(
     return PriceTable(rows)
 
 
-class Uncut(Sampler):
-    """A sampler of requests with `SLACK` more than the budget that their predictor is told of."""
-
-    def _share(self, seen: Observation) -> Tensor:
-        slack = SLACK * seen.num_steps * float(self.cost.full_flops)
-        return super()._share(replace(seen, budget_left=seen.budget_left - slack))
-
-
 def measured_gains(
-    sampler: Uncut, num_steps: int, full_region: float, guesses: dict[float, float]
+    sampler: Sampler, num_steps: int, full_region: float, guesses: dict[float, float]
 ) -> dict[float, float]:
     """budget -> gain of a full region below which it buys nothing, rising as budgets fall.
 
@@ -156,10 +147,11 @@ def first_guess(budget: float, found: dict[float, float], guesses: dict[float, f
 
 
 def spent_share(
-    sampler: Uncut, requests: list[Request], budget: float, full_region: float, gain: float
+    sampler: Sampler, requests: list[Request], budget: float, full_region: float, gain: float
 ) -> float:
     """What the mean picture spends of the budget at the price of this gain of a full region."""
-    sampler.policy = replace(Budget(), price=gain / full_region)
+    policy = Budget(price=gain / full_region)
+    sampler.planner = replace(sampler.planner, policy=policy)
     done = [one for part in sampler.batches(requests) for one in sampler.run(part)]
     return sum(one.flops / one.full_flops for one in done) / len(done) / budget
 

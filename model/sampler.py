@@ -5,37 +5,40 @@ rows of all of them go through one network call. A sample's result does not depe
 mates, bit for bit, on one machine, build and thread count.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from nitrogen.kernels.blocks import one_call
+from nitrogen.kernels.cpu import planning
 from nitrogen.kernels.dispatch import ode_exit, region_stats
-from nitrogen.model.budget import Ledger, plan_flops
+from nitrogen.model.budget import Ledger
 from nitrogen.model.cache import empty_cache
-from nitrogen.model.config import NUM_WIDTHS
 from nitrogen.model.cost import CostModel
 from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.errors import ShapeError
-from nitrogen.model.fallback import mended, stand_in
-from nitrogen.model.forward import Levels, denoise, second_levels
-from nitrogen.model.observation import Observation, new_past, region_features, remember
-from nitrogen.model.policies import Decision, Policy, Static
-from nitrogen.model.predictor import Predictor, predictor_flops
-from nitrogen.model.regions import HELD, Plan, level_caps, spread_to_pixels
+from nitrogen.model.forward import Levels, denoise, keep_held, second_levels
+from nitrogen.model.observation import Past, new_past, remember
+from nitrogen.model.planning import Planner, StepPlan
+from nitrogen.model.policies import Policy, Static
+from nitrogen.model.predictor import Predictor
+from nitrogen.model.regions import HELD, spread_to_pixels
 from nitrogen.model.request import Finished, Live, Request, SamplerState, check_request
 from nitrogen.model.schedules import sampling_sigmas
 from nitrogen.model.solvers import (
     History,
     dpmpp_2m,
+    euler,
     heun_correct,
     new_history,
     settle,
     solver,
     solver_for,
 )
-from nitrogen.model.spending import within_room
 
 BATCH_PIXELS = 1 << 17  # of one network call; larger requests run in several batches
 
@@ -55,19 +58,20 @@ class Sampler:
     ):
         arch = denoiser.arch
         height, width = image_size or (arch.image_size, arch.image_size)
-        self.denoiser, self.policy, self.predictor = denoiser, policy, predictor
-        self.fallback = fallback or Static()
+        self.denoiser = denoiser
         solver_name = solver_for(arch.strided, solver_name)
         self.advance, self.heun = solver(solver_name), solver_name == "heun"
         self.cost = CostModel(arch, height, width)
         self.grid = self.cost.grid
-        self.predictor_flops = (
-            predictor_flops(arch, self.cost.num_regions) if policy.needs_predictor else 0
+        self.planner = Planner(
+            denoiser, policy, predictor, fallback or Static(), self.cost, self.heun
         )
+        self.closes_in_one_call = not self.heun and self.advance in (dpmpp_2m, euler)
 
     def ledger(self, request: Request) -> Ledger:
         steps, guided = request.num_inference_steps, request.guidance_scale != 1
-        return Ledger(self.cost, steps, guided, self.heun, self.predictor_flops, request.dense_last)
+        predicted = self.planner.predictor_flops
+        return Ledger(self.cost, steps, guided, self.heun, predicted, request.dense_last)
 
     def batches(self, requests: Sequence[Request]) -> list[Sequence[Request]]:
         """The requests in parts whose pixels fit one network call."""
@@ -121,34 +125,20 @@ class Sampler:
         The caches of `state` are written in place: it cannot be stepped from again.
         """
         live = state.live
-        levels = Levels(*live.sigma_pair())
-        ends = levels.sigma_next == 0
-        forwards = live.branches // (1 + ends.long()) if self.heun else live.branches
-        observation, failed = mended(self._observe(live, levels, forwards))
-        decision = self._decide(observation, failed)
-        widths = within_room(decision.plan.widths, decision.room, observation)
-        if (reserve := live.set_aside()) is not None:
-            closing = (reserve > 0) & (live.step == live.num_steps - 1)
-            widths = torch.where(closing[:, None, None], NUM_WIDTHS, widths)
-        # Of both evaluations of Heun's step, so that it costs what it is charged.
-        plan = Plan(widths, level_caps(self.denoiser.arch, levels.sigma))
-        denoised, cache, other = denoise(self.denoiser, live, live.x, levels, plan, live.denoised)
-        x_next, history = self._advance(live, denoised, levels, plan.widths == HELD)
-        if self.heun:
-            x_next = self._second_half(live, x_next, denoised, levels, plan)
-        flops = plan_flops(plan.widths, self.cost, levels.sigma) * forwards
-        change = region_stats(denoised, live.denoised, self.grid)[..., -1]
-        seen = residual(observation, failed)
+        step = self.planner.plan(live)
+        fresh, cache, other = denoise(
+            self.denoiser, live, live.x, step.levels, step.plan, live.denoised, step.everyone_busy
+        )
+        whole = self.closes_in_one_call and one_call(live.x)
+        closed = (self._close if whole else self._close_by_parts)(live, fresh, step)
         live = replace(
-            live, x=x_next, denoised=denoised, history=history, step=live.step + 1, cache=cache,
-            cache_unlabelled=other, exited=decision.exits | live.exited,
-            spent=live.spent + flops + self.predictor_flops,
-            past=remember(live.past, plan.widths, change, seen, decision.calm),
-            fallbacks=live.fallbacks if failed is None else live.fallbacks + failed,
+            live, **closed, step=live.step + 1, cache=cache, cache_unlabelled=other,
+            exited=step.exits, spent=live.spent + step.flops,
+            fallbacks=live.fallbacks if step.failed is None else live.fallbacks + step.failed,
         )  # fmt: skip
-        ran = zip(live.ids.tolist(), plan.widths.cpu(), strict=True)
+        ran = zip(live.ids.tolist(), step.plan.widths.cpu(), strict=True)
         trace = {sample: (*state.trace[sample], widths) for sample, widths in ran}
-        return self._retire(SamplerState(live, state.finished, trace))
+        return self._retire(SamplerState(live, state.finished, trace), step.all_exited)
 
     def run(self, requests: Sequence[Request]) -> list[Finished]:
         """Start and step to the end; in the order of the requests."""
@@ -157,45 +147,32 @@ class Sampler:
             state = self.step(state)
         return sorted(state.finished, key=lambda f: f.id)
 
-    def _observe(self, live: Live, levels: Levels, forwards: Tensor) -> Observation:
-        later = (live.num_steps - live.step - 1) * self.predictor_flops
-        left = live.ceiling - live.spent - self.predictor_flops - later
-        forwards_left = self._forwards_left(live)
-        if (reserve := live.set_aside()) is not None:
-            to_come = torch.where(live.step < live.num_steps - 1, reserve, 0.0)
-            left = left - to_come
-            last = live.branches // 2 if self.heun else live.branches
-            forwards_left = torch.where(to_come > 0, forwards_left - last, forwards_left)
-        observation = Observation(
-            live.x, live.denoised, live.labels, live.seeds, levels.sigma, levels.sigma_next,
-            live.step, live.num_steps, live.past, live.exited, left, forwards,
-            forwards_left, self.cost,
+    def _close(self, live: Live, fresh: Tensor, step: StepPlan) -> dict[str, Any]:
+        """What changes with D, in one call of C++."""
+        last, past, (sigma, sigma_next) = live.history, live.past, step.levels.pair()
+        known = last.sigma if self.advance is dpmpp_2m else torch.full_like(sigma, math.nan)
+        denoised, x_next, (change, age, quarters) = planning.close_step(
+            live.x, fresh, live.denoised, last.denoised, (sigma, sigma_next, known),
+            step.plan.widths, (past.change, past.age, past.quarters),
         )  # fmt: skip
-        if not self.policy.needs_predictor:
-            return observation
-        assert self.predictor is not None, "this policy needs a predictor"
-        features = region_features(
-            live.x, live.denoised, levels.sigma, levels.sigma_next, live.past,
-            self._share(observation), self.denoiser.arch.sigma_data,
-        )  # fmt: skip
-        return replace(observation, log_errors=self.predictor(features, live.labels))
+        return {
+            "x": x_next, "denoised": denoised, "history": last.push(denoised, live.x, sigma),
+            "past": Past(
+                change, age, quarters, kept(step.log_residual, past.log_residual),
+                kept(step.calm, past.calm),
+            ),
+        }  # fmt: skip
 
-    def _decide(self, observation: Observation, failed: Tensor | None) -> Decision:
-        """The policy's decision; the fallback's for the samples in `failed`."""
-        decision = self.policy.decide(observation)
-        if failed is None:
-            return decision
-        return stand_in(decision, self.fallback.decide(observation), failed, observation)
-
-    def _forwards_left(self, live: Live) -> Tensor:
-        """[b] forwards of the full model for the coming step and all later ones."""
-        total = (live.num_steps - live.step) * live.branches
-        return total - live.branches // 2 if self.heun else total
-
-    def _share(self, seen: Observation) -> Tensor:
-        """What is left, as a share of full compute for the steps that are left; at most 1."""
-        full = seen.forwards_left * float(self.cost.full_flops)
-        return (seen.budget_left / full).clamp(0, 1)
+    def _close_by_parts(self, live: Live, fresh: Tensor, step: StepPlan) -> dict[str, Any]:
+        """The same, for every solver and device."""
+        levels, widths = step.levels, step.plan.widths
+        denoised = keep_held(widths, fresh, live.denoised)
+        x_next, history = self._advance(live, denoised, levels, widths == HELD)
+        if self.heun:
+            x_next = self._second_half(live, x_next, denoised, step)
+        change = region_stats(denoised, live.denoised, self.grid)[..., -1]
+        past = remember(live.past, widths, change, step.log_residual, step.calm)
+        return {"x": x_next, "denoised": denoised, "history": history, "past": past}
 
     def _advance(
         self, live: Live, denoised: Tensor, levels: Levels, held: Tensor
@@ -210,17 +187,20 @@ class Sampler:
         history = settle(live.history, live.x, denoised, sigma, pixels)
         return self.advance(live.x, denoised, sigma, sigma_next, history)
 
-    def _second_half(
-        self, live: Live, x_next: Tensor, denoised: Tensor, levels: Levels, plan: Plan
-    ) -> Tensor:
-        """Heun's second evaluation: same plan, held regions keep their D; none at sigma' = 0."""
-        second, _, _ = denoise(self.denoiser, live, x_next, *second_levels(levels, plan), denoised)
-        return heun_correct(live.x, denoised, second, levels.sigma, levels.sigma_next, x_next)
+    def _second_half(self, live: Live, x_next: Tensor, denoised: Tensor, step: StepPlan) -> Tensor:
+        """Heun's second evaluation: same plan, held regions keep their D; none at sigma' = 0. Of
+        one plan with the first, so that a step costs what it is charged."""
+        levels, plan = second_levels(step.levels, step.plan)
+        second, _, _ = denoise(self.denoiser, live, x_next, levels, plan, denoised)
+        second = keep_held(plan.widths, second, denoised)
+        return heun_correct(live.x, denoised, second, *step.levels.pair(), x_next)
 
-    def _retire(self, state: SamplerState) -> SamplerState:
+    def _retire(self, state: SamplerState, any_exited: bool | None) -> SamplerState:
         """Takes out samples at sigma = 0 and samples whose regions have all exited, unless a dense
-        last step is to come."""
+        last step is to come. any_exited: whether there is one of the latter, None: not known."""
         live = state.live
+        if any_exited is False and not bool((live.step >= live.num_steps).any()):
+            return state
         settled = live.exited.flatten(1).all(dim=1)
         if (reserve := live.set_aside()) is not None:
             settled = settled & (reserve == 0)
@@ -245,14 +225,8 @@ class Sampler:
         return SamplerState(left, (*state.finished, *finished), trace)
 
 
-def residual(observation: Observation, failed: Tensor | None) -> Tensor | None:
-    """[b, rh, rw] log residual to remember of this step: no guess, and never NaN."""
-    if observation.log_errors is None:
-        return None
-    predicted = observation.log_errors[..., HELD]
-    if failed is None:
-        return predicted
-    return torch.where(failed[:, None, None], observation.past.log_residual, predicted)
+def kept(value: Tensor | None, before: Tensor) -> Tensor:
+    return before if value is None else value
 
 
 def noise(seed: int, shape: tuple[int, ...]) -> Tensor:

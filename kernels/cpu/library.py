@@ -41,12 +41,15 @@ SIGNATURES = {  # as declared in operators.h
     "predict": "pppllpppppppplllllffpi",
     "network": "ppppppppflllllpi",
     "allocate": "ppppdlllp",
+    "plan_step": "p",
+    "close_step": "p" * 11 + "l" * 6 + "p" * 5,
 }
 OUT_OF_MEMORY, OUT_OF_RANGE = 1, 2  # as in exports.cpp
 OUTSIDE = {
     "plan_rows": "widths and caps must be 0 to 4 quarters and regions must divide the map",
     "conditioning": "labels must be 0 to num_classes",
     "predict": "labels must be 0 to num_classes",
+    "plan_step": "labels must be 0 to num_classes, widths 0 to 4 quarters, steps below num_steps",
     "network": (
         "labels must be 0 to num_classes, widths 0 to 4 quarters and regions must divide the map"
     ),

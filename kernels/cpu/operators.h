@@ -74,3 +74,10 @@ void network(const int64_t* program, const float* x_t, const float* sigma, const
 void allocate(const double* gain, const double* flops, const double* available,
               const int64_t* caps, double price, long samples, long regions, long options,
               int64_t* widths);
+void plan_step(const void* planning);
+void close_step(const float* x, const float* fresh, const float* last, const float* before,
+                const float* sigma, const float* sigma_next, const float* sigma_last,
+                const int64_t* widths, const float* change, const float* age,
+                const int64_t* quarters, long samples, long height, long width, long ch,
+                long region_rows, long region_columns, float* denoised, float* x_next,
+                float* change_now, float* age_now, int64_t* quarters_now);

@@ -88,7 +88,7 @@ class Victim:
 
     def worst(self) -> float:
         """Everything at full width at every step, and the predictor: the bound without a budget."""
-        per_step = self.sampler.cost.full_flops + self.sampler.predictor_flops
+        per_step = self.sampler.cost.full_flops + self.sampler.planner.predictor_flops
         return float(self.config.num_steps * per_step)
 
     def _run(self, eps: Tensor, labels: list[int]) -> list[Finished]:

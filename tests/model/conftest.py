@@ -39,6 +39,14 @@ def strided():
 
 
 @pytest.fixture(scope="session")
+def bounded():
+    """A denoiser whose levels have widths that they may not pass, by noise level."""
+    torch.manual_seed(0)
+    bounds = ((2.0, (4, 4)), (0.2, (2, 4)), (0.0, (1, 3)))
+    return shaken(Denoiser(ARCH.model_copy(update={"layer_width": bounds})))
+
+
+@pytest.fixture(scope="session")
 def predictor():
     torch.manual_seed(1)
     return shaken(Predictor(ARCH))

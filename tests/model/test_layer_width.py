@@ -101,7 +101,7 @@ def test_a_ceiling_holds_and_bounds_only_save(
     charged = sum(
         float(plan_flops(step[None], sampler.cost)) * ledger.branches for step in done.widths
     )
-    assert done.flops <= charged + steps * sampler.predictor_flops
+    assert done.flops <= charged + steps * sampler.planner.predictor_flops
 
 
 @pytest.mark.parametrize("solver", ["dpmpp_2m", "heun"])

@@ -1,0 +1,288 @@
+// The two ends of a step around the network, each in one call for a whole batch: what is computed at
+// which width, by `model.planning` and its policies, and what is known once it was computed. From
+// Python both took a third of a half step of the small model at batch 1.
+#include <cmath>
+#include <stdexcept>
+
+#include "operators.h"
+#include "regions.h"
+#include "rows.h"
+#include "team.h"
+
+constexpr long OPTIONS = NUM_WIDTHS + 1;  // held, and every width
+constexpr double FORCED = 1e6;            // model.budget
+constexpr double WARM_UP_SHARE = 0.25;    // model.policies
+
+// Addresses and numbers in the order of planning.py; its fields are described there.
+struct Planning {
+  const float *x_t, *denoised, *sigmas;
+  const int64_t *step, *num_steps, *labels, *branches;
+  const double *ceiling, *spent, *reserve;
+  const float *change, *age, *log_residual;
+  const int64_t *quarters, *calm;
+  const bool* exited;
+  const float *classes, *w_enter, *b_enter, *w_middle, *b_middle, *w_residual, *b_residual,
+      *w_widths, *b_widths;
+  const double *region_flops, *bounded_flops;
+  const float* lowest;
+  const int64_t* schedule;
+  float* pair;
+  int64_t* widths;
+  bool* exits;
+  int64_t* calm_now;
+  float* residual_now;
+  double* flops;
+  int64_t* found;
+  int64_t samples, height, width, ch, region_rows, region_columns, longest, heun, num_bins,
+      num_scheduled, equal_shares, num_classes, class_channels, hidden, patience, max_age, threads;
+  double fixed_flops, full_flops, predictor_flops, slack, price, exit_threshold, sigma_data,
+      low, high;
+};
+
+enum Found { BROKEN, EVERYONE_BUSY, ALL_EXITED };
+
+// A sample at its step, and what it may spend.
+struct Share {
+  double left;            // FLOPs of this step, later predictions and a dense last step set aside
+  double forwards, to_come;  // of this step; of it and all later ones
+  bool closing;           // a dense last step
+};
+
+class Planner {
+ public:
+  explicit Planner(const Planning& given) : in(given) {
+    regions = in.region_rows * in.region_columns;
+    narrow = in.fixed_flops + product((double)regions, in.region_flops[1]);
+  }
+
+  void run() {
+    for (long i = 0; i < in.num_scheduled; i++)
+      if (in.schedule[i] < 0 || in.schedule[i] > NUM_WIDTHS) throw std::out_of_range("schedule");
+    shares.resize(in.samples);
+    for (long s = 0; s < in.samples; s++) shares[s] = share(s);
+    in.found[BROKEN] = 0;
+    if (in.schedule)
+      follow();
+    else if (!buy())
+      return;
+    finish();
+  }
+
+ private:
+  Share share(long s) {
+    long last = in.longest - 1, step = in.step[s], steps_left = in.num_steps[s] - step;
+    if (step < 0 || steps_left < 1) throw std::out_of_range("step");
+    in.pair[s] = in.sigmas[s * in.longest + std::min(step, last)];
+    float next = in.pair[in.samples + s] = in.sigmas[s * in.longest + std::min(step + 1, last)];
+    long half = in.heun ? in.branches[s] / 2 : 0;  // Heun evaluates once in its step to 0
+    Share made;
+    made.forwards = in.branches[s] - (next == 0 ? half : 0);
+    made.to_come = steps_left * in.branches[s] - half;
+    double later = product((double)(steps_left - 1), in.predictor_flops);
+    made.left = in.ceiling[s] - in.spent[s] - in.predictor_flops - later;
+    made.closing = in.reserve[s] > 0 && steps_left == 1;
+    if (in.reserve[s] > 0 && steps_left > 1) {
+      made.left -= in.reserve[s];
+      made.to_come -= in.branches[s] - half;
+    }
+    return made;
+  }
+
+  // FLOPs of the regions of one forward: an equal share of what is left.
+  double equal_room(long s) {
+    double room = shares[s].left / shares[s].to_come - in.fixed_flops;
+    if (in.step[s] == 0) room = std::max(room, product((double)regions, in.region_flops[1]));
+    return std::max(room, 0.0);
+  }
+
+  // The same, as long as every later step can still run everything at the narrowest width.
+  double open_room(long s) {
+    double later = product(shares[s].to_come - shares[s].forwards, narrow);
+    double left = (shares[s].left - later) / shares[s].forwards - in.fixed_flops;
+    return std::max(equal_room(s), left);
+  }
+
+  // What no policy may pass, whatever it claims.
+  double hard_room(long s, double claimed) {
+    double left = shares[s].left / shares[s].forwards - in.fixed_flops;
+    return std::min(claimed, std::max(equal_room(s), left));
+  }
+
+  // Widths by the schedule: of every step, a sample of another number of steps at its own pace. No
+  // region exits. See `model.policies.scheduled`.
+  void follow() {
+    long count = in.num_scheduled;
+    std::vector<double> after(count, 0.0);
+    auto price = [&](long i) {
+      int64_t width = in.schedule[i];
+      return width ? in.fixed_flops + product((double)regions, in.region_flops[width]) : 0.0;
+    };
+    for (long i = count - 2; i >= 0; i--) after[i] = after[i + 1] + price(i + 1);
+    std::vector<double> known(regions * OPTIONS);
+    for (long k = 0; k < regions * OPTIONS; k++) known[k] = std::sqrt((double)(k % OPTIONS));
+    for (long s = 0; s < in.samples; s++) {
+      long place = (2 * in.step[s] + 1) * count / (2 * in.num_steps[s]);
+      long steps_after = in.num_steps[s] - in.step[s] - 1;
+      double now = shares[s].forwards;
+      double missing = now * steps_after - (shares[s].to_come - now);
+      double later = now * after[place] * in.num_steps[s] / count - product(missing, price(count - 1));
+      double room = (shares[s].left - later) / now - in.fixed_flops;
+      for (long r = s * regions; r < (s + 1) * regions; r++) {
+        in.exits[r] = in.exited[r];
+        in.widths[r] = in.exited[r] ? 0 : in.schedule[place];
+      }
+      double claimed = in.equal_shares ? equal_room(s) : std::max(equal_room(s), room);
+      fit(s, hard_room(s, claimed), known.data());
+    }
+  }
+
+  // Widths by predicted gain, see `model.policies.Budget`; whether every prediction is finite.
+  bool buy() {
+    long features = 11 + 2 * in.ch, all = in.samples * regions;
+    std::vector<float> seen(all * features), errors(all * OPTIONS), budgets(in.samples);
+    for (long s = 0; s < in.samples; s++) {
+      double untold = product((double)in.num_steps[s], in.slack * in.full_flops);
+      double part = (shares[s].left - untold) / (shares[s].to_come * in.full_flops);
+      budgets[s] = (float)std::min(std::max(part, 0.0), 1.0);
+    }
+    region_features(in.x_t, in.denoised, in.pair, in.pair + in.samples, budgets.data(), in.change,
+                    in.age, in.log_residual, in.quarters, (float)in.sigma_data, in.samples,
+                    in.height, in.width, in.ch, in.region_rows, in.region_columns, seen.data());
+    predict(seen.data(), in.labels, in.classes, in.num_classes, in.class_channels, in.w_enter,
+            in.b_enter, in.w_middle, in.b_middle, in.w_residual, in.b_residual, in.w_widths,
+            in.b_widths, in.samples, regions, features, in.hidden, NUM_WIDTHS, (float)in.low,
+            (float)in.high, errors.data(), (int)in.threads);
+    for (float error : errors)
+      if (!std::isfinite(error)) return in.found[BROKEN] = 1, false;
+    for (long r = 0; r < all; r++) in.residual_now[r] = errors[r * OPTIONS];
+    std::vector<double> gain(regions * OPTIONS), ranked(regions * OPTIONS);
+    std::vector<int64_t> caps(regions);
+    for (long s = 0; s < in.samples; s++) {
+      const float* of = errors.data() + s * regions * OPTIONS;
+      gains(s, of, gain.data());
+      decide_exits(s, of);
+      std::copy(gain.begin(), gain.end(), ranked.begin());
+      for (long r = 0; r < regions; r++) {
+        long at = s * regions + r;
+        bool stale = in.max_age >= 0 && in.age[at] >= in.max_age && !in.exited[at];
+        double bonus = FORCED * ((in.quarters[at] == 0) + stale);
+        for (long k = 1; k < OPTIONS; k++) ranked[r * OPTIONS + k] += bonus;
+        caps[r] = in.exits[at] ? 0 : NUM_WIDTHS;
+      }
+      bool priced = !std::isnan(in.price);
+      double room = priced ? open_room(s) : equal_room(s);
+      int64_t* widths = in.widths + s * regions;
+      allocate(ranked.data(), in.region_flops, &room, caps.data(), priced ? in.price : 0.0, 1,
+               regions, OPTIONS, widths);
+      fit(s, priced ? hard_room(s, room) : room, gain.data());
+    }
+    return true;
+  }
+
+  // (1 - sigma' / sigma)^2 (E_held - E_option), see `model.predictor.gains`.
+  void gains(long s, const float* errors, double* gain) {
+    double kept = 1 - (double)in.pair[in.samples + s] / (double)in.pair[s], weight = kept * kept;
+    for (long r = 0; r < regions; r++) {
+      double held = std::exp((double)errors[r * OPTIONS]);
+      gain[r * OPTIONS] = 0.0;
+      for (long k = 1; k < OPTIONS; k++)
+        gain[r * OPTIONS + k] = weight * (held - std::exp((double)errors[r * OPTIONS + k]));
+    }
+  }
+
+  // `model.policies.confident` and `calm_steps`.
+  void decide_exits(long s, const float* errors) {
+    float threshold = (float)in.exit_threshold;
+    bool early = in.step[s] < std::max((float)in.num_steps[s] * (float)WARM_UP_SHARE, 2.0f);
+    for (long r = 0; r < regions; r++) {
+      long at = s * regions + r;
+      bool now = std::exp(errors[r * OPTIONS]) < threshold, below = now && in.quarters[at] > 0;
+      if (in.patience > 1) below = below && std::exp(in.log_residual[at]) < threshold;
+      if (in.patience > 2) below = below && in.calm[at] >= in.patience - 1;
+      in.exits[at] = (below && !early) || in.exited[at];
+      in.calm_now[at] = in.patience <= 2 ? in.calm[at] : now ? in.calm[at] + 1 : 0;
+    }
+  }
+
+  // The best part of the widths of sample s whose regions cost at most `room`.
+  void fit(long s, double room, const double* gain) {
+    int64_t* widths = in.widths + s * regions;
+    double total = 0.0;
+    for (long r = 0; r < regions; r++) {
+      if (in.exited[s * regions + r]) widths[r] = 0;
+      total += in.region_flops[widths[r]];
+    }
+    if (!(total > room)) return;
+    std::vector<double> ranked(gain, gain + regions * OPTIONS);
+    std::vector<int64_t> caps(widths, widths + regions);
+    for (long r = 0; r < regions; r++)
+      if (in.quarters[s * regions + r] == 0)
+        for (long k = 1; k < OPTIONS; k++) ranked[r * OPTIONS + k] += FORCED;
+    allocate(ranked.data(), in.region_flops, &room, caps.data(), 0.0, 1, regions, OPTIONS, widths);
+  }
+
+  // A dense last step, what the plan costs, and what the caller would look for in it.
+  void finish() {
+    bool everyone = true, all_exited = false;
+    for (long s = 0; s < in.samples; s++) {
+      int64_t* widths = in.widths + s * regions;
+      if (shares[s].closing) std::fill(widths, widths + regions, NUM_WIDTHS);
+      long bin = 0;
+      for (long i = 0; i + 1 < in.num_bins; i++) bin += in.pair[s] < in.lowest[i];
+      const double* flops = in.num_bins ? in.bounded_flops + bin * OPTIONS : in.region_flops;
+      double total = 0.0;
+      bool out = true;
+      for (long r = 0; r < regions; r++) {
+        total += flops[widths[r]];
+        out = out && in.exits[s * regions + r];
+      }
+      double forward = total > 0 ? total + in.fixed_flops : 0.0;
+      in.flops[s] = product(forward, shares[s].forwards) + in.predictor_flops;
+      everyone = everyone && total > 0;
+      all_exited = all_exited || out;
+    }
+    in.found[EVERYONE_BUSY] = everyone, in.found[ALL_EXITED] = all_exited;
+  }
+
+  const Planning& in;
+  long regions;
+  double narrow;  // FLOPs of a forward with everything at the narrowest width
+  std::vector<Share> shares;
+};
+
+void plan_step(const void* planning) { Planner(*(const Planning*)planning).run(); }
+
+// What is known after a step. fresh, last, before: [b, height, width, ch], D of this step where a
+// region was computed, D of the last one, and the solver's; widths, change, age, quarters: [b,
+// region_rows, region_columns]. denoised: fresh, and `last` where a region was held; x_next as in
+// ode_exit; then the three as `model.observation.remember` says.
+void close_step(const float* x, const float* fresh, const float* last, const float* before,
+                const float* sigma, const float* sigma_next, const float* sigma_last,
+                const int64_t* widths, const float* change, const float* age,
+                const int64_t* quarters, long samples, long height, long width, long ch,
+                long region_rows, long region_columns, float* denoised, float* x_next,
+                float* change_now, float* age_now, int64_t* quarters_now) {
+  Regions regions{height, width, ch, region_rows, region_columns};
+  long per_y = height / region_rows, per_x = width / region_columns;
+  long count = samples * regions.count();
+  std::vector<char> held(count);
+  std::vector<float> stats(ch + 2);
+  for (long r = 0; r < count; r++) held[r] = widths[r] == 0;
+  for (long line = 0; line < samples * height; line++)
+    for (long column = 0; column < region_columns; column++) {
+      long region = (line / height * region_rows + line % height / per_y) * region_columns + column;
+      long start = (line * width + column * per_x) * ch, end = start + per_x * ch;
+      const float* from = held[region] ? last : fresh;
+      std::copy(from + start, from + end, denoised + start);
+    }
+  for (long r = 0; r < count; r++) {
+    if (held[r]) {
+      change_now[r] = change[r], age_now[r] = age[r] + 1, quarters_now[r] = quarters[r];
+      continue;
+    }
+    regions.means(denoised, last, r, stats.data());
+    change_now[r] = stats[ch + 1], age_now[r] = 0, quarters_now[r] = widths[r];
+  }
+  ode_exit(x, denoised, before, sigma, sigma_next, sigma_last, (const bool*)held.data(), samples,
+           height, width, ch, region_rows, region_columns, x_next);
+}
