@@ -54,9 +54,13 @@ def test_the_ends_of_the_hull():
     assert hull.log_ms_at(9.0) == pytest.approx(np.log(1))  # worse than all: the fastest
 
 
+# As errors are: none of 1e-310, whose slopes overflow.
+ERRORS = st.floats(-1, 1).map(lambda error: round(error, 9))
+
+
 @given(
-    st.lists(st.tuples(st.floats(0.1, 100), st.floats(-1, 1)), min_size=1, max_size=12),
-    st.floats(-1, 1),
+    st.lists(st.tuples(st.floats(0.1, 100), ERRORS), min_size=1, max_size=12),
+    ERRORS,
 )
 def test_no_point_lies_below_the_hull(points, error):
     ms, errors = zip(*points, strict=True)
