@@ -49,9 +49,10 @@ class Policy(Protocol):
 
 @dataclass(frozen=True)
 class Full:
-    """Everything at full width at every step."""
+    """Everything at full width at every step; with a predictor, its answer is paid for and ignored,
+    which tells what it costs."""
 
-    needs_predictor = False
+    needs_predictor: bool = False
 
     def decide(self, observation: Observation) -> Decision:
         return no_exit(torch.full_like(observation.past.quarters, NUM_WIDTHS))

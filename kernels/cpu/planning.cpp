@@ -60,11 +60,12 @@ class Planner {
       if (in.schedule[i] < 0 || in.schedule[i] > NUM_WIDTHS) throw std::out_of_range("schedule");
     shares.resize(in.samples);
     for (long s = 0; s < in.samples; s++) shares[s] = share(s);
-    in.found[BROKEN] = 0;
+    in.found[BROKEN] = in.w_enter && !predicted();
+    if (in.found[BROKEN]) return;
     if (in.schedule)
       follow();
-    else if (!buy())
-      return;
+    else
+      buy();
     finish();
   }
 
@@ -132,14 +133,16 @@ class Planner {
         in.widths[r] = in.exited[r] ? 0 : in.schedule[place];
       }
       double claimed = in.equal_shares ? equal_room(s) : std::max(equal_room(s), room);
+      if (in.w_enter) gains(s, errors.data() + s * regions * OPTIONS, known.data());
       fit(s, hard_room(s, claimed), known.data());
     }
   }
 
-  // Widths by predicted gain, see `model.policies.Budget`; whether every prediction is finite.
-  bool buy() {
+  // The errors of every region and option; whether all of them are finite.
+  bool predicted() {
     long features = 11 + 2 * in.ch, all = in.samples * regions;
-    std::vector<float> seen(all * features), errors(all * OPTIONS), budgets(in.samples);
+    std::vector<float> seen(all * features), budgets(in.samples);
+    errors.resize(all * OPTIONS);
     for (long s = 0; s < in.samples; s++) {
       double untold = product((double)in.num_steps[s], in.slack * in.full_flops);
       double part = (shares[s].left - untold) / (shares[s].to_come * in.full_flops);
@@ -152,9 +155,12 @@ class Planner {
             in.b_enter, in.w_middle, in.b_middle, in.w_residual, in.b_residual, in.w_widths,
             in.b_widths, in.samples, regions, features, in.hidden, NUM_WIDTHS, (float)in.low,
             (float)in.high, errors.data(), (int)in.threads);
-    for (float error : errors)
-      if (!std::isfinite(error)) return in.found[BROKEN] = 1, false;
     for (long r = 0; r < all; r++) in.residual_now[r] = errors[r * OPTIONS];
+    return std::all_of(errors.begin(), errors.end(), [](float e) { return std::isfinite(e); });
+  }
+
+  // Widths by predicted gain, see `model.policies.Budget`.
+  void buy() {
     std::vector<double> gain(regions * OPTIONS), ranked(regions * OPTIONS);
     std::vector<int64_t> caps(regions);
     for (long s = 0; s < in.samples; s++) {
@@ -176,27 +182,26 @@ class Planner {
                regions, OPTIONS, widths);
       fit(s, priced ? hard_room(s, room) : room, gain.data());
     }
-    return true;
   }
 
-  // (1 - sigma' / sigma)^2 (E_held - E_option), see `model.predictor.gains`.
-  void gains(long s, const float* errors, double* gain) {
+  // (1 - sigma' / sigma)^2 (E_held - E_option), see `model.predictor.gains`. of: sample s's errors.
+  void gains(long s, const float* of, double* gain) {
     double kept = 1 - (double)in.pair[in.samples + s] / (double)in.pair[s], weight = kept * kept;
     for (long r = 0; r < regions; r++) {
-      double held = std::exp((double)errors[r * OPTIONS]);
+      double held = std::exp((double)of[r * OPTIONS]);
       gain[r * OPTIONS] = 0.0;
       for (long k = 1; k < OPTIONS; k++)
-        gain[r * OPTIONS + k] = weight * (held - std::exp((double)errors[r * OPTIONS + k]));
+        gain[r * OPTIONS + k] = weight * (held - std::exp((double)of[r * OPTIONS + k]));
     }
   }
 
   // `model.policies.confident` and `calm_steps`.
-  void decide_exits(long s, const float* errors) {
+  void decide_exits(long s, const float* of) {
     float threshold = (float)in.exit_threshold;
     bool early = in.step[s] < std::max((float)in.num_steps[s] * (float)WARM_UP_SHARE, 2.0f);
     for (long r = 0; r < regions; r++) {
       long at = s * regions + r;
-      bool now = std::exp(errors[r * OPTIONS]) < threshold, below = now && in.quarters[at] > 0;
+      bool now = std::exp(of[r * OPTIONS]) < threshold, below = now && in.quarters[at] > 0;
       if (in.patience > 1) below = below && std::exp(in.log_residual[at]) < threshold;
       if (in.patience > 2) below = below && in.calm[at] >= in.patience - 1;
       in.exits[at] = (below && !early) || in.exited[at];
@@ -246,6 +251,7 @@ class Planner {
 
   const Planning& in;
   long regions;
+  std::vector<float> errors;  // log, [b, regions, OPTIONS]
   double narrow;  // FLOPs of a forward with everything at the narrowest width
   std::vector<Share> shares;
 };

@@ -123,6 +123,7 @@ def plan_step(batch: Mapping[str, Tensor], rules: Rules, network: Network | None
         zip(SIZES, (b, height, width, ch, *quarters.shape[1:], sigmas.shape[1], rules.heun),
             strict=False)
     )  # fmt: skip
+    assert rules.schedule is not None or network is not None, "a gain needs a predictor"
     of["region_flops"] = dense(rules.region_flops, torch.float64)
     if rules.bounded_flops is not None and rules.lowest is not None:
         of["bounded_flops"] = dense(rules.bounded_flops, torch.float64)
@@ -131,9 +132,8 @@ def plan_step(batch: Mapping[str, Tensor], rules: Rules, network: Network | None
     if rules.schedule is not None:
         of["schedule"] = dense(rules.schedule, torch.int64)
         sizes |= {"num_scheduled": len(rules.schedule), "equal_shares": rules.equal_shares}
-        low, high = 0.0, 0.0
-    else:
-        assert network is not None, "what is bought by predicted gain needs a predictor"
+    low, high = 0.0, 0.0
+    if network is not None:
         weights = (PACKED.get(network.classes, "as it is"), *pack(*network.layers))
         of |= {name: one for name, one in zip(LAYERS, weights, strict=True) if one is not None}
         sizes["num_classes"], sizes["class_channels"] = network.classes.shape
@@ -156,7 +156,7 @@ def plan_step(batch: Mapping[str, Tensor], rules: Rules, network: Network | None
     found = made["found"].tolist()
     if found[BROKEN]:
         return None
-    residual = made["residual_now"] if rules.schedule is None else of["log_residual"]
+    residual = of["log_residual"] if network is None else made["residual_now"]
     calm = made["calm_now"] if rules.schedule is None else of["calm"]
     return Planned(
         *made["pair"].unbind(), made["widths"], made["exits"], calm, residual, made["flops"],

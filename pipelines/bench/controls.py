@@ -2,7 +2,7 @@
 
 A trace holds the plans that a method ran, sample by sample. A control keeps how many regions of a
 sample ran at each width at each step, and changes only which ones. Beside them the policies that
-the benchmark alone needs: RAS-like selection, a predictor that is ignored, exits alone.
+the benchmark alone needs: RAS-like selection, exits alone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 from nitrogen.model.config import NUM_WIDTHS
 from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.observation import Observation
-from nitrogen.model.policies import Decision, Policy, confident, no_exit
+from nitrogen.model.policies import Decision, confident, no_exit
 from nitrogen.model.predictor import sensitivity_weight
 from nitrogen.model.regions import HELD, Plan, pool_to_regions
 from nitrogen.model.row_denoiser import RowDenoiser
@@ -193,18 +193,6 @@ class Spread:
         whole = (observation.step < max(self.warm_up, 1)) | last
         chosen = chosen.view(b, rh, rw) | whole[:, None, None]
         return no_exit(torch.where(chosen, NUM_WIDTHS, HELD))
-
-
-class Ignoring:
-    """Another policy's decisions, with the predictor computed and paid for all the same."""
-
-    needs_predictor = True
-
-    def __init__(self, policy: Policy):
-        self.policy = policy
-
-    def decide(self, observation: Observation) -> Decision:
-        return self.policy.decide(observation)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from torch import Tensor
 from nitrogen.model.config import NUM_WIDTHS
 from nitrogen.model.cost import CostModel
 from nitrogen.model.denoiser import Denoiser
-from nitrogen.model.policies import Policy, make_policy
+from nitrogen.model.policies import Full, Policy, Static, make_policy
 from nitrogen.model.request import Request
 from nitrogen.model.row_denoiser import RowDenoiser
 from nitrogen.model.sampler import Sampler, noise
@@ -25,7 +25,6 @@ from nitrogen.model.schedules import sampling_sigmas
 from nitrogen.model.solvers import sample_dense, solver_for
 from nitrogen.pipelines.bench import baselines, controls
 from nitrogen.pipelines.bench.models import Models
-from nitrogen.pipelines.bench.played import Played
 from nitrogen.pipelines.sampling import forwards
 
 TORCH_KINDS = ("dense", "schedule", "deep_cache", "tea_cache")  # by plain PyTorch
@@ -165,8 +164,10 @@ def with_policy(
 def played(models: Models, method: Method) -> Runner:
     """A static schedule through the sampler. setting: model, solver, num_steps, widths."""
     s = method.setting
-    assert len(s["widths"]) == s["num_steps"], "a schedule has a width for every step"
-    return with_policy(models, method, Played(tuple(s["widths"])), s["model"], bounded=False)
+    widths = tuple(s["widths"])
+    assert len(widths) == s["num_steps"], "a schedule has a width for every step"
+    assert widths[0] > 0, "the first step has nothing that it could keep"
+    return with_policy(models, method, Static(widths=widths), s["model"], bounded=False)
 
 
 def named_policy(models: Models, method: Method) -> Runner:
@@ -192,8 +193,7 @@ def ras(models: Models, method: Method) -> Runner:
 
 def ignored(models: Models, method: Method) -> Runner:
     """The predictor computed and not read, beside the full student."""
-    policy = controls.Ignoring(make_policy("full"))
-    return with_policy(models, method, policy, "student", bounded=False)
+    return with_policy(models, method, Full(needs_predictor=True), "student", bounded=False)
 
 
 def control(models: Models, method: Method) -> Runner:

@@ -9,7 +9,6 @@ as torch.compile has it stands beside them, in the same rounds.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,7 +18,7 @@ from nitrogen.model.cache import empty_cache
 from nitrogen.model.config import NUM_WIDTHS, preset
 from nitrogen.model.denoiser import Denoiser, preconditioning
 from nitrogen.model.observation import Observation
-from nitrogen.model.policies import Decision
+from nitrogen.model.policies import Decision, Full, no_exit
 from nitrogen.model.predictor import Predictor
 from nitrogen.model.regions import HELD, Plan, full_plan
 from nitrogen.model.request import Request, SamplerState
@@ -33,21 +32,17 @@ COMPILED, TOLERANCE = "compiled network", 1e-4  # relative error of D
 MOST = {"step full": 1.08, "step half": 0.58}  # of the dense network's time
 
 
-@dataclass(frozen=True)
-class Fixed:
-    """Half of the regions (a checkerboard) or all, whatever the predictor says; it is paid for."""
+class Checkerboard:
+    """Half of the regions, whatever the predictor says; it is paid for."""
 
-    half: bool
     needs_predictor = True
 
     def decide(self, observation: Observation) -> Decision:
         _, rh, rw = observation.exited.shape
+        odd = (torch.arange(rh)[:, None] + torch.arange(rw)) % 2 == 1
+        known = (observation.past.quarters > HELD) & odd.to(observation.exited.device)
         widths = torch.full_like(observation.past.quarters, NUM_WIDTHS)
-        if self.half:
-            odd = (torch.arange(rh)[:, None] + torch.arange(rw)) % 2 == 1
-            known = (observation.past.quarters > HELD) & odd.to(widths.device)
-            widths = torch.where(known, HELD, widths)
-        return Decision(Plan(widths), torch.zeros_like(observation.exited))
+        return no_exit(torch.where(known, HELD, widths))
 
 
 def run(
@@ -87,8 +82,8 @@ def ways(
     """The network alone (dense, over all rows, over half of them), and whole steps."""
     device = next(denoiser.parameters()).device
     samplers = [
-        Sampler(denoiser, Fixed(half), predictor=predictor, image_size=(size, size))
-        for half in (False, True)
+        Sampler(denoiser, policy, predictor=predictor, image_size=(size, size))
+        for policy in (Full(needs_predictor=True), Checkerboard())
     ]
     requests = [Request(0, seed, num_inference_steps=100) for seed in range(batch)]
     states = [second_step(sampler, requests) for sampler in samplers]

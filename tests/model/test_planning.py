@@ -23,6 +23,7 @@ KNOWN = {
     "patient exits": Budget(0.1, price=1e-10, patience=3),
     "no older than": Budget(price=1e-7, max_age=1),
     "full": Full(),
+    "a prediction for nothing": Full(needs_predictor=True),
     "a schedule": Static(widths=(4, 0, 2, 1, 3, 4)),
     "a short one": Static(widths=(1, 4)),
 }

@@ -20,7 +20,6 @@ from nitrogen.pipelines.bench.contenders import contenders, dense, threshold_met
 from nitrogen.pipelines.bench.controls import CONTROLS, Trace
 from nitrogen.pipelines.bench.frontier_config import FrontierConfig
 from nitrogen.pipelines.bench.methods import GROUPS, KINDS, Method, runner
-from nitrogen.pipelines.bench.played import Played
 from nitrogen.pipelines.bench.quality import sample
 from nitrogen.pipelines.bench.row_shell import RowShell
 from nitrogen.pipelines.bench.tuning import (
@@ -165,9 +164,9 @@ def test_only_what_has_an_equal_by_rows_has_a_twin():
         assert (by_rows(case) is not None) == wanted, case.name
 
 
-def test_a_schedule_cannot_start_with_what_is_not_there():
-    with pytest.raises(ValueError, match="widths must start above 0"):
-        Played((0, 4))
+def test_a_schedule_cannot_start_with_what_is_not_there(models):
+    with pytest.raises(AssertionError, match="nothing that it could keep"):
+        runner(by_rows(schedule_method([0, 4])), models)
 
 
 def test_intervals_and_bounds_of_one_step_are_the_teacher(models, drawn):
