@@ -42,7 +42,8 @@ class Decision:
 class Policy(Protocol):
     """needs_predictor: whether `Observation.log_errors` must be there (and is paid for)."""
 
-    needs_predictor: bool
+    @property
+    def needs_predictor(self) -> bool: ...
 
     def decide(self, observation: Observation) -> Decision: ...
 

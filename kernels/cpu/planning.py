@@ -158,8 +158,9 @@ def plan_step(batch: Mapping[str, Tensor], rules: Rules, network: Network | None
         return None
     residual = of["log_residual"] if network is None else made["residual_now"]
     calm = made["calm_now"] if rules.schedule is None else of["calm"]
+    sigma, sigma_next = made["pair"].unbind()
     return Planned(
-        *made["pair"].unbind(), made["widths"], made["exits"], calm, residual, made["flops"],
+        sigma, sigma_next, made["widths"], made["exits"], calm, residual, made["flops"],
         bool(found[EVERYONE_BUSY]), bool(found[ALL_EXITED]),
     )  # fmt: skip
 
