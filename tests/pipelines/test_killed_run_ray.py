@@ -1,11 +1,15 @@
-"""kill -9 of a whole run in each of its steps, and run again: nothing is lost, repeated or half."""
+"""kill -9 of a whole run in each of its steps, and run again: nothing is lost, repeated or half.
+
+The run is of somebody else's pictures: other sizes, grey, three classes, one of them broken.
+"""
 
 import json
-import subprocess
-import sys
 import time
+from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from nitrogen.platform.audit import AuditLog
 from nitrogen.platform.registry import Registry
@@ -23,10 +27,9 @@ CHANGES = [
         "pretrain.optim.checkpoint_interval_s=0.5",
         f"distill.optim.num_images={NUM_IMAGES['distill']}", "distill.optim.batch_size=8",
         "distill.optim.checkpoint_interval_s=0.5",
-        "sweep.num_trials=1", "sweep.num_images=4", "sweep.optim.num_images=64",
+        "sweep.num_trials=1", "sweep.num_images=8", "sweep.optim.num_images=320",
         "sweep.thresholds=[0.001]", "sweep.full_steps=[4, 12]", "sweep.reference_steps=4",
-        "evaluate.num_images=16", "evaluate.num_reference=16", "evaluate.num_timings=3",
-        "promote.gates=[{metric: compute_ratio, op: <=, bound: 1.0}]",
+        "evaluate.num_images=32", "evaluate.num_reference=16", "evaluate.num_timings=3",
     )
 ]  # fmt: skip
 # Runs `nitrogen` until it would call the function of that import path, says so, and waits there.
@@ -46,45 +49,65 @@ sys.argv[1:] = sys.argv[3:]
 from nitrogen.pipelines.cli import main
 main()
 """
-CLI = [sys.executable, "-m", "nitrogen.pipelines.cli"]
+CLI = "from nitrogen.pipelines.cli import main; main()"
 
 
 @pytest.fixture(scope="module")
-def recipe(few_pictures):
-    return ["run", "demo", f"--set=prepare.source={few_pictures}", *CHANGES]
+def pictures(tmp_path_factory):
+    """Three classes of grey pictures of different sizes; one file is broken."""
+    root = tmp_path_factory.mktemp("grey pictures")
+    generator = np.random.default_rng(0)
+    for name, frequency in (("slow", 1), ("middle", 2), ("fast", 4)):
+        (root / name).mkdir()
+        for index in range(14):
+            height, width = generator.integers(20, 60, 2)
+            wave = np.sin(np.arange(width) * frequency / 5 + index)
+            pixels = np.broadcast_to(127 + 120 * wave, (height, width)).astype(np.uint8)
+            Image.fromarray(pixels, "L").save(root / name / f"{index}.png")
+    (root / "slow" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    return root
 
 
 @pytest.fixture(scope="module")
-def whole(recipe, tmp_path_factory):
+def recipe(pictures):
+    return ["run", "demo", f"--set=prepare.source={pictures}", *CHANGES]
+
+
+@pytest.fixture(scope="module")
+def nitrogen(warm, tmp_path_factory):
+    """The command line to its end; what it printed."""
+    folder = tmp_path_factory.mktemp("printed")
+
+    def call(*arguments):
+        printed = folder / str(len(list(folder.iterdir())))
+        warm.start(CLI, [str(argument) for argument in arguments], printed)
+        code, text = warm.wait(), printed.read_text()
+        assert code == 0, text[-3000:]
+        return text
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def whole(recipe, nitrogen, tmp_path_factory):
     """An undisturbed run, as far as there are numbers that a second one must repeat."""
     folder = tmp_path_factory.mktemp("whole") / "run"
-    finish(recipe, folder, "--until", "sweep")
+    nitrogen(*recipe, "--out", folder, "--until", "sweep")
     return folder
 
 
-def finish(recipe, folder, *options):
-    """Run to the end; the states of the steps."""
-    command = [*CLI, *recipe, "--out", str(folder), *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    summary = json.loads((folder / "summary.json").read_text())
-    return {step: row["state"] for step, row in summary["steps"].items()}
-
-
 @pytest.fixture
-def killed(recipe, tmp_path, kill_tree):
+def killed(warm, recipe, tmp_path, kill_tree):
     """Starts the run, kills all its processes once something is to be seen, as a function."""
 
-    def run(command, folder, seen):
-        command = [*command, *recipe, "--out", str(folder)]
-        with (tmp_path / "printed").open("a") as printed:
-            process = subprocess.Popen(command, stdout=printed, stderr=printed)
+    def run(code, folder, seen, *arguments):
+        printed = tmp_path / "printed"
+        pid = warm.start(code, [*arguments, *recipe, "--out", str(folder)], printed)
         deadline = time.monotonic() + 400
-        while not seen() and process.poll() is None and time.monotonic() < deadline:
+        while not seen() and Path(f"/proc/{pid}/exe").exists() and time.monotonic() < deadline:
             time.sleep(0.01)
-        kill_tree(process.pid)
-        code = process.wait()
-        assert code == -9, (tmp_path / "printed").read_text()[-3000:]
+        kill_tree(pid)
+        assert warm.wait() == -9, printed.read_text()[-3000:]
 
     return run
 
@@ -92,7 +115,7 @@ def killed(recipe, tmp_path, kill_tree):
 def kill_before(killed, folder, function):
     here = folder.parent / "here"
     here.unlink(missing_ok=True)
-    killed([sys.executable, "-c", STOP_BEFORE, function, str(here)], folder, here.exists)
+    killed(STOP_BEFORE, folder, here.exists, function, str(here))
     assert here.exists(), f"{function} was never called"
 
 
@@ -130,7 +153,7 @@ def registered(folder):
     return versions, registry.aliases("emoji-demo"), events
 
 
-def test_each_step_is_killed_once(whole, killed, recipe, tmp_path):
+def test_each_step_is_killed_once(whole, killed, recipe, nitrogen, tmp_path):
     folder = tmp_path / "run"
     for step in ("pretrain", "distill"):
         kill_training(killed, folder, step)
@@ -163,13 +186,46 @@ def test_each_step_is_killed_once(whole, killed, recipe, tmp_path):
     # Every step is done, the summary still tells of an earlier run.
     kill_before(killed, folder, "nitrogen.pipelines.runner:write_summary")
 
-    assert set(finish(recipe, folder).values()) == {"cached"}
-    assert registered(folder) == once
+    printed = nitrogen(*recipe, "--out", folder)
+    assert printed.strip().splitlines()[-1] == str(folder / "summary.json")
     told = json.loads((folder / "summary.json").read_text())
+    assert {row["state"] for row in told["steps"].values()} == {"cached"}
+    assert registered(folder) == once
+    assert told["status"] == "finished"
     assert told["champion"]["version"] == "1"
+    assert "/v1/images/generations" in told["request"]
     with open(told["report"], encoding="utf-8") as page:
         assert page.read().rstrip().endswith("</html>")
     half = [path.name for path in folder.rglob(".*") if path.suffix not in ("", ".lock")]
     assert not half
     promoted = next((folder / "steps").glob("promote-*/result.json"))
     assert "compute_ratio" in json.loads(promoted.read_text())["gates"][0]
+    # Fewer pictures than feature dimensions: KID alone, never a Frechet distance.
+    assert told["student"]["fd_lite0"] is None
+    assert told["student"]["gflops"] < told["teacher"]["gflops"]
+    prepared = folder / "steps" / f"prepare-{told['steps']['prepare']['key'][:12]}"
+    manifest = json.loads((prepared / "data" / "manifest.json").read_text())
+    assert manifest["num_classes"] == 3
+    assert [broken["key"] for broken in manifest["broken"]] == ["slow/broken.png"]
+    generate_and_change(nitrogen, recipe, folder)
+
+
+def generate_and_change(nitrogen, recipe, folder):
+    """What one does with a run: a picture of it, and another student of the same teacher."""
+    out = folder.parent / "x.png"
+    printed = nitrogen(
+        "generate", "--run", folder, "--class", "fast", "--seed", 3, "--steps", 6,
+        "--policy", "budget", "--budget", 0.5, "--out", out, "--json",
+    )  # fmt: skip
+    told = json.loads(printed)
+    assert told["gflops"] <= 0.5 * told["gflops_full"]
+    assert {"ms", "steps", "active_fraction", "heatmap"} <= told.keys()
+    with Image.open(out) as picture:
+        assert picture.size == (16, 16)
+
+    changed = ["--set=distill.student.strided=true", "--until", "evaluate"]
+    nitrogen(*recipe, "--out", folder, *changed)
+    strided = json.loads((folder / "summary.json").read_text())["steps"]
+    assert [strided[step]["state"] for step in ("prepare", "pretrain")] == ["cached", "cached"]
+    chosen = folder / "steps" / f"sweep-{strided['sweep']['key'][:12]}" / "student"
+    assert json.loads((chosen / "config.json").read_text())["arch"]["strided"] is True
