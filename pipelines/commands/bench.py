@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nitrogen.pipelines.commands import bench_kernels, bench_results
+from nitrogen.pipelines.commands import bench_kernels, bench_results, completion
 from nitrogen.pipelines.commands.bench_tables import tables
 from nitrogen.pipelines.commands.models import RunOption
 from nitrogen.pipelines.commands.output import JsonOption, note, say, say_json, say_table
@@ -130,7 +130,10 @@ def attack(
 
 def scaling(
     out: OutOption,
-    preset: Annotated[str, typer.Option(help="Network, with random weights.")] = "small",
+    preset: Annotated[
+        str,
+        typer.Option(help="Network, with random weights.", autocompletion=completion.presets),
+    ] = "small",
     quick: QuickOption = False,
     as_json: JsonOption = False,
 ) -> None:
