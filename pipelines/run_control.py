@@ -12,7 +12,7 @@ from typing import Any
 
 from nitrogen.pipelines.atomic_json import read_json
 from nitrogen.pipelines.journal import Journal
-from nitrogen.pipelines.run_folder import RunFolder
+from nitrogen.pipelines.run_folder import SUCCESS, RunFolder
 from nitrogen.pipelines.run_lock import lock_holder
 from nitrogen.platform.errors import ConfigError, NitrogenError, StorageError
 
@@ -20,7 +20,11 @@ _POLL_S = 0.5
 
 
 def run_status(run: Path) -> dict[str, Any]:
-    """State of a run folder: "running", or how its last run ended; "cut off" after a kill -9."""
+    """State of a run folder: "running", or how its last run ended; "cut off" after a kill -9.
+
+    steps: name -> state, key, `seconds` in the last run (0 when cached), and `took_s` of the run
+    that did the step.
+    """
     folder = _existing(run)
     holder = lock_holder(folder.lock_path)
     steps: dict[str, dict[str, Any]] = {}
@@ -36,6 +40,7 @@ def run_status(run: Path) -> dict[str, Any]:
             steps[event["step"]] = {
                 "state": "running" if name == "step started" else name.removeprefix("step "),
                 "seconds": event.get("seconds"),
+                "took_s": _took_s(folder, event["step"], event.get("key")),
                 "key": event.get("key"),
             }
     if holder is not None:
@@ -52,6 +57,12 @@ def run_status(run: Path) -> dict[str, Any]:
         "progress": read_json(folder.progress_path) if holder else None,
         "error": last.get("error") if last else None,
     }
+
+
+def _took_s(folder: RunFolder, step: str, key: str | None) -> float | None:
+    """Seconds of the run that did the step, from its marker; None where it is not done."""
+    marker = read_json(folder.step_dir(step, key) / SUCCESS) if key else None
+    return marker.get("seconds") if isinstance(marker, dict) else None
 
 
 def follow_log(run: Path, *, follow: bool, tail: int | None = None) -> Iterator[str]:

@@ -27,6 +27,7 @@ from nitrogen.pipelines.atomic_json import jsonable, read_json, write_json
 from nitrogen.pipelines.context import StepOutput
 from nitrogen.platform.errors import StorageError
 
+SUCCESS = "_SUCCESS.json"
 _RUN = "${RUN}"
 _HALF_WRITTEN = (".*.json.????????", ".*.tmp")  # of write_json and of write_atomic
 
@@ -114,7 +115,7 @@ class RunFolder:
         """
         directory = self.step_dir(step, key)
         directory.mkdir(parents=True, exist_ok=True)
-        (directory / "_SUCCESS.json").unlink(missing_ok=True)
+        (directory / SUCCESS).unlink(missing_ok=True)
         known = read_json(directory / "key.json")
         attempt = known.get("attempt") if isinstance(known, dict) else None
         attempt = attempt or uuid.uuid4().hex[:8]
@@ -156,7 +157,7 @@ class RunFolder:
             "artefacts": describe_artefacts(directory, plain),
             "lineage": dict(lineage or {}),
         }
-        write_json(directory / "_SUCCESS.json", marker)
+        write_json(directory / SUCCESS, marker)
         return StepRecord(directory, plain, marker)
 
     def adopt(
@@ -188,7 +189,7 @@ class RunFolder:
     def record_at(self, directory: Path) -> StepRecord | str:
         if not directory.is_dir():
             return "never run with this key"
-        marker = read_json(directory / "_SUCCESS.json")
+        marker = read_json(directory / SUCCESS)
         result = read_json(directory / "result.json")
         if not isinstance(marker, dict) or not isinstance(result, dict):
             return "cut off before it finished"

@@ -232,7 +232,7 @@ class _Run:
         self.records[name] = record
         lineage = record.marker.get("lineage", {})
         self.outcomes[name] = StepOutcome(
-            record.key, state, seconds, record.result, record.dir, lineage
+            record.key, state, seconds, record.result, record.dir, lineage, record.seconds
         )
 
     def _close(self, status: str, error: str | None, seconds: float) -> None:

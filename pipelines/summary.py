@@ -27,7 +27,10 @@ _REQUEST = (
 
 @dataclass(frozen=True)
 class StepOutcome:
-    """How a step ended: state "done", "cached", "failed" or "stopped"."""
+    """How a step ended: state "done", "cached", "failed" or "stopped".
+
+    seconds: in this run, 0 when cached; took_s: of the run that did it, if it is done.
+    """
 
     key: str
     state: str
@@ -35,12 +38,14 @@ class StepOutcome:
     result: Mapping[str, Any] = field(default_factory=dict)
     dir: Path | None = None
     lineage: Mapping[str, Any] = field(default_factory=dict)
+    took_s: float | None = None
 
     def row(self) -> dict[str, Any]:
         row: dict[str, Any] = {
             "key": self.key,
             "state": self.state,
             "seconds": round(self.seconds, 3),
+            "took_s": self.took_s,
             "dir": str(self.dir) if self.dir else None,
         }
         if "adopted_from" in self.lineage:

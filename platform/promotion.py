@@ -97,8 +97,9 @@ def rollback(
         current, previous = aliases.get(CHAMPION), aliases.get(PREVIOUS)
         if previous is None or previous == current:
             raise GateError(
-                f"model {name!r} must have a previous champion to roll back to, got none. "
-                "Promote a version instead."
+                f"model {name!r} must have a previous champion to roll back to, got none before "
+                f"{'any' if current is None else f'version {current}'}. Promote another version "
+                "first: a run with other settings registers one."
             )
         record: dict[str, Any] = {
             "actor": actor,

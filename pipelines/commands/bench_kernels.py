@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from nitrogen.pipelines.commands import completion
 from nitrogen.pipelines.commands.output import say, say_table
 
 DeviceOption = Annotated[str, typer.Option(help="cpu or cuda (a ROCm build says cuda too).")]
@@ -39,7 +40,9 @@ def kernels(
 
 
 def step(
-    preset: Annotated[str, typer.Option(help="Size of the network.")] = "small",
+    preset: Annotated[
+        str, typer.Option(help="Size of the network.", autocompletion=completion.presets)
+    ] = "small",
     size: Annotated[int, typer.Option(min=8, help="Pixels along a side.")] = 32,
     batch: Annotated[list[int] | None, typer.Option(min=1, help="Several times.")] = None,
     device: DeviceOption = "cpu",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nitrogen.pipelines.commands.output import JsonOption, say, say_json, say_table
+from nitrogen.pipelines.commands.output import JsonOption, note, say, say_json, say_table
 
 if TYPE_CHECKING:
     from nitrogen.pipelines.data.manifest import Manifest
@@ -57,10 +57,26 @@ def prepare(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Read pictures and write Parquet shards with a manifest of their digests."""
+    """Read pictures and write Parquet shards with a manifest of their digests.
+
+    Asking again for what --out holds already reads the source, changes nothing and succeeds.
+    """
+    from nitrogen.pipelines.data.prepare import check_places
     from nitrogen.pipelines.data.prepare import prepare as prepare_data
+    from nitrogen.pipelines.data.repeat import find_prepared
     from nitrogen.pipelines.progress import make_progress
 
+    options: dict[str, Any] = {
+        "image_size": image_size,
+        "name": name,
+        "image_column": image_column,
+        "label_column": label_column,
+    }
+    check_places(source, out)
+    if not overwrite and (known := find_prepared(source, out, **options)):
+        note(f"already prepared from this source with these options: {out}")
+        _tell(known, out, as_json)
+        return
     progress = make_progress()
     started = time.monotonic()
     progress.begin_step("prepare", 1, 1)
@@ -68,10 +84,7 @@ def prepare(
         manifest = prepare_data(
             source,
             out,
-            image_size=image_size,
-            name=name,
-            image_column=image_column,
-            label_column=label_column,
+            **options,
             overwrite=overwrite,
             on_progress=lambda done, total: progress.update(step=done, total=total),
         )

@@ -9,12 +9,16 @@ from typing import Annotated, Any
 
 import typer
 
+from nitrogen.pipelines.commands import completion
 from nitrogen.pipelines.commands.output import JsonOption, say, say_json, say_table
 from nitrogen.pipelines.commands.running import RecipeArgument, SetOption
 
 TargetArgument = Annotated[
     str | None,
-    typer.Argument(help="Run folder, or with --address the job's name. Default: newest in runs/."),
+    typer.Argument(
+        help="Run folder, or with --address the job's name. Default: newest in runs/.",
+        autocompletion=completion.runs,
+    ),
 ]
 AddressOption = Annotated[
     str | None,
@@ -89,13 +93,20 @@ def status(
         return
     who = f" (process {found['pid']})" if found["pid"] else ""
     say(f"{found['run']}: {found['state']}{who}")
-    rows = [(name, row["state"], row["seconds"]) for name, row in found["steps"].items()]
+    rows = [(name, _state(row), row["seconds"]) for name, row in found["steps"].items()]
     if rows:
         say_table(("step", "state", "seconds"), rows)
     if found["progress"]:
         _say_progress(found["progress"])
     if found["error"]:
         say(f"error: {found['error']}")
+
+
+def _state(row: dict[str, Any]) -> str:
+    """What a cached step took when it ran belongs to its state: now it took nothing."""
+    if row["state"] != "cached" or row["took_s"] is None:
+        return str(row["state"])
+    return f"cached (took {row['took_s']:.0f} s)"
 
 
 def _list_jobs(address: str, as_json: bool) -> None:

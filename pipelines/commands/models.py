@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import io
 import os
 import tempfile
@@ -13,6 +12,16 @@ from typing import Annotated, Any
 
 import typer
 
+from nitrogen.pipelines.commands import completion
+from nitrogen.pipelines.commands.generate_options import (
+    Asked,
+    Described,
+    check_cost,
+    check_model,
+    check_names_and_bounds,
+    check_out,
+    policy_of,
+)
 from nitrogen.pipelines.commands.output import JsonOption, note, say, say_json, say_table
 from nitrogen.platform.errors import ConfigError, StorageError
 
@@ -20,7 +29,11 @@ _MODEL = typer.Typer(no_args_is_help=True, help="Look at models.", rich_markup_m
 
 RunOption = Annotated[
     str | None,
-    typer.Option("--run", help="Run folder, or s3://bucket/run; the shipped weights by default."),
+    typer.Option(
+        "--run",
+        help="Run folder, or s3://bucket/run; the shipped weights by default.",
+        autocompletion=completion.runs,
+    ),
 ]
 
 
@@ -37,29 +50,42 @@ def register(app: typer.Typer) -> None:
 def generate(
     run: RunOption = None,
     class_name: Annotated[
-        str | None, typer.Option("--class", help="Class name or number; the first by default.")
+        str | None,
+        typer.Option(
+            "--class",
+            help="Class name or number; the first by default.",
+            autocompletion=completion.classes,
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
     steps: Annotated[
-        int, typer.Option("--steps", min=1, max=1000, help="Number of inference steps.")
+        int, typer.Option("--steps", help="Number of inference steps, 1 to 1000.")
     ] = 12,
     policy: Annotated[
         str | None,
         typer.Option(
             help="full, random, static, threshold or budget; by default that of --budget or "
-            "--threshold, else full. static takes as long for every picture."
+            "--threshold, else full. static takes as long for every picture.",
+            autocompletion=completion.policies,
         ),
     ] = None,
     budget: Annotated[
         float | None,
-        typer.Option(help="Ceiling of any policy: a share of the FLOPs of as many full steps."),
+        typer.Option(
+            help="Ceiling of any policy: a share of the FLOPs of as many full steps, above 0 and "
+            "at most 1."
+        ),
     ] = None,
     threshold: Annotated[
         float | None,
         typer.Option(help="Residual under which a region stops, for threshold and budget."),
     ] = None,
     solver: Annotated[
-        str, typer.Option(help="euler, heun, dpmpp_2m or unipc; a strided student is Euler's.")
+        str,
+        typer.Option(
+            help="euler, heun, dpmpp_2m or unipc; a strided student is Euler's.",
+            autocompletion=completion.solvers,
+        ),
     ] = "dpmpp_2m",
     dense_last: Annotated[
         bool,
@@ -67,9 +93,11 @@ def generate(
             "--dense-last", help="The last step at full width everywhere; charged to the budget."
         ),
     ] = False,
-    guidance_scale: Annotated[float, typer.Option(help="Classifier-free guidance.")] = 1.0,
+    guidance_scale: Annotated[
+        float, typer.Option(help="Classifier-free guidance, 0 to 20; 1 is without.")
+    ] = 1.0,
     size: Annotated[
-        int | None, typer.Option(min=8, max=8192, help="Side of the picture in pixels.")
+        int | None, typer.Option(help="Side of the picture in pixels, 8 to 8192.")
     ] = None,
     teacher: Annotated[bool, typer.Option("--teacher", help="Use the teacher.")] = False,
     out: Annotated[Path, typer.Option("--out", "-o", help="PNG file to write.")] = Path(
@@ -81,13 +109,21 @@ def generate(
     from nitrogen.pipelines.remote_folder import fetched
     from nitrogen.pipelines.trained_models import model_directory
 
+    policy = policy_of(policy, budget, threshold)
+    asked = Asked(
+        class_name, seed, steps, policy, budget, threshold, solver, guidance_scale, dense_last, size
+    )
+    # What is wrong is told within a second: loading torch and the weights takes several.
+    check_names_and_bounds(asked)
+    check_out(out)
     folder = fetched(run) if run is not None else None
     directory = model_directory(folder, "teacher" if teacher else "student")
+    model = Described.read(directory)
+    label = check_model(asked, model)
+    check_cost(asked, model)
     from nitrogen.model.pipeline import Pipeline
 
     pipeline = Pipeline.load(directory)
-    label = class_index(class_name, tuple(pipeline.classes))
-    policy = policy or _policy_of(budget, threshold)
     with _in_memory(size):
         # Untimed: loading kernels and packing weights is not what a picture costs.
         pipeline.generate([label], [seed], num_inference_steps=1, policy="full", image_size=size)
@@ -124,13 +160,6 @@ def _tell(result: dict[str, Any]) -> None:
         )
 
 
-def _policy_of(budget: float | None, threshold: float | None) -> str:
-    """The policy that the given dials mean, as at the endpoint."""
-    if budget is not None:
-        return "budget"
-    return "full" if threshold is None else "threshold"
-
-
 @contextlib.contextmanager
 def _in_memory(size: int | None) -> Iterator[None]:
     """A picture that does not fit is the request's fault, not a bug."""
@@ -145,7 +174,7 @@ def _in_memory(size: int | None) -> Iterator[None]:
 
 
 def described(stats: Any) -> dict[str, Any]:
-    """What one sample cost, as JSON values; heatmap [steps, rows, cols] in 0..1."""
+    """What one sample cost, as JSON values; heatmap [steps, rows, cols] in 0..1, to 3 digits."""
     return {
         "gflops": float(stats.gflops),
         "gflops_full": float(stats.gflops_full),
@@ -153,27 +182,15 @@ def described(stats: Any) -> dict[str, Any]:
         "steps": int(stats.num_steps),
         "active_fraction": float(stats.active_fraction),
         "fallbacks": int(stats.fallbacks),
-        "heatmap": stats.heatmap.tolist(),
+        "heatmap": [
+            [[_short(cell) for cell in row] for row in step] for step in stats.heatmap.tolist()
+        ],
     }
 
 
-def class_index(name: str | None, classes: tuple[str, ...]) -> int:
-    """The label of a class given by name or number; ConfigError with the closest name."""
-    if name is None:
-        return 0
-    if name in classes:
-        return classes.index(name)
-    if name.isascii() and name.isdigit() and int(name) < len(classes):
-        return int(name)
-    close = difflib.get_close_matches(name.lower(), [known.lower() for known in classes], n=1)
-    if close:
-        hint = f"Did you mean {next(known for known in classes if known.lower() == close[0])}?"
-    else:
-        shown = ", ".join(classes[:8]) + (", ..." if len(classes) > 8 else "")
-        hint = f"Choose one of: {shown}."
-    raise ConfigError(
-        f"--class must be a class name or a number below {len(classes)}, got {name}. {hint}"
-    )
+def _short(share: float) -> float:
+    """0 and 1 as integers: most cells are one of them."""
+    return int(share) if share in (0, 1) else round(share, 3)
 
 
 def write_png(image: Any, path: Path) -> None:
@@ -197,7 +214,11 @@ def write_png(image: Any, path: Path) -> None:
 
 def show(
     preset: Annotated[
-        str | None, typer.Option(help="Only this preset: tiny, small, base, large or xl.")
+        str | None,
+        typer.Option(
+            help="Only this preset: tiny, small, base, large or xl.",
+            autocompletion=completion.presets,
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

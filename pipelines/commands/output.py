@@ -24,7 +24,30 @@ def note(text: str) -> None:
 
 
 def say_json(value: Any) -> None:
-    print(json.dumps(jsonable(value), indent=2, allow_nan=False), flush=True)
+    print(spread(jsonable(value)), flush=True)
+
+
+def spread(value: Any, indent: int = 0) -> str:
+    """JSON with an item a line, except that numbers stay together: a list or a table of them is one
+    line, so that a map a step is a line a step."""
+    inner, brackets = " " * (indent + 2), "[]"
+    if isinstance(value, dict):
+        brackets = "{}"
+        items = [f"{json.dumps(key)}: {spread(item, indent + 2)}" for key, item in value.items()]
+    elif isinstance(value, list) and not _table(value):
+        items = [spread(item, indent + 2) for item in value]
+    else:
+        return json.dumps(value, allow_nan=False)
+    if not items:
+        return brackets
+    lines = ",\n".join(inner + item for item in items)
+    return f"{brackets[0]}\n{lines}\n{' ' * indent}{brackets[1]}"
+
+
+def _table(value: list[Any]) -> bool:
+    """Whether a list is of numbers, or of lists of them."""
+    rows = value if all(isinstance(row, list) for row in value) else [value]
+    return all(isinstance(cell, int | float) for row in rows for cell in row)
 
 
 def say_table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

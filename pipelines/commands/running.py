@@ -7,23 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
+from nitrogen.pipelines.commands import completion
 from nitrogen.pipelines.commands.output import JsonOption, note, say, say_json, say_table
-from nitrogen.pipelines.step_table import STEPS
-
-
-def _recipes(incomplete: str) -> list[str]:
-    from nitrogen.pipelines.recipe import shipped_recipes
-
-    return [name for name in shipped_recipes() if name.startswith(incomplete)]
-
-
-def _steps(incomplete: str) -> list[str]:
-    return [name for name in STEPS if name.startswith(incomplete)]
-
 
 RecipeArgument = Annotated[
     str,
-    typer.Argument(help="Recipe file, or the name of a shipped one.", autocompletion=_recipes),
+    typer.Argument(
+        help="Recipe file, or the name of a shipped one.", autocompletion=completion.recipes
+    ),
 ]
 OutOption = Annotated[
     str | None,
@@ -35,7 +26,6 @@ SetOption = Annotated[
         "--set", "-s", help="Override a value, such as distill.student.gating_penalty=0.3."
     ),
 ]
-StepOption = Annotated[str | None, typer.Option(autocompletion=_steps)]
 
 
 def register(app: typer.Typer) -> None:
@@ -57,19 +47,25 @@ def run(
     overrides: SetOption = None,
     until: Annotated[
         str | None,
-        typer.Option("--until", help="Last step to run.", autocompletion=_steps),
+        typer.Option("--until", help="Last step to run.", autocompletion=completion.steps),
     ] = None,
     only: Annotated[
         str | None,
-        typer.Option("--only", help="This step and what it needs.", autocompletion=_steps),
+        typer.Option(
+            "--only", help="This step and what it needs.", autocompletion=completion.steps
+        ),
     ] = None,
     again: Annotated[
         str | None,
-        typer.Option("--from", help="Run this step and all after it again.", autocompletion=_steps),
+        typer.Option(
+            "--from", help="Run this step and all after it again.", autocompletion=completion.steps
+        ),
     ] = None,
     force: Annotated[
         list[str] | None,
-        typer.Option("--force", help="Run this step again (repeatable).", autocompletion=_steps),
+        typer.Option(
+            "--force", help="Run this step again (repeatable).", autocompletion=completion.steps
+        ),
     ] = None,
     adopt: Annotated[
         str | None,
@@ -77,6 +73,7 @@ def run(
             "--adopt",
             help="RUN or RUN:STEP,STEP: take over results of an older run folder where only code "
             "changed, or of the named steps whatever changed.",
+            autocompletion=completion.runs,
         ),
     ] = None,
     plan: Annotated[

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from nitrogen.pipelines.commands import completion
 from nitrogen.pipelines.commands.output import JsonOption, note, say, say_json
 
 ChampionRunOption = Annotated[
@@ -17,6 +18,7 @@ ChampionRunOption = Annotated[
     typer.Option(
         "--run",
         help="Run folder, or s3://bucket/run; the newest in runs/ that has a champion by default.",
+        autocompletion=completion.runs,
     ),
 ]
 

@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
@@ -48,13 +49,23 @@ class BrokenImage(BaseModel):
     reason: str
 
 
+class Origin(BaseModel):
+    """What a data set was made from: a digest of all pictures of the source, and the options."""
+
+    model_config = ConfigDict(frozen=True)
+
+    pictures: str
+    options: dict[str, Any]
+
+
 class Manifest(BaseModel):
     """What a prepared data set holds.
 
     `image_size` is [height, width]; `channel_mean` and `channel_std` are over the pixels of the
     train split scaled to [-1, 1]; `class_counts` is class -> split -> number of pictures;
     `num_broken` counts every skipped picture, `broken` lists the first ones; `digest` identifies
-    the content: sha256 over the sha256 of every shard, the classes and the picture size.
+    the content: sha256 over the sha256 of every shard, the classes and the picture size; `origin`
+    is what it was made from, None in manifests of older versions.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -75,6 +86,7 @@ class Manifest(BaseModel):
     broken: tuple[BrokenImage, ...] = ()
     notes: tuple[str, ...] = ()
     digest: str
+    origin: Origin | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -4,6 +4,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -17,8 +18,9 @@ from nitrogen.pipelines.data.images import (
     fit_square,
 )
 from nitrogen.pipelines.data.limits import Limits
-from nitrogen.pipelines.data.manifest import BrokenImage, Manifest
+from nitrogen.pipelines.data.manifest import BrokenImage, Manifest, Origin
 from nitrogen.pipelines.data.readers import open_source
+from nitrogen.pipelines.data.repeat import PictureDigest, origin_of
 from nitrogen.pipelines.data.shards import Moments, ShardWriter, check_target, clear_target
 from nitrogen.pipelines.data.source import Picture, Source
 from nitrogen.pipelines.data.splits import SMALL_SOURCE, split_by_hash, split_small
@@ -59,9 +61,10 @@ def prepare(
 
     source: a folder with one sub-folder per class, Parquet, IDX files (all local or on S3), another
     prepared data set, or `bundled:emoji`. out: a folder or `s3://` URI; what a cut-off preparation
-    left there is replaced, a finished data set only with `overwrite`. image_size: every picture is
-    fitted into image_size x image_size (see `fit_square`); without it all pictures must be squares
-    of one size. The same source gives the same digest.
+    left there is replaced, a finished data set only with `overwrite` (`repeat.find_prepared` knows
+    one that is what is asked for). image_size: every picture is fitted into image_size x image_size
+    (see `fit_square`); without it all pictures must be squares of one size. The same source gives
+    the same digest.
 
     Raises DataError when the source holds nothing usable, StorageError when a place fails. Single
     broken pictures are skipped, counted and listed in the manifest.
@@ -69,7 +72,7 @@ def prepare(
     source, out = str(source), str(out)
     if image_size is not None and not 1 <= image_size <= 8192:
         raise DataError(f"image_size must be 1 to 8192, got {image_size}. Choose a power of two.")
-    _check_places(source, out)
+    check_places(source, out)
     limits = limits or Limits()
     opened = open_source(source, limits, image_column=image_column, label_column=label_column)
     if opened.num_pictures > limits.max_pictures:
@@ -78,7 +81,16 @@ def prepare(
             "Raise limits.max_pictures or prepare a part of it."
         )
     check_target(out, overwrite=overwrite)
-    return _Conversion(opened, image_size, limits, on_progress).run(out, name or opened.name)
+    name = name or opened.name
+    remember = partial(
+        origin_of,
+        name=name,
+        image_size=image_size,
+        image_column=image_column,
+        label_column=label_column,
+        limits=limits,
+    )
+    return _Conversion(opened, image_size, limits, on_progress, remember).run(out, name)
 
 
 class _Conversion:
@@ -88,7 +100,9 @@ class _Conversion:
         image_size: int | None,
         limits: Limits,
         on_progress: Progress | None,
+        remember: Callable[[PictureDigest], Origin],
     ) -> None:
+        self._digest, self._remember = PictureDigest(source), remember
         self._source, self._image_size, self._limits = source, image_size, limits
         self._on_progress = on_progress or (lambda done, total: None)
         self._first: Converted | None = None
@@ -125,7 +139,8 @@ class _Conversion:
                 encoded=picture.encoded,
             )
         notes = [*self._source.notes, *self._tell(writer)]
-        return writer.finish(name=name, notes=notes, broken=self._broken)
+        origin = self._remember(self._digest)
+        return writer.finish(name=name, notes=notes, broken=self._broken, origin=origin)
 
     def _assigned(
         self, waiting: list[Converted], following: Converted | None, rest: Iterator[Converted]
@@ -155,9 +170,7 @@ class _Conversion:
             self._on_progress(done, self._source.num_pictures)
 
     def _convert(self, picture: Picture) -> Converted:
-        if picture.label is None:
-            raise BrokenPictureError("has no class")
-        loaded = picture.load()
+        loaded = self._digest.read(picture)
         if isinstance(loaded, bytes):
             decoded = decode_picture(loaded, self._limits)
         else:
@@ -230,7 +243,8 @@ def _bounded(pictures: Iterable[Converted], count: int, max_bytes: int) -> Itera
             return
 
 
-def _check_places(source: str, out: str) -> None:
+def check_places(source: str, out: str) -> None:
+    """Raises DataError for places that cannot be meant."""
     for field, value in (("source", source), ("out", out)):
         if not value:
             raise DataError(f"{field} must be a path or URI, got nothing. Name one.")

@@ -16,6 +16,7 @@ from nitrogen.pipelines.data.manifest import (
     SPLITS,
     BrokenImage,
     Manifest,
+    Origin,
     ShardEntry,
     content_digest,
 )
@@ -113,6 +114,7 @@ class ShardWriter:
         name: str,
         notes: Iterable[str] = (),
         broken: Iterable[BrokenImage] = (),
+        origin: Origin | None = None,
     ) -> Manifest:
         """Writes what is left and then the manifest; returns it."""
         for split in SPLITS:
@@ -136,6 +138,7 @@ class ShardWriter:
             broken=broken[:MAX_LISTED_BROKEN],
             notes=tuple(notes),
             digest=content_digest(shards, self.classes, self.image_size),
+            origin=origin,
         )
         storage.write_bytes(storage.join(self.out, MANIFEST_FILE), manifest.to_json().encode())
         return manifest

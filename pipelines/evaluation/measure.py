@@ -19,7 +19,7 @@ from nitrogen.pipelines.evaluation.samples import (
     sample_all,
 )
 from nitrogen.pipelines.metrics.bias import bias_table
-from nitrogen.pipelines.metrics.bootstrap import Estimate
+from nitrogen.pipelines.metrics.bootstrap import Estimate, Interval
 from nitrogen.pipelines.metrics.fid import InceptionNet
 from nitrogen.pipelines.metrics.neighbours import Neighbours, nearest_training_images
 from nitrogen.pipelines.metrics.psnr import same_seed
@@ -64,6 +64,7 @@ def measure(
     teacher, student = sampled[0], sampled[1]
     pairs = same_seed(student.images, teacher.images)
     rows[1]["psnr_db"] = pairs.intervals()["psnr_db"].to_dict()
+    speedup = paired_speedup(timings["student"], timings["teacher"])
     calibration = measure_calibration(config, bench, drawn)
     bias = measure_bias(config, bench, drawn, sampled, known)
     near = neighbours_of(student, bench, known)
@@ -74,7 +75,8 @@ def measure(
     return {
         "rows": rows,
         **{who: flat(by_role[who]) for who in ("teacher", "student", "untrained")},
-        "claims": claims(bench, rows, sampled, found, timings),
+        "claims": claims(bench, rows, sampled, found, speedup),
+        "speedup": speedup.to_dict(),
         "commit": commit(),
         "neighbours": near.to_dict(),
         "bias": bias,
@@ -89,14 +91,14 @@ def claims(
     rows: list[dict[str, Any]],
     sampled: Sequence[Sampled],
     found: Sequence[Mapping[str, Estimate]],
-    timings: Mapping[str, Timing],
+    speedup: Interval,
 ) -> list[dict[str, Any]]:
     """The table of claims of these rows; see `claims_of`."""
     return claims_of(
         rows,
         {one.role: estimates for one, estimates in zip(sampled, found, strict=True)},
         sampled[1].gflops,
-        paired_speedup(timings["student"], timings["teacher"]),
+        speedup,
         split_sizes={"train": len(bench.train), "test": len(bench.test)},
         where=f"{machine()}; {bench.device}, {bench.precision}",
     )

@@ -21,9 +21,11 @@ Draw = Callable[[Any, bool], None]  # (matplotlib Axes, narrow)
 
 
 def responsive(draw: Draw, name: str, label: str, wide: tuple[int, int]) -> str:
-    narrow_size = (344, min(wide[1], 330))
+    """The drawing for wide screens, never enlarged beyond its size in px, and for narrow ones."""
+    narrow_size, limit = (344, min(wide[1], 330)), f"max-width:{wide[0]}px"
+    drawn = _svg(draw, f"{name}-w", label, wide, False)
     return (
-        f'<div class="chart wide">{_svg(draw, f"{name}-w", label, wide, False)}</div>'
+        f'<div class="chart wide" style="{limit}">{drawn}</div>'
         f'<div class="chart narrow">{_svg(draw, f"{name}-n", label, narrow_size, True)}</div>'
     )
 

@@ -16,6 +16,7 @@ sweep     metric (what distance means), split, num_trials, points [{gflops, dist
 evaluate  rows [{name, role?, num_inference_steps?, fd_lite0?, kid?, fid?, psnr_db?, gflops?,
           gflops_full?, ms_p50?, ms_p95?, num_timings?, note?}], role one of teacher, student,
           untrained, reference (or the same dicts as evaluate[role]);
+          speedup {value, low, high, n}: the teacher's time over the student's, paired;
           claims [{text, value, unit?, low?, high?, no_interval?, n?, split?, command?, commit?}];
           command, commit: those of claims that have none of their own;
           neighbours: metrics.neighbours.Neighbours.to_dict();
@@ -46,6 +47,7 @@ from nitrogen.pipelines.report.formatting import number
 from nitrogen.pipelines.report.operating_points import pareto
 from nitrogen.pipelines.report.quality import bias, claims, reliability, rows, tiles
 from nitrogen.pipelines.report.samples_file import load_samples
+from nitrogen.pipelines.report.verdict import verdict
 
 Result = Mapping[str, Any]
 _SECTIONS = {
@@ -74,16 +76,19 @@ def collect(
     results = {name: inputs.get(name) or {} for name in (*_SECTIONS, "prepare", "serve")}
     evaluate, promote = results["evaluate"], results["promote"]
     samples, neighbours = _samples(evaluate)
+    found = verdict(results["sweep"], {"commit": commit, **evaluate})
+    compared = [found.claim] if found and found.claim else []
     data = ReportData(
         title=title,
         subtitle=subtitle,
         facts=_data_facts(results["prepare"]) | _run_facts(results) | dict(facts or {}),
         tiles=tiles(evaluate),
+        verdict=found,
         panels=panels(results),
         samples=samples,
         pareto=pareto(results["sweep"]),
         rows=rows(evaluate),
-        claims=claims(evaluate, commit),
+        claims=[*compared, *claims(evaluate, commit)],
         neighbours=neighbours,
         bias=bias(evaluate),
         reliability=reliability(evaluate),

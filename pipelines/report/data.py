@@ -141,7 +141,8 @@ class EvaluationRow:
 class Claim:
     """A sentence that a reader may check: value, 95 % interval, n, split, command, commit.
 
-    no_interval: why there is no interval, where there is none.
+    no_interval: why there is no interval, where there is none; words, interval_words: value and
+    interval as they are shown, where a bare number would read wrongly ("34 % slower").
     """
 
     text: str
@@ -154,6 +155,18 @@ class Claim:
     commit: str = ""
     split: str = ""
     no_interval: str = ""
+    words: str = ""
+    interval_words: str = ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Student against the teacher with fewer steps: one sentence, what it rests on, and the same
+    as a claim, if both were timed."""
+
+    sentence: str
+    basis: str = ""
+    claim: Claim | None = None
 
 
 @dataclass(frozen=True)
@@ -254,6 +267,7 @@ class ReportData:
     subtitle: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
     tiles: Sequence[Tile] = ()
+    verdict: Verdict | None = None
     panels: Sequence[CurvePanel] = ()
     samples: Samples | None = None
     pareto: Pareto | None = None

@@ -32,6 +32,11 @@ def bracket(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f"[{number(low)}, {number(high)}]"
 
 
+def spaced(text: str) -> str:
+    """The text behind a space, or nothing: no space is left before what follows."""
+    return f" {text}" if text else ""
+
+
 def count(value: int | None) -> str:
     return DASH if value is None else f"{value:,}"
 

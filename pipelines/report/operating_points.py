@@ -53,12 +53,16 @@ def _has_place(row: Any) -> bool:
     return isinstance(row, Mapping) and None not in (row.get("gflops"), row.get("distance"))
 
 
+def distance_of(row: Mapping[str, Any]) -> float:
+    """The distance of a point, given as a number or as {"value", "low", "high"}."""
+    distance = row["distance"]
+    return float(distance["value"] if isinstance(distance, Mapping) else distance)
+
+
 def _point(row: Any) -> ParetoPoint:
-    """distance may be a number with low and high beside it, or {"value", "low", "high"}."""
-    distance, bounds = row["distance"], row
-    if isinstance(distance, Mapping):
-        distance, bounds = distance["value"], distance
+    """low and high are beside the distance, or in it."""
+    bounds = row["distance"] if isinstance(row["distance"], Mapping) else row
     steps = row.get("num_inference_steps")
     label = row.get("label") or ("" if steps is None else str(steps))
     low, high = bounds.get("low"), bounds.get("high")
-    return ParetoPoint(float(row["gflops"]), float(distance), str(label), low, high)
+    return ParetoPoint(float(row["gflops"]), distance_of(row), str(label), low, high)

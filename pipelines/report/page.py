@@ -20,7 +20,7 @@ from nitrogen.pipelines.report.data import (
     ReportData,
     Samples,
 )
-from nitrogen.pipelines.report.formatting import bracket, count, measured, number, percent
+from nitrogen.pipelines.report.formatting import bracket, count, measured, number, percent, spaced
 from nitrogen.pipelines.report.pixels import (
     DIFFERENCE_GAIN,
     data_uri,
@@ -56,7 +56,7 @@ def render(data: ReportData, *, max_samples: int = 24, max_heatmaps: int = 6) ->
         lstrip_blocks=True,
     )
     environment.filters |= {"number": number, "count": count, "percent": percent}
-    environment.filters |= {"measured": measured}
+    environment.filters |= {"measured": measured, "spaced": spaced}
     environment.globals |= {"bracket": bracket}
     template = environment.get_template("page.html.j2")
     return template.render(

@@ -16,6 +16,7 @@ from nitrogen.pipelines.report.data import (
     Tile,
 )
 from nitrogen.pipelines.report.formatting import bracket, count, number, percent
+from nitrogen.pipelines.report.verdict import in_words
 
 Result = Mapping[str, Any]
 ROLES = ("untrained", "teacher", "student", "reference")
@@ -55,10 +56,10 @@ def measured(row: Result, name: str) -> Measured | None:
 
 def claims(evaluate: Result, commit: str) -> list[Claim]:
     """The claims; one without a command or commit of its own gets the step's, one without an
-    interval says so."""
+    interval says so. Savings are said in words."""
     return [
         Claim(
-            text=str(row["text"]),
+            **{"text": str(row["text"]), **in_words(row)},
             value=row.get("value"),
             unit=str(row.get("unit") or ""),
             low=row.get("low"),
@@ -169,7 +170,9 @@ def _time_tile(teacher: Result, student: Result) -> Tile | None:
     ours, theirs = measured(student, "ms_p50"), measured(teacher, "ms_p50")
     if not ours or not theirs:
         return None
-    detail = f"p50; teacher {number(theirs.value)} ms"
+    change = theirs.value / ours.value
+    pace = f"{number(change)} times as fast" if change >= 1 else f"{percent(1 / change - 1)} slower"
+    detail = f"p50; teacher {number(theirs.value)} ms at its own steps: {pace}"
     return Tile("Time an image, student", f"{number(ours.value)} ms", detail)
 
 

@@ -51,7 +51,7 @@ class EvaluateConfig(BaseModel):
 
 
 def run(config: EvaluateConfig, context: StepContext) -> dict[str, Any]:
-    """Returns rows, claims, command, commit, teacher, student, untrained, neighbours,
+    """Returns rows, claims, speedup, command, commit, teacher, student, untrained, neighbours,
     calibration, samples_file, images."""
     from nitrogen.pipelines.evaluation.measure import measure_models
 

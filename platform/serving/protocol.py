@@ -11,6 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from nitrogen.platform.serving.problems import Problem, ProblemError, invalid
 
 MAX_SEED = 2**63 - 1
+# A share of the full model's compute, and a mean squared error of images from -1 to 1: no more than
+# these mean anything, here or on the command line.
+MAX_BUDGET, MAX_THRESHOLD = 1.0, 4.0
+# What one request may hold a replica for: it makes one picture at a time. The command line, which
+# holds nobody up, takes ten times as many.
+MAX_STEPS = 100
 
 
 @dataclass(frozen=True)
@@ -60,11 +66,11 @@ class GenerationRequest(BaseModel):
     n: int = Field(1, ge=1, le=8)
     size: str | None = Field(None, max_length=20)
     seed: int | None = Field(None, ge=0, le=MAX_SEED)
-    num_inference_steps: int = Field(12, ge=1, le=100)
+    num_inference_steps: int = Field(12, ge=1, le=MAX_STEPS)
     guidance_scale: float = Field(1.0, ge=0, le=20)
     policy: Literal["full", "static", "random", "threshold", "budget"] | None = None
-    budget: float | None = Field(None, gt=0, le=1)
-    threshold: float | None = Field(None, ge=0, le=1)
+    budget: float | None = Field(None, gt=0, le=MAX_BUDGET)
+    threshold: float | None = Field(None, ge=0, le=MAX_THRESHOLD)
     response_format: Literal["b64_json", "png"] = "b64_json"
 
     def for_generator(self) -> dict[str, Any]:
@@ -93,11 +99,11 @@ _RULES = {
     "n": "an integer from 1 to 8",
     "size": "auto or WIDTHxHEIGHT",
     "seed": f"an integer from 0 to {MAX_SEED}",
-    "num_inference_steps": "an integer from 1 to 100",
+    "num_inference_steps": f"an integer from 1 to {MAX_STEPS}, for a request holds up all others",
     "guidance_scale": "a number from 0 to 20",
     "policy": "one of full, static, random, threshold, budget",
-    "budget": "a number above 0 and at most 1, the share of the full compute",
-    "threshold": "a number from 0 to 1",
+    "budget": f"a number above 0 and at most {MAX_BUDGET:g}, the share of the full compute",
+    "threshold": f"a number from 0 to {MAX_THRESHOLD:g}, a mean squared error",
     "response_format": "b64_json or png",
 }
 

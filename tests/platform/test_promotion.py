@@ -128,7 +128,7 @@ def test_champion_that_moved_meanwhile_is_not_overwritten(registry, audit, reads
 
 def test_rollback_without_a_previous_champion_is_refused(registry, audit):
     promote(registry, "m", "1", GATES, audit)
-    with pytest.raises(GateError, match="previous champion"):
+    with pytest.raises(GateError, match=r"got none before version 1\. Promote another version"):
         rollback(registry, "m", audit)
     assert registry.held == {"champion": "1"}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -47,7 +48,9 @@ def test_run_prints_the_summary_path_last(nitrogen, tmp_path):
     assert last == str(tmp_path / "a folder/run/summary.json")
     assert json.loads(Path(last).read_text())["steps"]["train"]["state"] == "done"
     assert "[2/3] train started" in err, "plain progress lines where stderr is no terminal"
-    assert "mlflow ui --backend-store-uri" in out
+    typed = [shlex.split(line) for line in out.splitlines() if "--backend-store-uri" in line]
+    assert Path(typed[0][1]).name == "mlflow", "it pastes, spaces and all"
+    assert typed[0][2:4] == ["ui", "--backend-store-uri"]
 
 
 def test_run_json_is_the_summary(nitrogen):
@@ -144,6 +147,47 @@ def test_status_logs_and_stop_of_a_finished_run(nitrogen):
     assert "There is nothing to stop" in err
 
 
+def test_a_cached_step_says_what_it_took_when_it_ran(nitrogen, fake):
+    nitrogen("run", "tiny.yaml")
+    first = json.loads(nitrogen("status", "--json")[1])["steps"]["train"]
+    marker = next(Path("runs/tiny/steps").glob("train-*/_SUCCESS.json"))
+    marker.write_text(json.dumps(json.loads(marker.read_text()) | {"seconds": 212.4}))
+    nitrogen("run", "tiny.yaml")
+    assert first["took_s"] == pytest.approx(first["seconds"], abs=1e-3)
+    again = json.loads(nitrogen("status", "--json")[1])["steps"]["train"]
+    assert (again["state"], again["seconds"], again["took_s"]) == ("cached", 0.0, 212.4)
+    assert "cached (took 212 s)" in nitrogen("status")[1]
+    summary = json.loads(Path("runs/tiny/summary.json").read_text())["steps"]["train"]
+    assert (summary["seconds"], summary["took_s"]) == (0.0, 212.4)
+
+
+def test_completion_of_classes_reads_the_run_and_says_nothing_when_it_cannot(
+    nitrogen, tmp_path, monkeypatch
+):
+    from types import SimpleNamespace
+
+    from nitrogen.pipelines import trained_models
+    from nitrogen.pipelines.commands import completion
+
+    asked = []
+
+    def directory(run):
+        asked.append(run)
+        return tmp_path
+
+    monkeypatch.setattr(trained_models, "model_directory", directory)
+    arch = {"num_classes": 2}
+    content = {"arch": arch, "classes": ["a cat", "an owl"], "predictor": True}
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    (tmp_path / "run").mkdir()
+    here = SimpleNamespace(params={"run": str(tmp_path / "run")})
+    assert completion.classes(here, "a ") == ["a cat"]
+    assert asked == [tmp_path / "run"]
+    assert completion.classes(SimpleNamespace(params={"run": "s3://bucket/run"}), "") == []
+    (tmp_path / "config.json").write_text("{}")
+    assert completion.classes(SimpleNamespace(params={}), "") == []
+
+
 def test_status_of_a_failed_run_shows_the_error(nitrogen):
     nitrogen("run", "tiny.yaml", "--set", "train.mode=nan")
     out = nitrogen("status")[1]
@@ -232,9 +276,22 @@ def test_start_up_is_quick_and_imports_nothing_heavy():
         ("nitrogen ro", "rollback"),
         ("nitrogen run scen", "scenes64"),
         ("nitrogen run demo --from ev", "evaluate"),
+        ("nitrogen run demo --until prom", "promote"),
+        ("nitrogen generate --policy thr", "threshold"),
+        ("nitrogen generate --solver un", "unipc"),
+        ("nitrogen generate --class flags/n", "flags/noto"),
+        ("nitrogen generate --run runs/d", "runs/demo"),
+        ("nitrogen status ru", "runs/demo"),
+        ("nitrogen rollback --run elsewhere/o", "elsewhere/one"),
+        ("nitrogen model show --preset b", "base"),
     ],
 )
-def test_completion_knows_commands_recipes_and_steps(words, expected):
+def test_completion_knows_commands_and_values(words, expected, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for run in ("runs/demo", "elsewhere/one", "elsewhere/no-run"):
+        Path(run).mkdir(parents=True)
+        if run != "elsewhere/no-run":
+            Path(run, "journal.jsonl").touch()
     environment = os.environ | {
         "_NITROGEN_COMPLETE": "complete_bash",
         "COMP_WORDS": words,

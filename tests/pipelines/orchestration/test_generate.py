@@ -7,7 +7,7 @@ import json
 import pytest
 
 from nitrogen.pipelines import cli, trained_models
-from nitrogen.pipelines.commands.models import class_index
+from nitrogen.pipelines.commands.generate_options import class_index
 from nitrogen.platform.errors import ConfigError
 
 CLASSES = ("Cat", "Dog", "Owl")
@@ -55,6 +55,9 @@ def test_the_json_contract(generate, tmp_path):
     assert 0 <= result["active_fraction"] <= 1
     assert result["fallbacks"] == 0
     assert all(0 <= cell <= 1 for step in result["heatmap"] for row in step for cell in row)
+    shown = out[out.index('"heatmap"') :].split("\n")[1:4]
+    assert [json.loads(line.rstrip(",")) for line in shown] == result["heatmap"], "a line a step"
+    assert max(map(len, shown)) < 60
     first = (tmp_path / "owl.png").read_bytes()
     assert first.startswith(b"\x89PNG")
     assert [path.name for path in tmp_path.iterdir()] == ["owl.png"], "no temporary file is left"
@@ -84,20 +87,53 @@ def test_a_dial_alone_names_its_policy(generate, dial, policy):
     [
         (("--class", "owll"), 2, "Did you mean Owl?"),
         (("--class", "7"), 2, "a number below 3, got 7. Choose one of: Cat, Dog, Owl."),
-        (("--policy", "budget", "--budget", "0.001"), 9, "error: "),
-        (("--policy", "magic"), 9, "magic"),
-        (("--policy", "full", "--threshold", "0.1"), 9, "threshold must be left out"),
-        (("--solver", "magic"), 9, "solver must be one of euler, heun, dpmpp_2m, unipc"),
-        (("--out", "no/folder/x.png"), 4, "--out must be a file that can be written"),
-        (("--steps", "0"), 2, "--steps"),
+        (("--policy", "budgte"), 2, "got budgte. Did you mean budget?"),
+        (("--policy", "full", "--threshold", "0.1"), 2, "--threshold must be left out"),
+        (("--policy", "budget"), 2, "--budget must be given with --policy budget"),
+        (("--budget", "1.5"), 2, "--budget must be above 0 and at most 1, the share"),
+        (("--budget", "nan"), 2, "--budget must be above 0 and at most 1, the share"),
+        (("--threshold", "5"), 2, "--threshold must be 0 to 4, got 5.0"),
+        (("--solver", "magic"), 2, "--solver must be one of euler, heun, dpmpp_2m, unipc, got"),
+        (("--steps", "0"), 2, "--steps must be 1 to 1000, got 0"),
+        (("--steps", "1001"), 2, "--steps must be 1 to 1000, got 1001"),
+        (("--seed", "-1"), 2, "--seed must be 0 to 9223372036854775807, got -1"),
+        (("--guidance-scale", "21"), 2, "--guidance-scale must be 0 to 20, got 21.0"),
+        (("--size", "4"), 2, "--size must be 8 to 8192, got 4"),
+        (("--size", "33"), 9, "image_size must be a multiple of 8 px"),
+        (("--policy", "budget", "--budget", "0.001"), 9, "budget must be at least 0."),
+        (("--out", "no/folder/x.png"), 4, "got no/folder/x.png (there is no such folder)"),
+        (("--out", "."), 4, "got . (it is a folder)"),
         (("--teacher",), 3, "must ship teacher weights"),
     ],
 )
-def test_mistakes(generate, arguments, code, sentence):
+def test_mistakes_are_one_sentence_before_any_weights(
+    generate, monkeypatch, arguments, code, sentence
+):
+    monkeypatch.setattr("nitrogen.model.pipeline.Pipeline.load", _never)
     got, out, err = generate(*arguments)
     assert got == code
     assert sentence in err
-    assert out == ""
+    assert (err.count("\n"), out) == (1, "")
+
+
+def _never(*_):
+    raise AssertionError("the weights were loaded for a request that cannot be met")
+
+
+def test_a_model_without_predictor_has_no_exits(generate, weights, monkeypatch, tmp_path):
+    content = json.loads((weights / "pets-student/config.json").read_text())
+    (tmp_path / "plain/a-student").mkdir(parents=True)
+    (tmp_path / "plain/a-student/model.safetensors").touch()
+    described = tmp_path / "plain/a-student/config.json"
+    described.write_text(json.dumps(content | {"predictor": False}))
+    monkeypatch.setattr(trained_models, "SHIPPED_WEIGHTS", tmp_path / "plain")
+    code, _, err = generate("--budget", "0.5")
+    assert code == 2
+    assert "--policy must be full, random or static for a model without predictor" in err
+    described.write_text("{}")
+    code, _, err = generate()
+    assert code == 3
+    assert "config.json must describe a model" in err
 
 
 def test_without_any_weights(generate, monkeypatch, tmp_path):

@@ -105,6 +105,27 @@ def test_numbers_intervals_commands_are_shown(html):
         assert shown in text
 
 
+def test_no_space_stands_before_punctuation(full_report):
+    bare = dataclasses.replace(full_report.pareto.chosen, low=None, high=None)
+    pareto = dataclasses.replace(full_report.pareto, chosen=bare)
+    samples = dataclasses.replace(full_report.samples, seeds=())
+    page = render(dataclasses.replace(full_report, pareto=pareto, samples=samples, panels=()))
+    body = re.sub(r"<svg.*?</svg>", "", page[page.index("<body>") :], flags=re.DOTALL)
+    shown = re.sub(r"<[^>]+>", "", body)
+    assert re.findall(r"\w*[ \n]+[,;:.](?!\w)", shown) == []
+    assert "<span>, " not in body, "nor at the beginning of a caption"
+
+
+def test_no_command_is_clipped_and_no_chart_enlarged(html):
+    style = re.search(r"\.howto pre \{([^}]*)\}", html).group(1)
+    assert "pre-wrap" in style
+    assert "overflow-x" not in style
+    widths = re.findall(r'<div class="chart wide" style="max-width:(\d+)px"><svg[^>]*?viewBox="0 0 '
+                        r"(\d+)", html)  # fmt: skip
+    assert len(widths) == 4
+    assert all(limit == size for limit, size in widths)
+
+
 def test_pictures_are_enlarged_by_whole_factors_and_described(html):
     page = Page(html)
     images = [attrs for tag, attrs in page.tags if tag == "img"]
