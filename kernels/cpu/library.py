@@ -41,7 +41,7 @@ SIGNATURES = {  # as declared in operators.h
     "predict": "pppllpppppppplllllffpi",
     "network": "ppppppppflllllpi",
     "allocate": "ppppdlllp",
-    "plan_step": "p",
+    "plan_step": "pl",
     "close_step": "p" * 11 + "l" * 6 + "p" * 5,
 }
 OUT_OF_MEMORY, OUT_OF_RANGE = 1, 2  # as in exports.cpp

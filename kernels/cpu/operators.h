@@ -74,7 +74,7 @@ void network(const int64_t* program, const float* x_t, const float* sigma, const
 void allocate(const double* gain, const double* flops, const double* available,
               const int64_t* caps, double price, long samples, long regions, long options,
               int64_t* widths);
-void plan_step(const void* planning);
+void plan_step(const void* planning, long size);
 void close_step(const float* x, const float* fresh, const float* last, const float* before,
                 const float* sigma, const float* sigma_next, const float* sigma_last,
                 const int64_t* widths, const float* change, const float* age,

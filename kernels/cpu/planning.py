@@ -1,4 +1,4 @@
-"""The two ends of a step around the network, as one call of C++ each: see planning.cpp."""
+"""The two ends of a step around the network, as one call of C++ each: planning.cpp, closing.cpp."""
 
 import ctypes
 from collections.abc import Mapping
@@ -152,7 +152,7 @@ def plan_step(batch: Mapping[str, Tensor], rules: Rules, network: Network | None
         price=float("nan") if rules.price is None else rules.price,
         exit_threshold=rules.exit_threshold, sigma_data=rules.sigma_data, low=low, high=high,
     )  # fmt: skip
-    load()[0].plan_step(ctypes.addressof(planning))
+    load()[0].plan_step(ctypes.addressof(planning), ctypes.sizeof(planning))
     found = made["found"].tolist()
     if found[BROKEN]:
         return None
@@ -187,7 +187,7 @@ def close_step(
     widths: Tensor,  # [b, rh, rw] int64
     past: tuple[Tensor, Tensor, Tensor],  # [b, rh, rw]: change, age, quarters
 ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor, Tensor]]:
-    """D of every region, x at sigma_next, and the past after the step. See planning.cpp."""
+    """D of every region, x at sigma_next, and the past after the step. See closing.cpp."""
     pictures = [dense(v) for v in (x, fresh, last, before)]
     levels = [dense(v) for v in sigmas]
     change, age, quarters = dense(past[0]), dense(past[1]), dense(past[2], torch.int64)
