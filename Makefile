@@ -63,19 +63,22 @@ bench: venv ## Time the operators and a whole step, JSON lines into runs/bench
 	$(BIN)/nitrogen bench kernels --json $(ARGS) | tee runs/bench/kernels.jsonl
 	$(BIN)/nitrogen bench step --json $(ARGS) | tee runs/bench/step.jsonl
 
-# RUN: a run folder, by default the shipped weights, whose results stand in the README too. What was
-# measured is kept. ARGS go to bench frontier, --quick to all three.
+# RUN: a run folder, by default the shipped weights, whose results stand in the README too. THIN: run
+# folders of thin models. What was measured is kept; an ablation gets its page if its file is there.
+# ARGS go to bench frontier, --quick to all three.
 RUN ?=
+THIN ?=
 BENCH := $(if $(RUN),$(RUN)/bench,runs/bench/shipped)
 QUICK := $(if $(findstring quick,$(ARGS)),--quick)
 OUT ?= $(if $(RUN)$(QUICK),$(BENCH)/results,docs/results)
 OF_RUN := $(if $(RUN),--run "$(RUN)")
 results: venv ## Benchmark RUN (hours), then write pages and plots into OUT
-	$(BIN)/nitrogen bench frontier $(OF_RUN) --out "$(BENCH)/frontier.json" $(ARGS)
+	$(BIN)/nitrogen bench frontier $(OF_RUN) $(addprefix --thin ,$(THIN)) --out "$(BENCH)/frontier.json" $(ARGS)
 	$(BIN)/nitrogen bench attack $(OF_RUN) --out "$(BENCH)/attack.json" $(QUICK)
 	$(BIN)/nitrogen bench scaling --out "$(BENCH)/scaling.json" $(QUICK)
+	ablation=(); [ ! -f "$(BENCH)/ablation.json" ] || ablation=("$(BENCH)/ablation.json"); \
 	$(BIN)/nitrogen bench results $(OF_RUN) --out "$(OUT)" $(if $(RUN)$(QUICK),,--readme README.md) \
-		"$(BENCH)/frontier.json" "$(BENCH)/attack.json" "$(BENCH)/scaling.json"
+		"$(BENCH)/frontier.json" "$(BENCH)/attack.json" "$(BENCH)/scaling.json" "$${ablation[@]}"
 
 docs: venv ## Refresh the generated parts of the documents
 	$(BIN)/python scripts/tree.py --write

@@ -169,6 +169,15 @@ def latency_saved(ours: Measured, teacher: Measured, resamples: Resamples) -> di
     return figure(1 - ratio, len(resamples.rounds[0]), fd_ratio=fd_ratio)
 
 
+def error_ratio(row: Measured, other: Measured, which: str, resamples: Resamples) -> dict[str, Any]:
+    """The row's error over the other's on the same seeds. Undefined unless the other's is
+    significantly above 0."""
+    errors = other.error(which, resamples.seeds)
+    if np.percentile(errors[1:], 2.5) <= 0:
+        return undefined(f"{other.name} is not shown to be above 0", len(row.mse))
+    return figure(row.error(which, resamples.seeds) / errors, len(row.mse))
+
+
 def predictor_share(ignored: Measured, full: Measured, resamples: Resamples) -> dict[str, Any]:
     """What the predictor adds to full steps that do not read it, as a share of their time."""
     ratio = ignored.p50(resamples.rounds) / full.p50(resamples.rounds)

@@ -62,10 +62,11 @@ class Models:
 def load_models(run: Path | None = None, thin: Sequence[Path] = ()) -> Models:
     """The models of a run folder, or the shipped ones; thin: run folders or model directories.
 
-    Raises ConfigError, DataError or WeightsError for what is not there.
+    Raises ConfigError, DataError or WeightsError for what is not there, and DataError for a thin
+    model of other pictures.
     """
     directories = {role: model_directory(run, role) for role in ("teacher", "student")}
-    directories |= {f"thin {path.name}": _thin_directory(path) for path in thin}
+    directories |= {f"thin {path.name}": thin_directory(path) for path in thin}
     loaded = {name: Pipeline.load(path) for name, path in directories.items()}
     teacher, student = loaded.pop("teacher"), loaded.pop("student")
     if student.predictor is None:
@@ -73,6 +74,8 @@ def load_models(run: Path | None = None, thin: Sequence[Path] = ()) -> Models:
             f"{directories['student']} must hold a student with a predictor, got one without. "
             "Distil one, or name another run."
         )
+    for name, path in zip(loaded, thin, strict=True):
+        _check_thin(path, loaded[name], teacher)
     digests = {name: model_digest(path) for name, path in directories.items()}
     uri = data_uri(run)
     data = ShardDataset(uri, REPORT_SPLIT).manifest
@@ -113,10 +116,22 @@ def pictures(uri: str, split: str, image_size: int) -> tuple[np.ndarray, np.ndar
     return np.stack(reduced), data.labels
 
 
-def _thin_directory(path: Path) -> Path:
+def thin_directory(path: Path) -> Path:
+    """The model directory that --thin names: itself, or that of the teacher of a run folder."""
     if (path / WEIGHTS).is_file():
         return path
     return model_directory(path, "teacher")
+
+
+def _check_thin(path: Path, thin: Pipeline, teacher: Pipeline) -> None:
+    """Raises DataError unless both draw the same classes at the same size."""
+    if (thin.classes, thin.image_size) == (teacher.classes, teacher.image_size):
+        return
+    raise DataError(
+        f"--thin must be a model of the teacher's {len(teacher.classes)} classes at "
+        f"{teacher.image_size} px, got {len(thin.classes)} of its own at {thin.image_size} px in "
+        f"{path}. Train it on the same data set: nitrogen run thin32 --set prepare.source=..."
+    )
 
 
 def weights_digest(directory: Path) -> str:

@@ -16,6 +16,7 @@ from nitrogen.pipelines.bench.figures import (
     Resamples,
     adaptivity_gain,
     conversion,
+    error_ratio,
     latency_saved,
     predictor_share,
 )
@@ -60,6 +61,7 @@ def summarise(rows: Sequence[Measured], resamples: Resamples) -> dict[str, Any]:
             for row in rows
             if row.group in STATIC_GROUPS and row.ms is not None and is_full(row)
         },
+        "full_width": full_width(rows, resamples),
     }
 
 
@@ -156,6 +158,22 @@ def predictor_shares(rows: Sequence[Measured], resamples: Resamples) -> dict[str
     }
 
 
+def full_width(rows: Sequence[Measured], resamples: Resamples) -> dict[str, Any]:
+    """By num_steps: errors of the student at full width over the teacher's at as many steps. The
+    first thing to show is that it is not inferior."""
+    teachers = {
+        r.num_steps: r for r in rows if r.group == "teacher" and r.setting["solver"] == SOLVER
+    }
+    full = {r.num_steps: r for r in rows if r.group in STATIC_GROUPS and is_full(r)}
+    return {
+        str(num_steps): {
+            which: error_ratio(row, teachers[num_steps], which, resamples) for which in ERRORS
+        }
+        for num_steps, row in sorted(full.items())
+        if num_steps in teachers
+    }
+
+
 def is_full(row: Measured) -> bool:
-    """The student at full width at every step: the first thing to show is that it is no worse."""
+    """At full width at every step."""
     return row.setting.get("widths") == [4] * row.num_steps

@@ -106,7 +106,7 @@ class WidthSearch:
             for label, seed in zip(self.drawn.labels, self.drawn.seeds, strict=True)
         ]
         done = [one for part in sampler.batches(requests) for one in sampler.run(part)]
-        x_0 = torch.stack([one.x_0 for one in done]).clamp(-1, 1)
+        x_0 = torch.stack([one.x_0 for one in done]).to(self.target).clamp(-1, 1)
         return float((x_0 - self.target.clamp(-1, 1)).square().mean())
 
     def prices(self) -> np.ndarray:

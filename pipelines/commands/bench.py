@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import shlex
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from nitrogen.pipelines.commands import bench_kernels, bench_results, completion
+from nitrogen.pipelines.commands import bench_ablation, bench_kernels, bench_results, completion
+from nitrogen.pipelines.commands.bench_files import (
+    OutOption,
+    QuickOption,
+    about,
+    command,
+    folder,
+    kept,
+    now,
+    write,
+)
 from nitrogen.pipelines.commands.bench_tables import tables
 from nitrogen.pipelines.commands.models import RunOption
 from nitrogen.pipelines.commands.output import JsonOption, note, say, say_json, say_table
 
 BENCH = typer.Typer(no_args_is_help=True, help="Measure methods.", rich_markup_mode=None)
-
-OutOption = Annotated[
-    Path, typer.Option("--out", "-o", help="JSON file; what is measured is kept beside it.")
-]
-QuickOption = Annotated[
-    bool, typer.Option("--quick", help="Tiny: shows that it runs, decides nothing.")
-]
 
 
 def register(app: typer.Typer) -> None:
@@ -33,6 +34,7 @@ def register(app: typer.Typer) -> None:
     BENCH.command("scaling", epilog="Example: nitrogen bench scaling --out bench/scaling.json")(
         scaling
     )
+    bench_ablation.register(BENCH)
     bench_kernels.register(BENCH)
     bench_results.register(BENCH)
     app.add_typer(BENCH, name="bench")
@@ -75,7 +77,7 @@ def frontier(
     options += [("--preset", preset), ("--images", images), ("--rounds", rounds)]
     line = command("frontier", out, run, quick, options) + (" --at-hand" if at_hand else "")
     result |= {"command": line, "date": now()}
-    result |= {"models": model_facts(folder(run))}
+    result |= {"models": model_facts(folder(run), thin or ())}
     write(out, result)
     plots = [
         draw_pareto(result, out.with_name(f"{out.stem}-{which}.png"), which)
@@ -173,54 +175,3 @@ def scaling(
     elif "size" in one:
         say(f"one picture of {one['size']} px was not drawn: {one['skipped']}")
     say(str(out))
-
-
-def about() -> dict[str, Any]:
-    """The machine and the code behind a file."""
-    import torch
-
-    from nitrogen.pipelines.report.provenance import commit, machine
-
-    where = {"hardware": machine(), "threads": torch.get_num_threads(), "commit": commit()}
-    return where | {"date": now()}
-
-
-def now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def kept(out: Path) -> Path:
-    """The folder beside the file that holds rows and rounds."""
-    return out.with_name(out.stem + ".rows")
-
-
-def write(out: Path, result: dict[str, Any]) -> None:
-    from nitrogen.pipelines.atomic_json import write_json
-    from nitrogen.platform.errors import StorageError
-
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        write_json(out, result)
-    except OSError as exc:
-        raise StorageError(
-            f"--out must be a file that can be written, got {out} ({exc.strerror}). "
-            "Choose another path."
-        ) from exc
-
-
-def command(
-    name: str, out: Path, run: str | None, quick: bool, options: list[tuple[str, Any]]
-) -> str:
-    """The command line that makes the file again."""
-    parts = ["nitrogen", "bench", name, "--out", str(out)]
-    parts += ["--quick"] if quick else []
-    for option, value in [("--run", run), *options]:
-        parts += [option, str(value)] if value is not None else []
-    return shlex.join(parts)
-
-
-def folder(run: str | None) -> Path | None:
-    """The run's folder on this machine, or none for the shipped weights."""
-    from nitrogen.pipelines.remote_folder import fetched
-
-    return fetched(run) if run is not None else None

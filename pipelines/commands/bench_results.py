@@ -23,7 +23,9 @@ def register(bench: typer.Typer) -> None:
 
 
 def results(
-    files: Annotated[list[Path], typer.Argument(help="JSON of frontier, attack or scaling.")],
+    files: Annotated[
+        list[Path], typer.Argument(help="JSON of frontier, attack, scaling or ablation.")
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the pages.")],
     run: RunOption = None,
     readme: Annotated[

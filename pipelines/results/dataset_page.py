@@ -45,7 +45,7 @@ def dataset_page(file: BenchFile, plots: Mapping[str, str], width_map: str | Non
     ]
     if width_map:
         parts += ["## Where compute went\n", width_map]
-    parts += ["## Rows\n", _rows_note(content), *_rows(content)]
+    parts += ["## Rows\n", _models(content), _rows_note(content), *_rows(content)]
     return "\n".join(part for part in parts if part)
 
 
@@ -81,6 +81,13 @@ def _figures(content: Mapping[str, Any]) -> Iterator[str]:
         yield _speedups({batch: figures.get(name, {}) for batch, figures in summary.items()})
     yield "### student at full width, against the hull\n"
     yield _speedups({batch: figures["student_full"] for batch, figures in summary.items()})
+    if same := first.get("full_width"):
+        yield "### the student at full width, its error over the teacher's at equal steps\n"
+        yield table(
+            ("steps", *(f"{ERROR_NAMES[e]} (95 %)" for e in ERROR_NAMES), "n"),
+            [(steps, *(_value(by.get(e)) for e in ERROR_NAMES), count(by["mse"]["n"]))
+             for steps, by in same.items()],
+        )  # fmt: skip
     yield "### adaptivity gain\n"
     yield (
         "0: no better than the same widths at the control's positions; 1: as good as the "
@@ -165,6 +172,16 @@ def _calibration(found: Mapping[str, Any]) -> str:
     text += f"and step: {plain(ranking.get('value'))}.\n\n"
     headers = ("asked for", "threshold", "above, of exits on unseen pictures", "exits", "")
     return text + table(headers, rows)
+
+
+def _models(content: Mapping[str, Any]) -> str:
+    """What was trained for how long, where the file tells: thin models are to be given the same."""
+    rows = [
+        (name, f"{one['parameters'] / 1e6:.2f} M", count(one["num_images"]))
+        for name, one in (content.get("models") or {}).items() if "num_images" in one
+    ]  # fmt: skip
+    headers = ("model", "parameters", "pictures of its last training")
+    return table(headers, rows) if rows else ""
 
 
 def _rows_note(content: Mapping[str, Any]) -> str:

@@ -14,12 +14,13 @@ from typing import Any, Literal
 
 from nitrogen.platform.errors import ConfigError
 
-Kind = Literal["frontier", "attack", "scaling"]
+Kind = Literal["frontier", "attack", "scaling", "ablation"]
 # Keys that only files of this kind have.
 MARKS: Mapping[Kind, tuple[str, ...]] = {
     "frontier": ("rows", "summary", "dataset"),
     "attack": ("budget", "no budget"),
     "scaling": ("rows", "per_pixel"),
+    "ablation": ("arms", "settings"),
 }
 
 
@@ -66,8 +67,8 @@ def read_files(paths: Iterable[Path]) -> list[BenchFile]:
         kind = kind_of(content)
         if kind is None:
             raise ConfigError(
-                f"FILES must be written by bench frontier, attack or scaling, got {path}. "
-                "Give the --out of one of them."
+                "FILES must be written by bench frontier, attack, scaling or ablation, got "
+                f"{path}. Give the --out of one of them."
             )
         name = _slug(str(content["dataset"])) if kind == "frontier" else kind
         if name in {file.name for file in found}:

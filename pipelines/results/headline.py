@@ -36,10 +36,17 @@ def headline(file: BenchFile, batch: str) -> str:
     if n < MIN_SEEDS:
         return f"{where} nothing is decided: n = {n} seeds are too few."
     return (
-        f"{where} against the best of the full model with fewer steps, thin models and caches, "
+        f"{where} against the best of {_listed(_others(content))}, "
         f"the adaptive student {', and '.join(parts)} (times as fast at the "
         f"{_listed(list(tiers))} budget, 95 % intervals, n = {n:,} seeds)."
     )
+
+
+def _others(content: Mapping[str, Any]) -> list[str]:
+    """What ours is compared with, of which there are rows."""
+    groups = {row["group"] for row in content["rows"]}
+    names = {"teacher": "the full model with fewer steps", "thin": "thin models", "cache": "caches"}
+    return [name for group, name in names.items() if group in groups]
 
 
 def _won(states: Mapping[str, str]) -> str:

@@ -54,6 +54,7 @@ PASSES_SAVED = Target(0.25, aim=0.4, percent=True)
 GAINS = {"random": Target(0.3, aim=0.6), "shuffled": Target(0.0, aim=0.3, above=True)}
 CONVERSION, CONVERSION_BATCH = Target(0.85, aim=0.95, min_n=MIN_ROUNDS), "8"
 PREDICTOR = Target(most=0.03, aim=0.015, percent=True, min_n=MIN_ROUNDS)
+NOT_INFERIOR = Target(most=1.054)  # of errors over the teacher's: the article's 3.9 / 3.7
 PER_PIXEL = Target(most=1.2)
 ATTACK_SEEDS = 10_000
 

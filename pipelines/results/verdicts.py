@@ -17,8 +17,8 @@ ERROR_NAMES = {"mse": "MSE", "kid": "KID"}
 
 def verdicts(file: BenchFile) -> list[Verdict]:
     """Every target that this kind of file can answer."""
-    of = {"frontier": _frontier, "attack": _attack, "scaling": _scaling}[file.kind]
-    return list(of(file.content, file.quick))
+    of = {"frontier": _frontier, "attack": _attack, "scaling": _scaling}.get(file.kind)
+    return list(of(file.content, file.quick)) if of else []
 
 
 def verdict_table(found: Sequence[Verdict]) -> str:
@@ -27,8 +27,10 @@ def verdict_table(found: Sequence[Verdict]) -> str:
 
 
 def tally(found: Iterable[Verdict]) -> str:
-    """ "5 of 7 targets are reached, 1 is missed, 1 is not decided"."""
+    """ "5 of 7 targets are reached, 1 is missed, 1 is not decided"; of an ablation none is set."""
     states = [verdict.reached for verdict in found]
+    if not states:
+        return "no target is set"
     parts = [f"{states.count(True)} of {len(states)} targets are reached"]
     for state, word in ((False, "missed"), (None, "not decided")):
         if num := states.count(state):
@@ -37,6 +39,7 @@ def tally(found: Iterable[Verdict]) -> str:
 
 
 def _frontier(content: Mapping[str, Any], quick: bool) -> Iterator[Verdict]:
+    yield from _full_width(content, quick)
     for batch, figures in content["summary"].items():
         for tier, target in targets.SPEEDUPS.items():
             for which, one in figures["speedup_at_equal_quality"].get(tier, {}).items():
@@ -60,6 +63,18 @@ def _frontier(content: Mapping[str, Any], quick: bool) -> Iterator[Verdict]:
         for steps, one in figures["predictor_share"].items():
             title = f"predictor's share of a full step, {steps} steps, batch {batch}"
             yield judge(title, targets.PREDICTOR, one, quick=quick)
+
+
+def _full_width(content: Mapping[str, Any], quick: bool) -> Iterator[Verdict]:
+    """Of errors alone, so the same at every batch size; at the steps that the tiers run."""
+    figures = next(iter(content["summary"].values()))
+    tiers = set(figures["tiers"].values())
+    steps = {str(r["setting"]["num_steps"]) for r in content["rows"] if r["name"] in tiers}
+    for num, errors in figures.get("full_width", {}).items():
+        for which, one in errors.items() if num in steps else ():
+            title = f"{ERROR_NAMES.get(which, which)} of the student at full width over the "
+            title += f"teacher's, {num} steps"
+            yield judge(title, targets.NOT_INFERIOR, one, quick=quick)
 
 
 def _latency(pair: Pair | None, batch: str, quick: bool) -> Verdict:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nitrogen.pipelines.atomic_json import write_json
 from nitrogen.pipelines.bench.pareto_plot import THEMES, draw_pareto, themed
+from nitrogen.pipelines.results.ablation_page import ablation_page
 from nitrogen.pipelines.results.dataset_page import dataset_page
 from nitrogen.pipelines.results.files import BenchFile, portable, read_files
 from nitrogen.pipelines.results.headline import article_note, article_table, headline
@@ -17,6 +18,7 @@ from nitrogen.pipelines.results.verdicts import tally, verdicts
 from nitrogen.platform.storage_local import whole
 
 ERRORS = {"mse": "Same-seed error against time", "kid": "KID against time"}
+PAGES = {"attack": attack_page, "scaling": scaling_page, "ablation": ablation_page}
 TRIED = "tried.md"  # written by hand, linked where it is there
 DrawWidths = Callable[[BenchFile, Path], list[Path]]  # (file, path without suffix) -> figures
 
@@ -46,7 +48,7 @@ def write_results(
             shown = {w: picture(f"{file.name}-{w}", text) for w, text in ERRORS.items()}
             text = dataset_page(file, shown, mine)
         else:
-            text = {"attack": attack_page, "scaling": scaling_page}[file.kind](file)
+            text = PAGES[file.kind](file)
         kept = out / f"{file.name}.json"
         if kept.resolve() != file.path.resolve():
             write_json(kept, file.content)

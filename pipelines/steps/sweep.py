@@ -34,6 +34,8 @@ class SweepConfig(BaseModel):
     thresholds, budgets scored inside every trial; they cost no training
     optim, student      of the predictor's tuning in a trial; the denoiser is as it was distilled
     reference_steps     of the teacher's run that distances are taken to
+    schedule_moves      changes that the search for schedules of widths tries for each budget (they
+                        are what policy `static` plays); 0 searches none
     max_distance_ratio  the chosen point is the cheapest whose distance is at most this times the
                         full model's at num_inference_steps; the nearest one if none is
     """
@@ -59,6 +61,7 @@ class SweepConfig(BaseModel):
     full_steps: tuple[Annotated[int, Field(ge=1, le=1000)], ...] = Field(
         (4, 6, 8, 10, 12), min_length=1
     )
+    schedule_moves: int = Field(0, ge=0, le=1000)
     max_distance_ratio: float = Field(3.0, gt=0)
     prune: bool = True
 
@@ -108,6 +111,9 @@ def run(config: SweepConfig, context: StepContext) -> dict[str, Any]:
         f"{chosen['distance']:.3g}: {choice.reason}"
     )
     student = keep_student(chosen, context)
+    if config.schedule_moves:
+        context.progress.message("schedules of widths")
+        keep_schedules(config, context, reference, student)
     return {
         "metric": METRIC,
         "split": f"validation, n = {len(reference.drawn)}",
@@ -248,6 +254,24 @@ def keep_student(chosen: dict[str, Any], context: StepContext) -> Path:
     return student
 
 
+def keep_schedules(
+    config: SweepConfig, context: StepContext, reference: Reference, student: Path
+) -> None:
+    """Searches the schedules of the chosen student and lays them beside its weights."""
+    from nitrogen.model.config_file import write_schedules
+    from nitrogen.pipelines.evaluation.schedules import searched
+
+    found = beside_gpu(
+        context.settings,
+        partial(
+            searched, context.for_workers(student), reference.drawn, reference.images,
+            config.num_inference_steps, config.schedule_moves, **where(context),
+        ),
+    )  # fmt: skip
+    if found.rows:  # none of its widths fits its budgets: equal shares then
+        write_schedules(student, found)
+
+
 def where(context: StepContext) -> dict[str, str]:
     """Device and precision of pictures, as the curves take them."""
     return {
@@ -266,4 +290,5 @@ def estimate_seconds(config: SweepConfig) -> float:
     """Rough time on 2 cores with preset tiny, for `--plan`."""
     scored = len(config.thresholds) + len(config.budgets) + 1
     rounds = config.num_trials / min(config.max_concurrent, 2)
-    return 30 + rounds * (10 + config.optim.num_images / 300 + scored * 2.5)
+    tried = config.schedule_moves and 4 * (1 + config.schedule_moves)
+    return 30 + rounds * (10 + config.optim.num_images / 300 + scored * 2.5) + tried * 2.5

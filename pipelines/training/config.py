@@ -1,7 +1,7 @@
 """Settings of the two training stages; importable without torch."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -90,6 +90,7 @@ class PredictionConfig(BaseModel):
     on_policy_share: float = Field(0.5, ge=0, le=1)  # of the plans, after the first quarter
     label_dropout: float = Field(0.1, ge=0, le=1)
     num_substeps: int = Field(2, ge=1, le=8)  # of the teacher within a strided step, by Heun
+    rollout_steps: int = Field(2, ge=0, le=2)  # at most; 0: no stale cache, nothing held before
     # Sigma grids of the roll-outs, which take up to 2 steps and look one ahead.
     num_steps: tuple[Annotated[int, Field(ge=3, le=1000)], ...] = Field(
         (8, 10, 12, 16), min_length=1
@@ -103,7 +104,21 @@ class StudentConfig(PredictionConfig):
     narrow_weight: float = Field(1.0, ge=0)  # of the narrow widths, against the full one's 1
     stale_weight: float = Field(1.0, ge=0)  # of the random plan over a stale cache
     strided: bool = False  # D is to land where the teacher's ODE lands at the next sigma
+    distilled: bool = True  # False: D is pulled to x_0 at fresh noise; for the ablation
+    same_noise: bool = True  # False: narrow widths answer other noise than the full one; likewise
     train_denoiser: bool = True  # False: only the predictor learns, as in the sweep's trials
+
+    @model_validator(mode="after")
+    def _landing_needs_a_teacher(self) -> Self:
+        if self.strided and not self.distilled:
+            raise ValueError(
+                "strided must be false where distilled is, got true: where a step lands is known "
+                "by the teacher alone. Leave one of them out."
+            )
+        return self
+
+
+FROZEN = ("narrow_weight", "stale_weight", "distilled", "same_noise")
 
 
 class TrialConfig(PredictionConfig):
@@ -119,7 +134,7 @@ class TrialConfig(PredictionConfig):
             {
                 "gating_penalty": "the sweep draws it. Set sweep.space.gating_penalty.",
                 "strided": "a student stays as it was distilled. Set distill.student.strided.",
-                **dict.fromkeys(("narrow_weight", "stale_weight"), frozen),
+                **dict.fromkeys(FROZEN, frozen),
                 "train_denoiser": "a trial trains the predictor alone. Leave it out.",
             },
         )

@@ -4,7 +4,7 @@ Some plans are drawn at random, so that every width and every staleness is seen;
 policy's own, under a budget drawn uniformly, so that one student is a continuous dial.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -46,6 +46,7 @@ class Explorer:
     cost: CostModel
     num_steps: tuple[int, ...]  # sigma grids
     held_share: float  # of the regions in random plans
+    max_steps: int = MAX_STEPS  # of a roll-out
 
     @torch.no_grad()
     def roll_out(
@@ -63,7 +64,7 @@ class Explorer:
             empty_cache(self.denoiser.arch, num, self.cost.height, self.cost.width, device),
             torch.rand(num, generator=generator).to(device),
         )  # fmt: skip
-        for step in range(int(torch.randint(0, MAX_STEPS + 1, (1,), generator=generator))):
+        for step in range(int(torch.randint(0, self.max_steps + 1, (1,), generator=generator))):
             state = self._advance(state, sigmas[:, step + 2], labels, generator, on_policy)
         return state
 
@@ -108,6 +109,12 @@ class Explorer:
         gain = gains(log_errors.detach(), state.sigma, state.sigma_next)
         chosen = policy_widths(gain, state.past, state.budget, self.cost)
         return Plan(torch.where(own[:, None, None], chosen, widths))
+
+
+def renoised(state: RollOut, x_0: Tensor, generator: torch.Generator) -> RollOut:
+    """The same state, its x_t made anew from x_0: a roll-out's own noise tells too much of it."""
+    eps = torch.randn(x_0.shape, generator=generator).to(x_0.device)
+    return replace(state, x_t=x_0 + state.sigma[:, None, None, None] * eps)
 
 
 def draw_sigmas(

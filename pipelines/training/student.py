@@ -5,6 +5,8 @@ One batch is a short roll-out of the student itself, which leaves a stale cache.
 more width (the sandwich rule), and under a plan over that cache.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from nitrogen.model.weights import load_into, load_tensors
 from nitrogen.pipelines.training.config import OptimConfig, StudentConfig
 from nitrogen.pipelines.training.loop import Task, train
 from nitrogen.pipelines.training.preview import save_preview
-from nitrogen.pipelines.training.rollouts import Explorer, RollOut
+from nitrogen.pipelines.training.rollouts import Explorer, RollOut, renoised
 from nitrogen.pipelines.training.stride import stride_target
 from nitrogen.platform.storage_copies import local_copy
 from nitrogen.platform.training import TrainSession
@@ -42,6 +44,17 @@ class Student(nn.Module):
         super().__init__()
         self.denoiser = Denoiser(arch)
         self.predictor = Predictor(arch)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Where the student stands, the D wanted there [b, h, w, c], its own D by width, and what its
+    predictor says of their errors [b, rh, rw, 5]."""
+
+    state: RollOut
+    target: Tensor
+    answers: dict[int, Tensor]
+    log_errors: Tensor
 
 
 class StudentTask(Task):
@@ -67,24 +80,20 @@ class StudentTask(Task):
         labels = torch.where(dropped.to(labels.device), self.arch.num_classes, labels)
         explorer = self.explorer()
         on_policy = self.config.on_policy_share if progress >= ON_POLICY_FROM else 0.0
-        state = explorer.roll_out(x_0, labels, generator, on_policy)
-        with torch.no_grad():
-            target = self.target(state, labels)
+        asked = self.sandwich(explorer, x_0, labels, generator, on_policy)
+        judged = [self.predict(one) for one in asked]
+        nll, compute = (torch.stack(part).mean() for part in zip(*judged, strict=True))
         terms = self.config
-        with torch.set_grad_enabled(torch.is_grad_enabled() and terms.train_denoiser):
-            answers = self.sandwich(state, labels, generator)
-        log_errors = explorer.log_errors(state, labels)
-        nll, compute = self.predict(state, log_errors, answers, target)
         # Annealed from 0: a young predictor would be pushed before it knows anything.
         penalty = terms.gating_penalty * min(1.0, 2 * progress) * compute
         loss, parts = terms.predictor_weight * nll + penalty, {"nll": nll, "compute": compute}
         if terms.train_denoiser:
-            weight = edm_weight(state.sigma, self.arch.sigma_data)
-            losses = {q: weighted_error(d, target, weight) for q, d in answers.items()}
+            losses = {q: self.error(one, d) for one in asked for q, d in one.answers.items()}
             full = losses.pop(NUM_WIDTHS)
             narrow = torch.stack(list(losses.values())).mean()
-            plan = explorer.plan(state, log_errors, generator, on_policy)
-            stale = self.stale(state, labels, plan, target, weight)
+            first = asked[0]
+            plan = explorer.plan(first.state, first.log_errors, generator, on_policy)
+            stale = self.stale(first, labels, plan)
             loss = loss + full + terms.narrow_weight * narrow + terms.stale_weight * stale
             parts |= {"full": full, "narrow": narrow, "stale": stale}
         return loss, parts
@@ -93,8 +102,9 @@ class StudentTask(Task):
         """Rolls the student out as it is now."""
         student, config = self.trained, self.config
         return Explorer(
-            student.denoiser, student.predictor, self.cost, config.num_steps, config.held_share
-        )
+            student.denoiser, student.predictor, self.cost, config.num_steps, config.held_share,
+            config.rollout_steps,
+        )  # fmt: skip
 
     def target(self, state: RollOut, labels: Tensor) -> Tensor:
         """The teacher's D here, or over the whole step for a strided student."""
@@ -108,41 +118,73 @@ class StudentTask(Task):
         return self.full(x, sigma, labels)[0]
 
     def sandwich(
-        self, state: RollOut, labels: Tensor, generator: torch.Generator
-    ) -> dict[int, Tensor]:
-        """D at full width, at the narrowest, and at one between (Yu and Huang 2019)."""
-        between = int(torch.randint(2, NUM_WIDTHS, (1,), generator=generator))
-        answers = {}
-        for quarters in (NUM_WIDTHS, 1, between):
-            answers[quarters], _ = self.trained.denoiser(
-                state.x_t, state.sigma, labels, sigma_next=state.sigma_next, quarters=quarters
-            )
-        return answers
+        self, explorer: Explorer, x_0: Tensor, labels: Tensor, generator: torch.Generator,
+        on_policy: float,
+    ) -> list[Asked]:  # fmt: skip
+        """Asked at full width, at the narrowest, and at one between (Yu and Huang 2019), all on the
+        same noise; without `same_noise` the narrow ones apart."""
+        state, target = self.stand(explorer, x_0, labels, generator, on_policy)
+        narrow = [1, int(torch.randint(2, NUM_WIDTHS, (1,), generator=generator))]
+        if self.config.same_noise:
+            return [self.ask(explorer, state, target, labels, [NUM_WIDTHS, *narrow])]
+        other, wanted = self.stand(explorer, x_0, labels, generator, on_policy)
+        return [
+            self.ask(explorer, state, target, labels, [NUM_WIDTHS]),
+            self.ask(explorer, other, wanted, labels, narrow),
+        ]
 
-    def stale(
-        self, state: RollOut, labels: Tensor, plan: Plan, target: Tensor, weight: Tensor
-    ) -> Tensor:
+    @torch.no_grad()
+    def stand(
+        self, explorer: Explorer, x_0: Tensor, labels: Tensor, generator: torch.Generator,
+        on_policy: float,
+    ) -> tuple[RollOut, Tensor]:  # fmt: skip
+        """Where the student stands after a roll-out, and the D that is wanted of it there."""
+        state = explorer.roll_out(x_0, labels, generator, on_policy)
+        if self.config.distilled:
+            return state, self.target(state, labels)
+        return renoised(state, x_0, generator), x_0
+
+    def ask(
+        self, explorer: Explorer, state: RollOut, target: Tensor, labels: Tensor,
+        widths: Sequence[int],
+    ) -> Asked:  # fmt: skip
+        """The student's D at these widths, and what its predictor says of them."""
+        answers = {}
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.train_denoiser):
+            for quarters in widths:
+                answers[quarters], _ = self.trained.denoiser(
+                    state.x_t, state.sigma, labels, sigma_next=state.sigma_next, quarters=quarters
+                )
+        return Asked(state, target, answers, explorer.log_errors(state, labels))
+
+    def error(self, asked: Asked, denoised: Tensor) -> Tensor:
+        """The weighted error of an answer."""
+        weight = edm_weight(asked.state.sigma, self.arch.sigma_data)
+        return weighted_error(denoised, asked.target, weight)
+
+    def stale(self, asked: Asked, labels: Tensor, plan: Plan) -> Tensor:
         """The error of computed regions among held ones, over the roll-out's cache."""
+        state = asked.state
         denoised, _ = self.trained.denoiser(
             state.x_t, state.sigma, labels, sigma_next=state.sigma_next, plan=plan,
             cache=state.cache,
         )  # fmt: skip
         active = spread_to_pixels(plan.widths > HELD, self.cost.height, self.cost.width)
-        return weighted_error(torch.where(active, denoised, target), target, weight)
+        return self.error(asked, torch.where(active, denoised, asked.target))
 
-    def predict(
-        self, state: RollOut, log_errors: Tensor, answers: dict[int, Tensor], target: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def predict(self, asked: Asked) -> tuple[Tensor, Tensor]:
         """Negative log-likelihood of the errors, and the compute that the gains would buy."""
-        nll = torch.zeros((), device=target.device)
-        for option, answer in {HELD: state.denoised, **answers}.items():
-            error = pool_to_regions((answer.detach() - target).square(), self.cost.grid).mean(-1)
+        state, log_errors = asked.state, asked.log_errors
+        nll = torch.zeros((), device=log_errors.device)
+        for option, answer in {HELD: state.denoised, **asked.answers}.items():
+            squared = (answer.detach() - asked.target).square()
+            error = pool_to_regions(squared, self.cost.grid).mean(-1)
             nll = nll + log_mean_nll(log_errors[..., option], error).mean()
         gain = gains(log_errors, state.sigma, state.sigma_next).float()
         scale = gain.detach().abs().mean(dim=(1, 2, 3), keepdim=True) + 1e-12
         share = (self.cost.region_flops / self.cost.region_flops[-1]).to(gain)
         compute = gating_cost(gain / scale, share, self.config.gating_temperature)
-        return nll / (1 + len(answers)), compute.mean()
+        return nll / (1 + len(asked.answers)), compute.mean()
 
     def preview(self, average: dict[str, Tensor], path: Path) -> None:
         """Draws samples of the averaged student at full width into a PNG."""

@@ -3,7 +3,7 @@
 import shlex
 from pathlib import Path
 
-from nitrogen.pipelines.commands.bench import command
+from nitrogen.pipelines.commands.bench_files import command
 
 
 def test_the_command_names_every_option_that_was_given():

@@ -12,19 +12,22 @@ import numpy as np
 import pytest
 import torch
 
+from nitrogen.model.pipeline import Pipeline
 from nitrogen.pipelines.bench import contest as contests
+from nitrogen.pipelines.bench import models as benchmarked
 from nitrogen.pipelines.bench import quality
 from nitrogen.pipelines.bench.contenders import contenders, controls_of, guided
 from nitrogen.pipelines.bench.contest import Contest
 from nitrogen.pipelines.bench.controls import Trace
 from nitrogen.pipelines.bench.frontier_config import FrontierConfig
 from nitrogen.pipelines.bench.methods import Drawn
-from nitrogen.pipelines.bench.models import REPORT_SPLIT, TRAIN_SPLIT, TUNE_SPLIT
+from nitrogen.pipelines.bench.models import REPORT_SPLIT, TRAIN_SPLIT, TUNE_SPLIT, load_models
 from nitrogen.pipelines.bench.quality import BATCH
 from nitrogen.pipelines.bench.tuning import budget_method
 from nitrogen.pipelines.bench.twins import with_twins
 from nitrogen.pipelines.data.manifest import SPLITS
 from nitrogen.pipelines.training import loop
+from nitrogen.platform.errors import DataError
 
 CONFIG = FrontierConfig.quick().model_copy(
     update={"num_images": BATCH + 6, "num_controls": 5, "num_guided": 4}
@@ -125,3 +128,17 @@ def test_no_module_of_training_names_another_split():
             if isinstance(node, ast.Name) and node.id == "ShardDataset":
                 openers.add(path.name)
     assert openers == {"loop.py"}
+
+
+def test_a_thin_model_of_other_pictures_is_refused(models, tmp_path, monkeypatch):
+    thin = models.thin["thin quarter"]
+    thin.save(tmp_path / "quarter")
+    others = Pipeline(thin.denoiser, [f"other {i}" for i in range(26)])
+    others.save(tmp_path / "others")
+    models.teacher.save(tmp_path / "teacher")
+    models.student.save(tmp_path / "student")
+    monkeypatch.setattr(benchmarked, "model_directory", lambda run, role: tmp_path / role)
+    loaded = load_models(None, [tmp_path / "quarter"])
+    assert set(loaded.thin) == {"thin quarter"}
+    with pytest.raises(DataError, match=r"^--thin must be a model of the teacher's 26 classes"):
+        load_models(None, [tmp_path / "quarter", tmp_path / "others"])

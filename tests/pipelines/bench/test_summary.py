@@ -15,7 +15,7 @@ from nitrogen.pipelines.bench.figures import (
     predictor_share,
 )
 from nitrogen.pipelines.bench.hull import lower_hull
-from nitrogen.pipelines.bench.summary import summarise
+from nitrogen.pipelines.bench.summary import full_width, summarise
 
 N, ROUNDS = 200, 30
 
@@ -182,6 +182,18 @@ def test_summary_of_a_small_benchmark(resamples):
     assert latency["conversion"]["value"] == pytest.approx((1 - 2 / 16) / (1 - 1 / 4))
     assert found["predictor_share"]["8"]["value"] == pytest.approx(0.02)
     assert found["student_full"]["full"]["mse"]["value"] == pytest.approx(1.0)
+    assert found["full_width"]["8"]["mse"]["value"] == pytest.approx(1.0)
+    assert set(found["full_width"]) == {"8"}
+
+
+def test_full_width_is_compared_with_the_teacher_on_the_same_seeds(resamples):
+    dial = {"num_steps": 8, "solver": "dpmpp_2m"}
+    teacher = row("teacher", "teacher", 2, 1, spread=0.3, **dial)
+    student = row("full", "static", 2.2, 1, spread=0.3, widths=[4] * 8, **dial)
+    ratio = full_width([teacher, student], resamples)["8"]["mse"]
+    assert ratio["low"] == pytest.approx(1.1) == ratio["high"]
+    broken = row("teacher", "teacher", 0.01, 1, spread=300, **dial)
+    assert full_width([broken, student], resamples)["8"]["kid"]["value"] is None
 
 
 def test_controls_of_fewer_seeds_are_paired_with_our_first_ones(resamples):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -47,7 +48,9 @@ def test_run_prints_the_summary_path_last(nitrogen, tmp_path):
     assert last == str(tmp_path / "a folder/run/summary.json")
     assert json.loads(Path(last).read_text())["steps"]["train"]["state"] == "done"
     assert "[2/3] train started" in err, "plain progress lines where stderr is no terminal"
-    assert "mlflow ui --backend-store-uri" in out
+    typed = [shlex.split(line) for line in out.splitlines() if "--backend-store-uri" in line]
+    assert Path(typed[0][1]).name == "mlflow", "it pastes, spaces and all"
+    assert typed[0][2:4] == ["ui", "--backend-store-uri"]
 
 
 def test_run_json_is_the_summary(nitrogen):

@@ -136,7 +136,7 @@ def test_a_folder_is_not_a_recipe(pipeline, tmp_path: Path):
         load_recipe(str(tmp_path), [], pipeline.steps)
 
 
-SHIPPED = ("demo", "emoji32", "scenes64", "thin32")
+SHIPPED = ("demo", "emoji32", "fashion", "scenes64", "thin32")
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -144,6 +144,13 @@ def test_shipped_recipes_are_valid(name):
     loaded = load_recipe(name)
     assert loaded.recipe.name == name
     assert load_recipe(name, ["distill.student.gating_penalty=0.3"]).recipe != loaded.recipe
+
+
+def test_a_thin_model_is_trained_as_its_teacher_is():
+    thin, teacher = load_recipe("thin32").recipe, load_recipe("emoji32").recipe
+    assert thin.prepare == teacher.prepare
+    assert thin.pretrain.optim == teacher.pretrain.optim
+    assert thin.pretrain == teacher.pretrain.model_copy(update={"arch": {"hidden_ratio": 1}})
 
 
 @pytest.mark.parametrize(
@@ -155,6 +162,7 @@ def test_shipped_recipes_are_valid(name):
         ("sweep.student.gating_penalty=0.3", r"Set sweep\.space\.gating_penalty"),
         ("sweep.student.strided=true", r"Set distill\.student\.strided"),
         ("sweep.student.stale_weight=0.5", r"Set it in distill\.student"),
+        ("sweep.student.distilled=false", r"Set it in distill\.student"),
         ("sweep.student.train_denoiser=false", "Leave it out"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Benchmark files as `bench frontier`, `attack` and `scaling` leave them, with made-up numbers."""
+"""Benchmark files as the commands of `bench` leave them, with made-up numbers."""
 
 from __future__ import annotations
 
@@ -201,6 +201,31 @@ def scaling() -> dict[str, Any]:
     }  # fmt: skip
 
 
+def ablation(n: int = 300) -> dict[str, Any]:
+    def cell(rmse: float, over: float | None = None) -> dict[str, Any]:
+        one = {"value": rmse, "low": rmse - 1e-3, "high": rmse + 1e-3, "n": n}
+        found = {"rmse": one, "kid": one, "gflops": 1.0, "share": 0.5, "n": n}
+        if over is not None:
+            found["over"] = {"value": over, "low": over - 2e-3, "high": over + 2e-3, "n": n}
+        return found
+
+    return {
+        "hardware": "AMD EPYC", "threads": 2, "commit": "0123456789ab", "dataset": "emoji64",
+        "num_steps": 6, "num_images": 16_000, "settings": ["full width", "budget 0.3"],
+        "teacher": cell(0.05),
+        "arms": [
+            {"name": "everything", "against": None, "changed": {},
+             "cells": {"full width": cell(0.06), "budget 0.3": cell(0.09)}},
+            {"name": "no penalty", "against": "everything", "changed": {"gating_penalty": 0.0},
+             "cells": {"full width": cell(0.0605, 5e-4), "budget 0.3": cell(0.1, 0.01)}},
+            {"name": "no distillation", "against": "everything", "changed": {"distilled": False},
+             "cells": {"full width": cell(0.05, -0.01),
+                       "budget 0.3": {"rmse": None, "reason": "below the cheapest plan"}}},
+        ],
+        "command": "nitrogen bench ablation --out a",
+    }  # fmt: skip
+
+
 @pytest.fixture(scope="session")
 def small() -> FrontierConfig:
     """As `bench frontier` at full size, with few settings of each method."""
@@ -230,4 +255,4 @@ def written(tmp_path: Path) -> Callable[[str, dict[str, Any]], Path]:
 
 @pytest.fixture(scope="session")
 def made() -> SimpleNamespace:
-    return SimpleNamespace(attack=attack, scaling=scaling)
+    return SimpleNamespace(attack=attack, scaling=scaling, ablation=ablation)

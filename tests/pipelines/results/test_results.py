@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from nitrogen.pipelines.bench.frontier_config import FrontierConfig
 from nitrogen.pipelines.cli import app
 from nitrogen.pipelines.results import write
+from nitrogen.pipelines.results.ablation_page import ablation_page
 from nitrogen.pipelines.results.dataset_page import dataset_page
 from nitrogen.pipelines.results.files import BenchFile, read_files
 from nitrogen.pipelines.results.headline import article_note, article_table, headline
@@ -71,7 +72,7 @@ def test_a_time_is_decided_by_rounds_which_every_preset_but_quick_has():
 
 def test_every_target_of_a_file_is_judged(file):
     found = verdicts(file)
-    assert len(found) == 2 * (6 + 6 + 1) + 1 + 6 + 3 + 4
+    assert len(found) == 2 + 2 * (6 + 6 + 1) + 1 + 6 + 3 + 4
     assert not [v for v in found if v.outcome in ("", "not measured")]
     states = [v.reached for v in found]
     assert tally(found).startswith(f"{states.count(True)} of {len(found)} targets are reached")
@@ -183,6 +184,38 @@ def test_pages_of_attack_and_scaling(written, made):
     assert "too little memory is free" in scaling_page(skipped)
     (few,) = read_files([written("c.json", made.attack(num_seeds=24))])
     assert verdicts(few)[0].outcome.startswith("decides nothing: fewer than 10,000")
+
+
+def test_the_page_of_an_ablation_says_what_each_part_brought(written, made):
+    (file,) = read_files([written("a.json", made.ablation())])
+    page = ablation_page(file)
+    assert "| no penalty | 0.0605 (0.0595 to 0.0615) | 0.000500 (-0.00150 to 0.00250) t" in page
+    assert page.count("worse without it") == 1
+    assert page.count("better without it") == 1
+    assert page.count("nothing is shown") == 1
+    assert "not measured: below the cheapest plan" in page
+    assert "| no distillation | distilled: false |" in page
+    assert verdicts(file) == []
+    assert tally([]) == "no target is set"
+    (few,) = read_files([written("f.json", made.ablation(n=32))])
+    assert "worse without it" not in ablation_page(few)
+
+
+def test_the_headline_names_what_ours_was_compared_with(file):
+    assert "with fewer steps, thin models and caches, the adaptive" in headline(file, "1")
+    file.content["rows"][:] = [row for row in file.content["rows"] if row["group"] != "thin"]
+    assert "with fewer steps and caches, the adaptive" in headline(file, "1")
+
+
+def test_a_full_width_that_is_worse_than_its_teacher_is_told(file):
+    (mse,) = [v for v in verdicts(file) if v.figure.startswith("MSE of the student at full width")]
+    assert mse.figure.endswith("over the teacher's, 8 steps")
+    file.content["summary"]["1"]["full_width"]["8"]["mse"] |= {
+        "value": 1.0, "low": 0.98, "high": 1.05,
+    }  # fmt: skip
+    assert verdict(file, "MSE of the student at full width").outcome == "reached"
+    file.content["summary"]["1"]["full_width"]["8"]["mse"] |= {"high": 1.06}
+    assert verdict(file, "MSE of the student at full width").reached is False
 
 
 def test_folders_of_one_machine_do_not_reach_the_pages(written, result):

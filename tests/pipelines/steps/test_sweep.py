@@ -2,10 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
+import torch
 from pydantic import ValidationError
 
-from nitrogen.model.config import preset
+from nitrogen.model.config import ArchConfig, preset
+from nitrogen.model.denoiser import Denoiser
+from nitrogen.model.pipeline import Pipeline
 from nitrogen.pipelines.context import StepContext, StepOutput
 from nitrogen.pipelines.recipe import load_recipe
 from nitrogen.pipelines.sampling import Draws
@@ -14,6 +18,7 @@ from nitrogen.pipelines.steps.sweep import (
     SweepConfig,
     check_budgets,
     curve_steps,
+    keep_schedules,
     own_distance,
     trial_settings,
 )
@@ -102,3 +107,19 @@ def test_budgets_are_those_of_the_student_and_of_the_solver_it_runs(tmp_path):
     with pytest.raises(ConfigError, match=r"budget must be at least 0\.1117 .* got 0\.105"):
         settings(0.105, "heun")
     assert not settings(0.10059, "euler")["student"]["strided"]
+
+
+def test_the_students_schedules_lie_beside_its_weights(tmp_path):
+    torch.manual_seed(0)
+    arch = ArchConfig(
+        image_size=16, patch_size=2, channels=(8, 16), num_blocks=(1, 1), num_attention_blocks=1,
+        head_channels=8, cond_channels=16, num_classes=3,
+    )  # fmt: skip
+    Pipeline(Denoiser(arch), ["a", "b", "c"]).save(tmp_path / "student", torch.float32)
+    images = np.full((4, 16, 16, 3), 200, np.uint8)
+    reference = Reference(tmp_path, Draws([0, 1, 2, 0], [1, 2, 3, 4]), images, tmp_path)
+    config = SweepConfig(num_inference_steps=3, schedule_moves=2)
+    keep_schedules(config, StepContext(dir=tmp_path, inputs={}), reference, tmp_path / "student")
+    student = Pipeline.load(tmp_path / "student")
+    assert set(student.schedules.rows) == {3}
+    assert len(student.policy("static", None, 0.75, 3).widths) == 3

@@ -101,3 +101,55 @@ def test_trains_in_every_precision(arch, teacher, precision):
             loss, _ = task(*batch(arch, seed), 1.0)
         loss.backward()
     assert all(bool(p.grad.isfinite().all()) for p in task.trained.parameters())
+
+
+def parts_of(arch, teacher, seed=0, **changes):
+    torch.manual_seed(0)
+    task = StudentTask(arch, StudentConfig(**changes), teacher)
+    loss, parts = task(*batch(arch, seed), 1.0)
+    loss.backward()
+    return task, {name: value.item() for name, value in parts.items()}
+
+
+def test_without_distillation_the_data_is_the_target(arch, teacher):
+    """A student that is its teacher has no error of the one kind, and all of the other."""
+    _, distilled = parts_of(arch, teacher)
+    task, plain = parts_of(arch, teacher, distilled=False)
+    assert distilled["full"] < 1e-9
+    x_0, labels, generator = batch(arch)
+    state, target = task.stand(task.explorer(), x_0, labels, generator, 0.0)
+    assert torch.equal(target, x_0)
+    noise = (state.x_t - x_0) / state.sigma[:, None, None, None]
+    assert 0.9 < noise.std() < 1.1, "x_t is x_0 with fresh noise, whatever was rolled out"
+    assert plain["full"] > 0.1
+    with pytest.raises(ValueError, match=r"strided must be false where distilled is"):
+        StudentConfig(distilled=False, strided=True)
+
+
+@pytest.mark.parametrize("changes", [{"same_noise": False}, {"distilled": False}])
+def test_arms_of_the_ablation_train_everything(arch, teacher, changes):
+    task, parts = parts_of(arch, teacher, gating_penalty=0.1, **changes)
+    assert [n for n, p in task.trained.named_parameters() if p.grad is None] == []
+    assert set(parts) == {"nll", "compute", "full", "narrow", "stale"}
+
+
+def test_narrow_widths_answer_other_noise_where_they_are_to(arch, teacher):
+    def asked(same_noise):
+        task = StudentTask(arch, StudentConfig(same_noise=same_noise), teacher)
+        x_0, labels, generator = batch(arch)
+        return task.sandwich(task.explorer(), x_0, labels, generator, 0.0)
+
+    (together,) = asked(True)
+    assert len(together.answers) == 3
+    full, narrow = asked(False)
+    assert set(full.answers) == {4}
+    assert 1 in narrow.answers
+    assert 4 not in narrow.answers
+    assert not torch.equal(full.state.x_t, narrow.state.x_t)
+    assert torch.equal(full.state.x_t, together.state.x_t), "the full width's draws are the same"
+
+
+def test_without_roll_outs_nothing_was_computed_before(arch, teacher):
+    task = StudentTask(arch, StudentConfig(rollout_steps=0), teacher)
+    states = [task.explorer().roll_out(*batch(arch, seed), 0.5) for seed in range(20)]
+    assert all(bool((s.past.quarters == 0).all()) for s in states)

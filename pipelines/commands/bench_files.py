@@ -1,0 +1,68 @@
+"""What commands that write a benchmark file share: options, folder of rows, command line."""
+
+from __future__ import annotations
+
+import shlex
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+OutOption = Annotated[
+    Path, typer.Option("--out", "-o", help="JSON file; what is measured is kept beside it.")
+]
+QuickOption = Annotated[
+    bool, typer.Option("--quick", help="Tiny: shows that it runs, decides nothing.")
+]
+
+
+def about() -> dict[str, Any]:
+    """The machine and the code behind a file."""
+    import torch
+
+    from nitrogen.pipelines.report.provenance import commit, machine
+
+    where = {"hardware": machine(), "threads": torch.get_num_threads(), "commit": commit()}
+    return where | {"date": now()}
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def kept(out: Path) -> Path:
+    """The folder beside the file that holds rows and rounds."""
+    return out.with_name(out.stem + ".rows")
+
+
+def write(out: Path, result: dict[str, Any]) -> None:
+    from nitrogen.pipelines.atomic_json import write_json
+    from nitrogen.platform.errors import StorageError
+
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_json(out, result)
+    except OSError as exc:
+        raise StorageError(
+            f"--out must be a file that can be written, got {out} ({exc.strerror}). "
+            "Choose another path."
+        ) from exc
+
+
+def command(
+    name: str, out: Path, run: str | None, quick: bool, options: list[tuple[str, Any]]
+) -> str:
+    """The command line that makes the file again."""
+    parts = ["nitrogen", "bench", name, "--out", str(out)]
+    parts += ["--quick"] if quick else []
+    for option, value in [("--run", run), *options]:
+        parts += [option, str(value)] if value is not None else []
+    return shlex.join(parts)
+
+
+def folder(run: str | None) -> Path | None:
+    """The run's folder on this machine, or none for the shipped weights."""
+    from nitrogen.pipelines.remote_folder import fetched
+
+    return fetched(run) if run is not None else None
