@@ -13,6 +13,7 @@ import numpy as np
 from nitrogen.pipelines.report.bias_view import bias_view
 from nitrogen.pipelines.report.charts import pareto_chart, reliability_chart, training_chart
 from nitrogen.pipelines.report.data import (
+    Claim,
     EvaluationRow,
     LabelledImages,
     NeighbourRows,
@@ -81,7 +82,7 @@ def sections(data: ReportData, max_samples: int, max_heatmaps: int) -> list[Sect
         ("neighbours", "Nearest training pictures", data.neighbours and _near(data.neighbours)),
         ("reliability", "Is the predictor to be trusted?", _reliability(data.reliability)),
         ("bias", "Bias", data.bias and bias_view(data.bias)),
-        ("claims", "Claims", list(data.claims)),
+        ("claims", "Claims", _claims(data.claims)),
         ("promotion", "Promotion", list(data.gates) or data.promotion),
         ("howto", "Go on from here", list(data.howto)),
     ]
@@ -93,6 +94,13 @@ def _reliability(curve: Reliability | None) -> dict[str, Any] | None:
         return None
     factor = f"{math.exp(curve.log_gap):.2f}"
     return {"curve": curve, "chart": reliability_chart(curve, "reliability"), "factor": factor}
+
+
+def _claims(claims: Sequence[Claim]) -> dict[str, Any] | None:
+    """The rows, and command and commit where all of them have the same: then said once."""
+    made = {(claim.command, claim.commit) for claim in claims}
+    shared = made.pop() if len(made) == 1 and len(claims) > 1 else None
+    return {"rows": claims, "shared": shared} if claims else None
 
 
 def _asset(name: str) -> str:

@@ -116,6 +116,19 @@ def test_no_space_stands_before_punctuation(full_report):
     assert "<span>, " not in body, "nor at the beginning of a caption"
 
 
+def test_a_command_that_made_all_claims_is_said_once(full_report):
+    one, two = full_report.claims
+    same = dataclasses.replace(two, command=one.command, commit=one.commit)
+    apart = Page(render(ReportData(claims=[one, two]))).text
+    assert apart.count("nitrogen evaluate") == 1
+    assert "Command and commit" in apart
+    shared = Page(render(ReportData(claims=[one, same])))
+    assert "All by nitrogen evaluate at abc1234" in shared.text
+    assert shared.text.count("nitrogen evaluate") == 1
+    assert "Command and commit" not in shared.text
+    assert shared.faults == []
+
+
 def test_no_command_is_clipped_and_no_chart_enlarged(html):
     style = re.search(r"\.howto pre \{([^}]*)\}", html).group(1)
     assert "pre-wrap" in style
