@@ -102,6 +102,7 @@ class StudentConfig(PredictionConfig):
     gating_penalty: float = Field(0.0, ge=0)  # price of a full region's compute
     narrow_weight: float = Field(1.0, ge=0)  # of the narrow widths, against the full one's 1
     stale_weight: float = Field(1.0, ge=0)  # of the random plan over a stale cache
+    weight_tilt: float = Field(0.0, ge=0, le=1)  # of the loss toward high noise: times sigma^tilt
     strided: bool = False  # D is to land where the teacher's ODE lands at the next sigma
     train_denoiser: bool = True  # False: only the predictor learns, as in the sweep's trials
 
@@ -119,7 +120,7 @@ class TrialConfig(PredictionConfig):
             {
                 "gating_penalty": "the sweep draws it. Set sweep.space.gating_penalty.",
                 "strided": "a student stays as it was distilled. Set distill.student.strided.",
-                **dict.fromkeys(("narrow_weight", "stale_weight"), frozen),
+                **dict.fromkeys(("narrow_weight", "stale_weight", "weight_tilt"), frozen),
                 "train_denoiser": "a trial trains the predictor alone. Leave it out.",
             },
         )

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from nitrogen.model.config import NUM_WIDTHS, ArchConfig
 from nitrogen.model.cost import CostModel
 from nitrogen.model.denoiser import Denoiser
-from nitrogen.model.losses import edm_weight, gating_cost, log_mean_nll, weighted_error
+from nitrogen.model.losses import gating_cost, log_mean_nll, tilted_weight, weighted_error
 from nitrogen.model.predictor import Predictor, gains
 from nitrogen.model.regions import HELD, Plan, pool_to_regions, spread_to_pixels
 from nitrogen.model.row_denoiser import RowDenoiser
@@ -79,7 +79,7 @@ class StudentTask(Task):
         penalty = terms.gating_penalty * min(1.0, 2 * progress) * compute
         loss, parts = terms.predictor_weight * nll + penalty, {"nll": nll, "compute": compute}
         if terms.train_denoiser:
-            weight = edm_weight(state.sigma, self.arch.sigma_data)
+            weight = tilted_weight(state.sigma, self.arch.sigma_data, terms.weight_tilt)
             losses = {q: weighted_error(d, target, weight) for q, d in answers.items()}
             full = losses.pop(NUM_WIDTHS)
             narrow = torch.stack(list(losses.values())).mean()
