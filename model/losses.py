@@ -17,6 +17,16 @@ def edm_weight(sigma: Tensor, sigma_data: float) -> Tensor:
     return (sigma.square() + sigma_data**2) / (sigma * sigma_data).square()
 
 
+def tilted_weight(sigma: Tensor, sigma_data: float, tilt: float) -> Tensor:
+    """lambda(sigma) sigma^tilt, sigma bounded to [0.02, 80]: an error at high noise moves x_0 more
+    than one at low noise, which lambda alone does not know. [b] -> [b].
+
+    Measured on a student of 4 steps, the share of the final error over that of lambda's loss goes
+    as sigma^0.7 (docs/LOG.md).
+    """
+    return edm_weight(sigma, sigma_data) * sigma.clamp(0.02, 80.0) ** tilt
+
+
 def weighted_error(denoised: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """mean_b weight_b * mean_{h,w,c} (denoised - target)^2, a scalar."""
     return (weight * (denoised - target).square().mean(dim=(1, 2, 3))).mean()

@@ -103,6 +103,7 @@ class StudentConfig(PredictionConfig):
     gating_penalty: float = Field(0.0, ge=0)  # price of a full region's compute
     narrow_weight: float = Field(1.0, ge=0)  # of the narrow widths, against the full one's 1
     stale_weight: float = Field(1.0, ge=0)  # of the random plan over a stale cache
+    weight_tilt: float = Field(0.0, ge=0, le=1)  # of the loss toward high noise: times sigma^tilt
     strided: bool = False  # D is to land where the teacher's ODE lands at the next sigma
     distilled: bool = True  # False: D is pulled to x_0 at fresh noise; for the ablation
     same_noise: bool = True  # False: narrow widths answer other noise than the full one; likewise
@@ -118,7 +119,7 @@ class StudentConfig(PredictionConfig):
         return self
 
 
-FROZEN = ("narrow_weight", "stale_weight", "distilled", "same_noise")
+FROZEN = ("narrow_weight", "stale_weight", "weight_tilt", "distilled", "same_noise")
 
 
 class TrialConfig(PredictionConfig):

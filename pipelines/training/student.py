@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from nitrogen.model.config import NUM_WIDTHS, ArchConfig
 from nitrogen.model.cost import CostModel
 from nitrogen.model.denoiser import Denoiser
-from nitrogen.model.losses import edm_weight, gating_cost, log_mean_nll, weighted_error
+from nitrogen.model.losses import gating_cost, log_mean_nll, tilted_weight, weighted_error
 from nitrogen.model.predictor import Predictor, gains
 from nitrogen.model.regions import HELD, Plan, pool_to_regions, spread_to_pixels
 from nitrogen.model.row_denoiser import RowDenoiser
@@ -159,7 +159,8 @@ class StudentTask(Task):
 
     def error(self, asked: Asked, denoised: Tensor) -> Tensor:
         """The weighted error of an answer."""
-        weight = edm_weight(asked.state.sigma, self.arch.sigma_data)
+        tilt = self.config.weight_tilt
+        weight = tilted_weight(asked.state.sigma, self.arch.sigma_data, tilt)
         return weighted_error(denoised, asked.target, weight)
 
     def stale(self, asked: Asked, labels: Tensor, plan: Plan) -> Tensor:

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from nitrogen.model.denoiser import Denoiser
+from nitrogen.model.losses import edm_weight, tilted_weight
 from nitrogen.pipelines.precision import autocast
 from nitrogen.pipelines.training.config import StudentConfig
 from nitrogen.pipelines.training.student import StudentTask
@@ -153,3 +154,11 @@ def test_without_roll_outs_nothing_was_computed_before(arch, teacher):
     task = StudentTask(arch, StudentConfig(rollout_steps=0), teacher)
     states = [task.explorer().roll_out(*batch(arch, seed), 0.5) for seed in range(20)]
     assert all(bool((s.past.quarters == 0).all()) for s in states)
+
+
+def test_the_tilt_moves_the_loss_toward_high_noise():
+    sigma = torch.tensor([0.02, 0.3, 1.0, 20.0])
+    assert torch.equal(tilted_weight(sigma, 0.5, 0.0), edm_weight(sigma, 0.5))
+    ratio = tilted_weight(sigma, 0.5, 0.35) / edm_weight(sigma, 0.5)
+    assert bool((ratio.diff() > 0).all())
+    assert ratio[2] == 1
