@@ -41,8 +41,8 @@ class PictureDigest:
         if isinstance(loaded, bytes):
             self._add(picture, hashlib.sha256(loaded).hexdigest())
         else:
-            pixels = np.ascontiguousarray(loaded)
-            self._add(picture, f"{pixels.shape} {hashlib.sha256(pixels).hexdigest()}")
+            pixels = hashlib.sha256(loaded.tobytes()).hexdigest()
+            self._add(picture, f"{loaded.shape} {pixels}")
         return loaded
 
     def _add(self, picture: Picture, content: str) -> None:

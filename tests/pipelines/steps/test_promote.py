@@ -1,5 +1,6 @@
 """The promote step on a real registry (SQLite), with a generator that needs no model."""
 
+import dataclasses
 import importlib.util
 import json
 import sys
@@ -19,6 +20,7 @@ from nitrogen.pipelines.steps.promote import (
 from nitrogen.platform.audit import AuditLog
 from nitrogen.platform.bundles import verify_bundle
 from nitrogen.platform.errors import BundleError, ConfigError, DataError, GateError
+from nitrogen.platform.promotion import promote, rollback
 from nitrogen.platform.registry import Registry
 
 FAKE = Path(__file__).parents[2] / "platform" / "serving" / "fake_generator.py"
@@ -108,6 +110,21 @@ def test_bundle_is_sealed_registered_and_promoted_and_a_worse_one_refused(fake, 
     assert json.loads((bundle / "operating_point.json").read_text()) == point
     events = [record["event"] for record in AuditLog(tmp_path / "audit.jsonl").read()]
     assert events == ["promoted", "refused", "refused", "promoted"]
+
+
+@pytest.mark.slow
+def test_the_same_student_measured_again_is_a_version_to_roll_back_from(fake, tmp_path):
+    """README's example: a run with other settings of `evaluate` alone makes version 2."""
+    overlap = [{"metric": "fd_lite0", "op": "<=", "champion_ratio": 1.0, "interval": "overlap"}]
+    name, audit = "demo", AuditLog(tmp_path / "audit.jsonl")
+    registry = Registry(f"sqlite:///{tmp_path}/mlflow.db")
+    run(config(gates=overlap), context(fake, tmp_path, "one", fd=50.0))
+    with pytest.raises(GateError, match="got none before version 1"):
+        rollback(registry, name, audit)
+    again = dataclasses.replace(context(fake, tmp_path, "two", fd=50.0), key="l" * 64)
+    assert run(config(gates=overlap), again)["champion"] == {"name": name, "version": "2"}
+    assert rollback(registry, name, audit).to_version == "1"
+    assert promote(registry, name, "2", config(gates=overlap).gates, audit).to_version == "2"
 
 
 def test_model_that_fails_its_self_test_is_never_registered(fake, tmp_path):
