@@ -42,7 +42,7 @@ def _setting(content: Mapping[str, Any], name: str) -> str:
             rows.append((arm["name"], f"not measured: {one['reason']}", *[NONE] * 5))
             continue
         over = one.get("over")
-        against = f" than {arm['against']}" if over else ""
+        against = f" against {arm['against']}" if over else ""
         rows.append((
             arm["name"], interval(one["rmse"]), f"{interval(over)}{against}", verdict(over),
             interval(one["kid"]), percent({"value": one["share"]}), f"{one['n']:,}",

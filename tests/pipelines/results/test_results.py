@@ -189,7 +189,7 @@ def test_pages_of_attack_and_scaling(written, made):
 def test_the_page_of_an_ablation_says_what_each_part_brought(written, made):
     (file,) = read_files([written("a.json", made.ablation())])
     page = ablation_page(file)
-    assert "| no penalty | 0.0605 (0.0595 to 0.0615) | 0.000500 (-0.00150 to 0.00250) t" in page
+    assert "| no penalty | 0.0605 (0.0595 to 0.0615) | 0.000500 (-0.00150 to 0.00250) a" in page
     assert page.count("worse without it") == 1
     assert page.count("better without it") == 1
     assert page.count("nothing is shown") == 1
