@@ -30,6 +30,7 @@ CHANGES = [
         "sweep.num_trials=1", "sweep.num_images=8", "sweep.optim.num_images=320",
         "sweep.thresholds=[0.001]", "sweep.full_steps=[4, 12]", "sweep.reference_steps=4",
         "evaluate.num_images=32", "evaluate.num_reference=16", "evaluate.num_timings=3",
+        "promote.gates=[{metric: compute_ratio, op: <=, bound: 1.0}]",
     )
 ]  # fmt: skip
 # Runs `nitrogen` until it would call the function of that import path, says so, and waits there.
