@@ -236,17 +236,22 @@ class _Run:
         )
 
     def _close(self, status: str, error: str | None, seconds: float) -> None:
-        self.runs.finish_all({"finished": "FINISHED", "stopped": "KILLED"}.get(status, "FAILED"))
-        self.services.close()
+        """The summary first: services take seconds to end, and who is stopped may have few."""
         ordered = {name: self.outcomes[name] for name in self.steps if name in self.outcomes}
-        write_summary(
-            self.folder.summary_path,
-            recipe=self.recipe,
-            tracking_uri=self.services.tracking_uri,
-            outcomes=ordered,
-            status=status,
-            error=error,
-            seconds=seconds,
-        )
-        self.journal.write(f"run {status}", seconds=round(seconds, 1), error=error)
-        self.progress.close()
+        try:
+            write_summary(
+                self.folder.summary_path,
+                recipe=self.recipe,
+                tracking_uri=self.services.tracking_uri,
+                outcomes=ordered,
+                status=status,
+                error=error,
+                seconds=seconds,
+            )
+            self.journal.write(f"run {status}", seconds=round(seconds, 1), error=error)
+        finally:
+            self.runs.finish_all(
+                {"finished": "FINISHED", "stopped": "KILLED"}.get(status, "FAILED")
+            )
+            self.services.close()
+            self.progress.close()

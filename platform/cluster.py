@@ -1,9 +1,8 @@
 """Ray for a run: one of our own on this machine, or a connection to a running cluster.
 
 Both take back only what they started, leave the caller's `RAY_*` variables as they found them, and
-turn token authentication on. Ray's processes keep their sockets
-under a short path in the system's temporary folder, so the working directory may be called
-anything.
+turn token authentication on. Ray's processes keep their sockets under a short path in the system's
+temporary folder, so the working directory may be called anything.
 """
 
 from __future__ import annotations
@@ -12,11 +11,8 @@ import contextlib
 import logging
 import os
 import shlex
-import signal
 import socket
 import sys
-import threading
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +31,7 @@ from nitrogen.platform.cluster_folder import (
     remove_folder,
     temp_folder,
 )
+from nitrogen.platform.cluster_signals import own_signals
 from nitrogen.platform.errors import ClusterError, ConfigError
 
 MIN_OBJECT_STORE_BYTES = 80 * 1024**2
@@ -219,19 +216,6 @@ def _init_connection(address: str) -> None:
             )
     except Exception as error:  # boundary, as above
         raise explain(error, address) from error
-
-
-@contextlib.contextmanager
-def own_signals() -> Iterator[None]:
-    """Put the caller's SIGTERM handler back: `ray.init` sets one that ends the process without a
-    word of ours, and a native one that prints a stack trace."""
-    main = threading.current_thread() is threading.main_thread()
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        if main and before is not None:
-            signal.signal(signal.SIGTERM, before)
 
 
 def _connected() -> Cluster:

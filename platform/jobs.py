@@ -32,6 +32,8 @@ FORWARDED = ("MLFLOW_", "AWS_", "NITROGEN_")
 SECRET = re.compile(r"SECRET|TOKEN|PASSWORD|CREDENTIAL|ACCESS_KEY|API_KEY|PRIVATE")
 ALIVE = ("PENDING", "RUNNING")
 FINAL = ("SUCCEEDED", "FAILED", "STOPPED")
+# Between SIGTERM and SIGKILL; Ray's 3 s may end while a run still imports what it needs.
+STOP_PATIENCE_S = "30"
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ def submit(
             runtime_env={
                 "working_dir": str(folder),
                 "py_modules": [str(package)],
-                "env_vars": variables,
+                "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": STOP_PATIENCE_S, **variables},
             },
             metadata={"nitrogen.recipe": name, "nitrogen.code": code, "nitrogen.base": base},
         )

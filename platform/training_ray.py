@@ -25,10 +25,11 @@ from ray.train import (
     ScalingConfig,
     TrainingFailedError,
 )
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.torch import TorchConfig
 
 from nitrogen.platform.cluster_auth import environment
 from nitrogen.platform.errors import ClusterError, ConfigError, TrainingError
+from nitrogen.platform.ray_trainer import Trainer
 from nitrogen.platform.storage import filesystem
 from nitrogen.platform.tracking import TrackedRun
 from nitrogen.platform.training import OnReport, TrainFn, TrainResult, load_train_fn
@@ -42,14 +43,6 @@ from nitrogen.platform.training_session import forwarded_environment, worker_loo
 logger = logging.getLogger(__name__)
 
 KEEP_CHECKPOINTS = 2
-CONTROLLER_ENVIRONMENT = {
-    # Two cold workers that import torch on a busy laptop take longer than Ray's 60 s.
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",
-    # How often the controller takes a report; 2 s by default, and workers wait for it.
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
-    # Workers stay where they are: relative paths in a config keep their meaning.
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-}
 
 
 def run_ray(
@@ -99,8 +92,9 @@ def run_ray(
     mend_journal(store, f"{root}/{name}", run_dir / JOURNAL_NAME)
     threads = num_threads or max(1, int(resources.get("CPU", 1)))
     callback = TrainMlflowCallback(run_dir / JOURNAL_NAME, tracking, (store, root, name))
-    trainer = _Trainer(
+    trainer = Trainer(
         worker_loop(path, config, forwarded_environment(), threads),
+        one_node=check_resources and len(ray.nodes()) == 1,
         scaling_config=ScalingConfig(
             num_workers=num_workers, use_gpu=use_gpu, resources_per_worker=resources
         ),
@@ -170,27 +164,9 @@ def _run_dir(storage_path: str, name: str, local_dir: Path | str | None) -> Path
     return run_dir.absolute()
 
 
-class _Trainer(TorchTrainer):
-    """A TorchTrainer that Ctrl-C stops.
-
-    Ray's own handler swallows it: `fit` then returns as if the training had come to its end.
-    """
-
-    _controller: Any = None
-
-    def _register_sigint_handler(self, controller: Any) -> None:
-        self._controller = controller
-
-    def abort(self) -> None:
-        """End the workers; the run can be resumed."""
-        if self._controller is not None:
-            with contextlib.suppress(Exception):  # on the way out already
-                ray.get(self._controller.abort.remote(), timeout=20)
-
-
-def _fit(trainer: _Trainer, name: str, run_dir: Path) -> Any:
+def _fit(trainer: Trainer, name: str, run_dir: Path) -> Any:
     try:
-        with environment(CONTROLLER_ENVIRONMENT):
+        with environment(trainer.environment):
             return trainer.fit()
     except TrainingFailedError as error:
         raise explain_failure(error, name, run_dir) from error

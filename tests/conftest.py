@@ -5,7 +5,6 @@ The environment is set before torch, Ray or MLflow can be imported: all three re
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 import shutil
@@ -32,6 +31,9 @@ _ENVIRONMENT = {
     "AWS_EC2_METADATA_DISABLED": "true",
     "DO_NOT_TRACK": "1",
 }
+# In tests/fixtures, which pyproject.toml puts on the path.
+pytest_plugins = ["s3_server", "ray_clusters"]
+
 for _name, _value in _ENVIRONMENT.items():
     os.environ.setdefault(_name, _value)
 
@@ -79,57 +81,3 @@ def short_tmp() -> Iterator[Path]:
 def repository() -> Path:
     """The root of the working tree."""
     return Path(__file__).resolve().parent.parent
-
-
-@pytest.fixture(scope="module")
-def two_nodes() -> Iterator[tuple[str, str, str]]:
-    """(dashboard address, head address, token) of a head and a worker of one CPU each."""
-    from ray.cluster_utils import Cluster
-
-    from nitrogen.platform import cluster
-    from nitrogen.platform.cluster_auth import (
-        clean_ray_environment,
-        token_authentication,
-        write_new_token,
-    )
-
-    with contextlib.ExitStack() as stack:
-        folder = Path(tempfile.mkdtemp(prefix="ng2-", dir="/tmp"))
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        token = write_new_token(folder / "token")
-        patch = stack.enter_context(pytest.MonkeyPatch.context())
-        # Jobs find the interpreter, and no source tree: the code comes from the wheel.
-        patch.delenv("PYTHONPATH", raising=False)
-        # Ray starts a worker that has a runtime environment through bash, the interpreter unquoted.
-        (folder / "venv").symlink_to(sys.prefix)
-        patch.setattr(sys, "executable", str(folder / "venv" / "bin" / "python"))
-        patch.setenv("PATH", str(folder / "venv" / "bin"), prepend=os.pathsep)
-        stack.enter_context(clean_ray_environment(cluster.QUIET))
-        stack.enter_context(token_authentication(folder / "token"))
-        # `add_node` writes the address there, whatever folder the node is given.
-        Path("/tmp/ray").mkdir(exist_ok=True)
-        nodes = Cluster()
-        stack.callback(nodes.shutdown)
-        sizes = {"num_cpus": 1, "object_store_memory": 100 * 1024**2}
-        agent = {"dashboard_agent_listen_port": 0, "metrics_export_port": 0}
-        # Ray gives a node 30 s to start; on a busy machine that may be too little.
-        for attempt in (1, 2):
-            try:
-                head = nodes.add_node(
-                    **sizes,
-                    **agent,
-                    include_dashboard=True,
-                    dashboard_host="127.0.0.1",
-                    dashboard_port=cluster._free_port(),
-                    temp_dir=str(folder),
-                )
-                break
-            except Exception as error:
-                if attempt == 2 or "timed out" not in str(error):
-                    raise
-        # A folder of its own, as on another machine: in a shared one the nodes unpack a job's files
-        # over each other.
-        nodes.add_node(**sizes, **agent, temp_dir=str(folder / "w"))
-        # `ray start` writes this; without it a job takes any Ray of the machine for its own.
-        (folder / "ray_current_cluster").write_text(nodes.address)
-        yield f"http://{head.address_info['webui_url']}", nodes.address, token

@@ -1,24 +1,15 @@
 """A run folder in a bucket of a real S3 server: another machine goes on, and reads from it."""
 
-import importlib.util
 import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from nitrogen.platform import storage
 
 pytestmark = [pytest.mark.s3, pytest.mark.slow, pytest.mark.timeout(500)]
-
-_path = Path(__file__).parents[1] / "platform" / "test_storage_s3.py"
-_spec = importlib.util.spec_from_file_location("s3_fixtures", _path)
-_fixtures = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_fixtures)
-server = _fixtures.server
-endpoint = _fixtures.endpoint
 
 OUT = "s3://runs/a/tiny"
 RECIPE = [
@@ -40,7 +31,7 @@ def on_machine(home, *arguments, code=0):
     return done.stdout if code == 0 else done.stderr
 
 
-def test_run_in_a_bucket(endpoint, tmp_path, monkeypatch):
+def test_run_in_a_bucket(s3_endpoint, tmp_path, monkeypatch):
     import boto3
 
     boto3.client("s3").create_bucket(Bucket="runs")

@@ -4,59 +4,17 @@ test_submit_s3_ray.py runs a whole one.
 """
 
 import json
-import os
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
+from submissions import nitrogen, submission
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
-# The whole loop with the least of everything; the first champion needs no quality.
-SHORT = (
-    "prepare.image_size=16", "executor.precision=fp32",
-    "pretrain.arch={channels: [16, 32], num_blocks: [1, 1], head_channels: 16}",
-    "pretrain.optim.num_images=640", "distill.optim.num_images=128",
-    "sweep.num_trials=1", "sweep.num_images=4", "sweep.optim.num_images=64",
-    "sweep.thresholds=[0.001]", "sweep.full_steps=[4, 12]", "sweep.reference_steps=4",
-    "evaluate.num_images=16", "evaluate.num_reference=16", "evaluate.num_timings=3",
-    "promote.gates=[{metric: compute_ratio, op: <=, bound: 1.0}]",
-)  # fmt: skip
-CLI = [sys.executable, "-m", "nitrogen.pipelines.cli"]
-# The cluster is started without it: there the code comes from the wheel alone.
-SOURCE = {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
 
-
-def nitrogen(*arguments, code=0):
-    """A command in a shell of its own; its standard output."""
-    done = subprocess.run(
-        [*CLI, *map(str, arguments)], env={**os.environ, **SOURCE},
-        capture_output=True, text=True, timeout=400, check=False,
-    )  # fmt: skip
-    assert done.returncode == code, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout if code == 0 else done.stderr
-
-
-@pytest.fixture(scope="module")
-def shipped(tmp_path_factory):
-    """The wheel, built once; `submit` would build the same one each time."""
-    from nitrogen.platform.wheel import build_wheel
-
-    return build_wheel(Path(__file__).parents[2], tmp_path_factory.mktemp("wheel"))
-
-
-def submission(address, wheel, out, *changes):
-    changes = [f"--set={change}" for change in (*SHORT, *changes)]
-    return [
-        "submit", "demo", "--address", address, "--out", out, "--wheel", wheel, *changes, "--json",
-    ]  # fmt: skip
-
-
-def test_stop_from_another_shell_and_go_on(two_nodes, shipped, tmp_path):
+def test_stop_from_another_shell_and_go_on(two_nodes, built_wheel, tmp_path):
     address, folder = two_nodes[0], tmp_path / "run"
-    submit = submission(address, shipped, folder, "pretrain.optim.num_images=100_000_000")
+    submit = submission(address, built_wheel, folder, "pretrain.optim.num_images=100_000_000")
     job = json.loads(nitrogen(*submit))["job"]
     wait_for(folder / "run.log", "pretrain started")
     stopped = json.loads(nitrogen("stop", job, "--address", address, "--json"))

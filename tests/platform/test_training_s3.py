@@ -1,8 +1,5 @@
 """A training and a sweep whose storage is a real S3 server."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 
 from nitrogen.platform import storage
@@ -10,22 +7,13 @@ from nitrogen.platform.sweeps import run_sweep
 
 pytestmark = [pytest.mark.ray, pytest.mark.s3, pytest.mark.timeout(280)]
 
-# The server is started as in the tests of the storage itself.
-_path = Path(__file__).with_name("test_storage_s3.py")
-_spec = importlib.util.spec_from_file_location("s3_fixtures", _path)
-_fixtures = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_fixtures)
-server = _fixtures.server
-
 
 @pytest.fixture(scope="module")
-def bucket(server):
-    """A bucket, with the environment that leads there set before Ray starts."""
+def bucket(s3_server, bucket_at_hand):
     import boto3
 
-    with _fixtures.bucket_environment(server):
-        boto3.client("s3").create_bucket(Bucket="runs")
-        yield "s3://runs"
+    boto3.client("s3").create_bucket(Bucket="runs")
+    return "s3://runs"
 
 
 def test_training_resumes_on_another_machine(bucket, embedded_ray, tmp_path):

@@ -1,11 +1,10 @@
 """The promote step on a real registry (SQLite), with a generator that needs no model."""
 
 import dataclasses
-import importlib.util
 import json
-import sys
 from pathlib import Path
 
+import fake_generator
 import pytest
 
 from nitrogen.pipelines.atomic_json import read_json, write_json
@@ -23,28 +22,16 @@ from nitrogen.platform.errors import BundleError, ConfigError, DataError, GateEr
 from nitrogen.platform.promotion import promote, rollback
 from nitrogen.platform.registry import Registry
 
-FAKE = Path(__file__).parents[2] / "platform" / "serving" / "fake_generator.py"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def fake():
-    spec = importlib.util.spec_from_file_location("fake_generator", FAKE)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["fake_generator"] = module
-    spec.loader.exec_module(module)
-    yield module
-    sys.modules.pop("fake_generator", None)  # another file of this process may have taken it
-
 
 def config(**fields) -> PromoteConfig:
     gates = [{"metric": "fd_lite0", "op": "<=", "bound": 100.0, "champion_ratio": 1.0}]
     return PromoteConfig(generator="fake_generator:load_generator", **{"gates": gates, **fields})
 
 
-def context(fake, root: Path, name: str, fd: float, **student) -> StepContext:
+def context(root: Path, name: str, fd: float, **student) -> StepContext:
     """A step's surroundings after distill and evaluate; the registry is shared by `root`."""
     distilled = root / name / "distill"
-    fake.make_bundle(distilled / "student", **student)
+    fake_generator.make_bundle(distilled / "student", **student)
     (distilled / "student" / "manifest.json").unlink()
     (distilled / "student" / "optimizer.pt").write_bytes(b"not for a bundle")
     inputs = {
@@ -72,8 +59,8 @@ def context(fake, root: Path, name: str, fd: float, **student) -> StepContext:
 
 
 @pytest.mark.slow
-def test_bundle_is_sealed_registered_and_promoted_and_a_worse_one_refused(fake, tmp_path):
-    first = run(config(), context(fake, tmp_path, "one", fd=50.0))
+def test_bundle_is_sealed_registered_and_promoted_and_a_worse_one_refused(tmp_path):
+    first = run(config(), context(tmp_path, "one", fd=50.0))
     assert first["champion"] == {"name": "demo", "version": "1"}
     assert first["promoted"]
     json.dumps(first)
@@ -87,7 +74,7 @@ def test_bundle_is_sealed_registered_and_promoted_and_a_worse_one_refused(fake, 
         "operating_point.json",
     ]
 
-    worse = context(fake, tmp_path, "two", fd=60.0, color=(1, 2, 3))
+    worse = context(tmp_path, "two", fd=60.0, color=(1, 2, 3))
     with pytest.raises(GateError, match="fd_lite0 60 is not <= 50"):
         run(config(), worse)
     kept = run(config(on_refusal="keep"), worse)
@@ -96,7 +83,7 @@ def test_bundle_is_sealed_registered_and_promoted_and_a_worse_one_refused(fake, 
     assert kept["champion"] == {"name": "demo", "version": "1"}
     assert kept["version"] == "2"  # registered once, not again
 
-    better = run(config(), context(fake, tmp_path, "three", fd=40.0, color=(4, 5, 6)))
+    better = run(config(), context(tmp_path, "three", fd=40.0, color=(4, 5, 6)))
     assert better["champion"]["version"] == "3"
     registry = Registry(f"sqlite:///{tmp_path}/mlflow.db")
     assert registry.aliases("demo") == {"champion": "3", "previous": "1"}
@@ -113,23 +100,23 @@ def test_bundle_is_sealed_registered_and_promoted_and_a_worse_one_refused(fake, 
 
 
 @pytest.mark.slow
-def test_the_same_student_measured_again_is_a_version_to_roll_back_from(fake, tmp_path):
+def test_the_same_student_measured_again_is_a_version_to_roll_back_from(tmp_path):
     """README's example: a run with other settings of `evaluate` alone makes version 2."""
     overlap = [{"metric": "fd_lite0", "op": "<=", "champion_ratio": 1.0, "interval": "overlap"}]
     name, audit = "demo", AuditLog(tmp_path / "audit.jsonl")
     registry = Registry(f"sqlite:///{tmp_path}/mlflow.db")
-    run(config(gates=overlap), context(fake, tmp_path, "one", fd=50.0))
+    run(config(gates=overlap), context(tmp_path, "one", fd=50.0))
     with pytest.raises(GateError, match="got none before version 1"):
         rollback(registry, name, audit)
-    again = dataclasses.replace(context(fake, tmp_path, "two", fd=50.0), key="l" * 64)
+    again = dataclasses.replace(context(tmp_path, "two", fd=50.0), key="l" * 64)
     assert run(config(gates=overlap), again)["champion"] == {"name": name, "version": "2"}
     assert rollback(registry, name, audit).to_version == "1"
     assert promote(registry, name, "2", config(gates=overlap).gates, audit).to_version == "2"
 
 
-def test_model_that_fails_its_self_test_is_never_registered(fake, tmp_path):
+def test_model_that_fails_its_self_test_is_never_registered(tmp_path):
     with pytest.raises(BundleError, match="golden pictures differ"):
-        run(config(), context(fake, tmp_path, "one", fd=1.0, broken=True))
+        run(config(), context(tmp_path, "one", fd=1.0, broken=True))
     assert not (tmp_path / "mlflow.db").exists()
 
 
@@ -173,14 +160,14 @@ def test_metrics_keep_their_intervals():
     assert broken["kid_over_untrained"] == "nan", "not absent, which a gate may let pass"
 
 
-def test_a_metric_that_is_not_finite_is_refused_and_not_taken_for_absent(fake, tmp_path):
+def test_a_metric_that_is_not_finite_is_refused_and_not_taken_for_absent(tmp_path):
     """Whether a gate reads it or not, and after evaluate's result was read back from the disk."""
     lenient = {"metric": "kid", "op": "<=", "bound": 9.0, "missing": "pass"}
     for name, value, gates in (("a", float("nan"), [lenient]), ("bb", float("inf"), [])):
         row = {"kid": {"value": value, "low": 1.0, "high": 2.0}, "gflops": 1.0, "gflops_full": 2.0}
         write_json(tmp_path / "result.json", {"student": flat(row)})
         for on_disk in (False, True):
-            here = context(fake, tmp_path, f"{name}{on_disk}", fd=1.0, color=(len(name), 2, 3))
+            here = context(tmp_path, f"{name}{on_disk}", fd=1.0, color=(len(name), 2, 3))
             here.inputs["evaluate"].clear()
             result = read_json(tmp_path / "result.json") if on_disk else {"student": flat(row)}
             here.inputs["evaluate"].update(result)
@@ -190,7 +177,7 @@ def test_a_metric_that_is_not_finite_is_refused_and_not_taken_for_absent(fake, t
     kept = run(config(gates=[], on_refusal="keep"), here)
     assert kept["champion"] is None
     assert "kid inf" in kept["refused"]
-    good = context(fake, tmp_path, "good", fd=1.0)
+    good = context(tmp_path, "good", fd=1.0)
     assert run(config(gates=[lenient]), good)["promoted"], "absent: that gate says pass"
 
 

@@ -101,8 +101,7 @@ def test_workers_of_a_run_in_a_bucket_are_told_of_the_bucket_alone(tmp_path, mon
 
 
 @pytest.mark.ray
-def test_a_task_holds_a_gpu_and_its_error_comes_back():
-    from nitrogen.platform.cluster import start_embedded
+def test_a_task_holds_a_gpu_and_its_error_comes_back(embedded_ray):
     from nitrogen.platform.errors import DataError
 
     def held():
@@ -113,7 +112,6 @@ def test_a_task_holds_a_gpu_and_its_error_comes_back():
     def fails():
         raise DataError("no pictures. Add some.")
 
-    with start_embedded(1, 100 * 2**20, num_gpus=1):  # Ray takes our word for it
-        assert gpu_task.call_with_gpu("auto", held) == [0]
-        with pytest.raises(DataError, match=r"no pictures\. Add some"):
-            gpu_task.call_with_gpu("auto", fails)
+    assert gpu_task.call_with_gpu("auto", held) == [0]
+    with pytest.raises(DataError, match=r"no pictures\. Add some"):
+        gpu_task.call_with_gpu("auto", fails)

@@ -1,6 +1,5 @@
 """The serve step: settings without Ray, the smoke check on a real Serve."""
 
-import importlib.util
 import json
 import os
 import threading
@@ -8,6 +7,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import fake_generator
 import pytest
 import uvicorn
 from pydantic import ValidationError
@@ -22,8 +22,6 @@ from nitrogen.platform.registry import POINT_TAG, Registry
 from nitrogen.platform.serving.api import build_api
 from nitrogen.platform.serving.edge import EdgePolicy
 from nitrogen.platform.serving.proxy import free_port
-
-FAKE = Path(__file__).parents[2] / "platform" / "serving" / "fake_generator.py"
 
 
 def test_gpu_recipes_ask_for_one_gpu_a_replica():
@@ -111,12 +109,9 @@ def recorder():
 def champion(tmp_path_factory):
     """A registry whose champion was measured at POINT, and a later version at another."""
     root = tmp_path_factory.mktemp("registry")
-    spec = importlib.util.spec_from_file_location("fake_generator", FAKE)
-    fake = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(fake)
     registry = Registry(f"sqlite:///{root}/mlflow.db")
     for index, point in enumerate((POINT, {**POINT, "budget": 0.9})):
-        bundle = fake.make_bundle(root / f"bundle-{index}", color=(index, 0, 0))
+        bundle = fake_generator.make_bundle(root / f"bundle-{index}", color=(index, 0, 0))
         registry.register(bundle, "demo", metrics={"fd": 1.0}, tags={POINT_TAG: json.dumps(point)})
     gates = [Gate(metric="fd", op="<=", bound=2.0)]
     promote(registry, "demo", "1", gates, AuditLog(root / "audit.jsonl"))
@@ -161,18 +156,15 @@ def test_a_point_that_cannot_be_asked_for_is_said(champion, tmp_path):
 def test_one_request_is_checked_and_nothing_keeps_running(tmp_path, monkeypatch):
     import ray
 
-    spec = importlib.util.spec_from_file_location("fake_generator", FAKE)
-    fake = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(fake)
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     registry = Registry(uri)
     registry.register(
-        fake.make_bundle(tmp_path / "bundle"), "demo", metrics={"fd": 1.0},
+        fake_generator.make_bundle(tmp_path / "bundle"), "demo", metrics={"fd": 1.0},
         tags={POINT_TAG: json.dumps(POINT)},
     )  # fmt: skip
     gates = [Gate(metric="fd", op="<=", bound=2.0)]
     promote(registry, "demo", "1", gates, AuditLog(tmp_path / "audit.jsonl"))
-    paths = [str(FAKE.parent), os.environ.get("PYTHONPATH", "")]
+    paths = [str(Path(fake_generator.__file__).parent), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
     monkeypatch.delenv("NITROGEN_API_KEYS", raising=False)
     step = tmp_path / "serve"

@@ -33,21 +33,13 @@ with start_embedded(num_cpus=2, object_store_bytes=150 * 1024**2):
 
 
 @pytest.fixture(scope="module")
-def embedded_ray():
-    from nitrogen.platform.cluster import start_embedded
-
-    with start_embedded(num_cpus=2, object_store_bytes=150 * 1024**2) as cluster:
-        yield cluster
-
-
-@pytest.fixture(scope="module")
 def settings(arch, data_uri, tmp_path_factory):
     """What both stages read; the student's teacher is a network of random weights."""
     torch.manual_seed(0)
     weights = tmp_path_factory.mktemp("teacher") / "model.safetensors"
     save_tensors(weights, prefixed("denoiser.", Denoiser(arch).state_dict()))
     optim = {
-        "num_images": 1600, "batch_size": 8, "warmup_images": 80, "checkpoint_interval_s": 1,
+        "num_images": 800, "batch_size": 8, "warmup_images": 80, "checkpoint_interval_s": 0.5,
         "optimizer": "muon",
     }  # fmt: skip
     return {

@@ -1,11 +1,8 @@
-"""An ASGI client without a network, and the fake generator as an importable module."""
+"""An ASGI client without a network."""
 
 import asyncio
-import importlib.util
 import json as json_module
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
@@ -90,15 +87,3 @@ class AsgiClient:
 @pytest.fixture
 def asgi_client():
     return AsgiClient
-
-
-@pytest.fixture(scope="session")
-def fake():
-    """tests/platform/serving/fake_generator.py, importable by that name."""
-    path = Path(__file__).with_name("fake_generator.py")
-    spec = importlib.util.spec_from_file_location("fake_generator", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["fake_generator"] = module
-    spec.loader.exec_module(module)
-    yield module
-    sys.modules.pop("fake_generator", None)  # another file of this process may have taken it

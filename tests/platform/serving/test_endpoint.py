@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
+import fake_generator
 import pytest
 
 from nitrogen.platform.audit import AuditLog
@@ -43,7 +44,7 @@ SETTINGS = ServingSettings(
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory, fake):
+def world(tmp_path_factory):
     """A registry with three versions (red, green, slow) and an endpoint that serves red."""
     from nitrogen.platform.cluster import start_embedded
 
@@ -55,10 +56,12 @@ def world(tmp_path_factory, fake):
         "slow": {"color": (0, 0, 0), "step_ms": 250},
         "broken": {"broken": True},
     }.items():
-        registry.register(fake.make_bundle(home / name, **config), NAME, metrics={"fd": 1.0})
+        registry.register(
+            fake_generator.make_bundle(home / name, **config), NAME, metrics={"fd": 1.0}
+        )
     promote(registry, NAME, "1", GATES, audit)
     with pytest.MonkeyPatch.context() as patch:
-        paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+        paths = [str(Path(fake_generator.__file__).parent), os.environ.get("PYTHONPATH", "")]
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
         with start_embedded(num_cpus=2, object_store_bytes=150 << 20):
             model = champion_ref(registry, NAME, home / "cache")

@@ -5,6 +5,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+import fake_generator
 import pytest
 
 from nitrogen.platform.bundles import verify_bundle
@@ -15,8 +16,8 @@ from nitrogen.platform.serving.replica import ModelRef, Replica, fetch_bundle, l
 LOAD = "fake_generator:load_generator"
 
 
-def reference(fake, directory: Path, version: str, **config) -> ModelRef:
-    bundle = fake.make_bundle(directory, **config)
+def reference(directory: Path, version: str, **config) -> ModelRef:
+    bundle = fake_generator.make_bundle(directory, **config)
     return ModelRef("m", version, verify_bundle(bundle), str(bundle))
 
 
@@ -28,18 +29,18 @@ def request(**body) -> dict:
     return parse_request({"class": "cat", "seed": 1, **body}).for_generator()
 
 
-def test_generates_and_swaps(fake, tmp_path):
+def test_generates_and_swaps(tmp_path):
     async def scenario():
         replica = Replica(LOAD)
         with pytest.raises(ServingError):
             replica.check_health()
-        await replica.reconfigure(config(reference(fake, tmp_path / "a", "1", color=(255, 0, 0))))
+        await replica.reconfigure(config(reference(tmp_path / "a", "1", color=(255, 0, 0))))
         replica.check_health()
         red = await replica.generate(request(n=2, seed=2**63 - 1), 10.0)
         assert [image["seed"] for image in red["images"]] == [2**63 - 1, 0]
         assert red["model"]["version"] == "1"
         assert "source" not in red["model"]
-        await replica.reconfigure(config(reference(fake, tmp_path / "b", "2", color=(0, 255, 0))))
+        await replica.reconfigure(config(reference(tmp_path / "b", "2", color=(0, 255, 0))))
         green = await replica.generate(request(seed=2**63 - 1), 10.0)
         assert green["model"]["version"] == "2"
         assert green["images"][0]["png"] != red["images"][0]["png"]
@@ -49,12 +50,12 @@ def test_generates_and_swaps(fake, tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["corrupted", "self-test", "gone", "digest"])
-def test_bad_model_is_reported_and_the_old_one_stays(fake, tmp_path, damage):
+def test_bad_model_is_reported_and_the_old_one_stays(tmp_path, damage):
     async def scenario():
         replica = Replica(LOAD)
-        old = reference(fake, tmp_path / "a", "1")
+        old = reference(tmp_path / "a", "1")
         await replica.reconfigure(config(old))
-        new = reference(fake, tmp_path / "b", "2", broken=damage == "self-test")
+        new = reference(tmp_path / "b", "2", broken=damage == "self-test")
         if damage == "corrupted":
             (tmp_path / "b" / "config.json").write_text("{}")
         elif damage == "gone":
@@ -81,13 +82,13 @@ def test_bad_model_is_reported_and_the_old_one_stays(fake, tmp_path, damage):
     asyncio.run(scenario())
 
 
-def test_running_request_finishes_on_the_model_it_began_with(fake, tmp_path):
+def test_running_request_finishes_on_the_model_it_began_with(tmp_path):
     async def scenario():
         replica = Replica(LOAD)
-        await replica.reconfigure(config(reference(fake, tmp_path / "a", "1", step_ms=20)))
+        await replica.reconfigure(config(reference(tmp_path / "a", "1", step_ms=20)))
         task = asyncio.create_task(replica.generate(request(num_inference_steps=20), 10.0))
         await asyncio.sleep(0.05)
-        await replica.reconfigure(config(reference(fake, tmp_path / "b", "2")))
+        await replica.reconfigure(config(reference(tmp_path / "b", "2")))
         assert not task.done()
         assert (await replica.generate(request(), 10.0))["model"]["version"] == "2"
         assert (await task)["model"]["version"] == "1"
@@ -95,10 +96,10 @@ def test_running_request_finishes_on_the_model_it_began_with(fake, tmp_path):
     asyncio.run(scenario())
 
 
-def test_event_loop_stays_free_and_the_deadline_stops_the_sampler(fake, tmp_path):
+def test_event_loop_stays_free_and_the_deadline_stops_the_sampler(tmp_path):
     async def scenario():
         replica = Replica(LOAD)
-        await replica.reconfigure(config(reference(fake, tmp_path / "a", "1", step_ms=20)))
+        await replica.reconfigure(config(reference(tmp_path / "a", "1", step_ms=20)))
         started = time.monotonic()
         task = asyncio.create_task(replica.generate(request(num_inference_steps=100), 0.2))
         ticks = 0
@@ -114,10 +115,10 @@ def test_event_loop_stays_free_and_the_deadline_stops_the_sampler(fake, tmp_path
     asyncio.run(scenario())
 
 
-def test_cancelled_request_frees_the_sampler(fake, tmp_path):
+def test_cancelled_request_frees_the_sampler(tmp_path):
     async def scenario():
         replica = Replica(LOAD)
-        await replica.reconfigure(config(reference(fake, tmp_path / "a", "1", step_ms=20)))
+        await replica.reconfigure(config(reference(tmp_path / "a", "1", step_ms=20)))
         task = asyncio.create_task(replica.generate(request(num_inference_steps=100), 60.0))
         await asyncio.sleep(0.1)
         task.cancel()
@@ -130,10 +131,10 @@ def test_cancelled_request_frees_the_sampler(fake, tmp_path):
     asyncio.run(scenario())
 
 
-def test_request_that_waited_too_long_costs_nothing(fake, tmp_path):
+def test_request_that_waited_too_long_costs_nothing(tmp_path):
     async def scenario():
         replica = Replica(LOAD)
-        await replica.reconfigure(config(reference(fake, tmp_path / "a", "1", step_ms=20)))
+        await replica.reconfigure(config(reference(tmp_path / "a", "1", step_ms=20)))
         first = asyncio.create_task(replica.generate(request(num_inference_steps=15), 10.0))
         await asyncio.sleep(0.02)
         late = await replica.generate(request(), 0.05)
@@ -152,10 +153,10 @@ def test_request_that_waited_too_long_costs_nothing(fake, tmp_path):
         ({"class": "apple / noto"}, 500, "request id"),
     ],
 )
-def test_refusals_of_the_model(fake, tmp_path, body, status, words):
+def test_refusals_of_the_model(tmp_path, body, status, words):
     async def scenario():
         replica = Replica(LOAD)
-        await replica.reconfigure(config(reference(fake, tmp_path / "a", "1")))
+        await replica.reconfigure(config(reference(tmp_path / "a", "1")))
         problem = (await replica.generate(request(**body), 10.0))["problem"]
         assert problem["status"] == status
         assert words in problem["message"]
@@ -170,11 +171,11 @@ def test_bundle_without_a_place_is_refused():
 
 
 @pytest.mark.slow
-def test_bundle_that_is_not_on_this_node_is_fetched_from_the_registry(fake, tmp_path):
+def test_bundle_that_is_not_on_this_node_is_fetched_from_the_registry(tmp_path):
     from nitrogen.platform.registry import Registry
 
     uri = f"sqlite:///{tmp_path}/mlflow.db"
-    version = Registry(uri).register(fake.make_bundle(tmp_path / "a"), "m")
+    version = Registry(uri).register(fake_generator.make_bundle(tmp_path / "a"), "m")
     elsewhere = ModelRef("m", "1", version.digest, "/not/on/this/node", uri)
     assert fetch_bundle(elsewhere) == tmp_path / "bundles" / version.digest
     with pytest.raises(BundleError, match="not the one that was registered"):
@@ -182,7 +183,7 @@ def test_bundle_that_is_not_on_this_node_is_fetched_from_the_registry(fake, tmp_
 
 
 @pytest.mark.parametrize("path", ["no.such.module:load", "fake_generator:nothing", "", "json"])
-def test_generator_that_cannot_be_imported_is_a_sentence(fake, tmp_path, path):
-    model = reference(fake, tmp_path / "a", "1")
+def test_generator_that_cannot_be_imported_is_a_sentence(tmp_path, path):
+    model = reference(tmp_path / "a", "1")
     with pytest.raises(ServingError, match=r"serve\.generator must be"):
         load_model(model, path)
