@@ -57,5 +57,5 @@ class Trainer(TorchTrainer):
 
     def _create_default_callbacks(self) -> list[Any]:
         idle = {DATASETS, CLEANER} if self._one_node else {DATASETS}
-        made = super()._create_default_callbacks()
+        made = super()._create_default_callbacks()  # type: ignore[misc]
         return [callback for callback in made if type(callback).__name__ not in idle]
