@@ -201,7 +201,7 @@ def test_no_credentials(prefix: str, monkeypatch: pytest.MonkeyPatch, tmp_path: 
         ("s3://no-such-bucket/x", "says NoSuchBucket. Create the bucket"),
     ],
 )
-def test_what_is_absent(endpoint: str, uri: str, sentence: str):
+def test_what_is_absent(s3_endpoint: str, uri: str, sentence: str):
     with pytest.raises(StorageError, match=sentence):
         storage.read_bytes(uri)
 
