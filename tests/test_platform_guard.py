@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -67,7 +68,8 @@ def test_the_standard_library_wins_in_a_ray_task(
             include_dashboard=False,
             log_to_driver=False,
             _temp_dir=str(short_tmp / "ray"),
-            runtime_env={"working_dir": "."},
+            # Quoted: Ray hands it to bash, and a folder's name may have a space.
+            runtime_env={"working_dir": ".", "py_executable": shlex.quote(sys.executable)},
         )
         answer = ray.get(ray.remote(where).remote(), timeout=120)
     finally:
