@@ -25,7 +25,7 @@ def serve_foreground(
     *,
     host: str,
     port: int,
-    max_replicas: int,
+    max_replicas: int | None,
     say: Callable[..., None],
 ) -> None:
     """Serve until SIGINT or SIGTERM: the champion of a run, or the shipped weights without one.
@@ -60,11 +60,13 @@ def serve_foreground(
         _follow(source, endpoint, say)
 
 
-def _settings(source: ModelSource | None, max_replicas: int) -> Any:
+def _settings(source: ModelSource | None, max_replicas: int | None) -> Any:
     from nitrogen.pipelines.steps.serve import ServeConfig
 
     config = source.recipe.section("serve") if source is not None else ServeConfig()
     settings = config.settings(source.recipe.executor if source is not None else None)
+    if max_replicas is None:
+        return settings
     upper = max(max_replicas, settings.min_replicas)
     return settings.model_copy(update={"max_replicas": upper})
 

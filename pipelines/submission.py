@@ -52,7 +52,7 @@ def submit_recipe(
             out=folder,
             force=force,
         )
-    return {**_row(job), "out": folder}
+    return {**_row(job), "out": job.out or folder}  # a run that is there already has its own
 
 
 def package_to_ship(scratch: Path) -> Path:

@@ -45,6 +45,7 @@ class Job:
     message: str = ""
     created: bool = False
     recipe: str = ""
+    out: str = ""
     start_time: float | None = None
     end_time: float | None = None
     exit_code: int | None = None
@@ -132,7 +133,8 @@ def submit(
                 "py_modules": [str(package)],
                 "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": STOP_PATIENCE_S, **variables},
             },
-            metadata={"nitrogen.recipe": name, "nitrogen.code": code, "nitrogen.base": base},
+            metadata={"nitrogen.recipe": name, "nitrogen.code": code, "nitrogen.base": base}
+            | {"nitrogen.out": out or ""},
         )
     info = client.info(new_id)
     return _job(info, created=created)
@@ -234,6 +236,7 @@ def _job(info: Any, created: bool = False) -> Job:
         message=(info.message or "").strip(),
         created=created,
         recipe=(info.metadata or {}).get("nitrogen.recipe", ""),
+        out=(info.metadata or {}).get("nitrogen.out", ""),
         start_time=seconds(info.start_time),
         end_time=seconds(info.end_time),
         exit_code=info.driver_exit_code,

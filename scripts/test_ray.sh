@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# The tests that start Ray, a real S3 server or take long, in two lanes: those marked `slow` or
-# without Ray in one process of one busy core, beside it those with Ray, whose clusters leave a third
-# of the cores idle while they start. The files that share a cluster share a process; every other one
+# The tests that start Ray, a real S3 server or take long, in two lanes
+#
+# Those marked `slow` or without Ray run in one process of one busy core, beside it those with Ray,
+# whose clusters leave a third of the cores idle while they start. The files that share a cluster share a process; every other one
 # has its own, as Ray Serve leaves threads behind that outlive its cluster and break the next one.
 set -uo pipefail
 cd "$(dirname "$0")/.."

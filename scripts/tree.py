@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import argparse
 import ast
+import itertools
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -39,11 +41,26 @@ FOLDERS = {
     "pipelines/weights": "the weights that ship: teacher and student, 32 px",
     "infra": "manifests for clusters; never imported",
     "docs": "how it is built, what was tried, what came out",
+    "docs/results": "tables, plots and verdicts of the benchmark",
+    "infra/kuberay": "manifests for KubeRay",
+    "infra/prometheus": "what to scrape, and what to be woken for",
     "scripts": "what `make` calls",
     "tests": "mirrors the tree; plain `pytest` needs no Ray, GPU or network",
 }
-LEAVES = {"infra", "docs", "tests", "pipelines/data/bundled", "pipelines/weights"}  # files unnamed
-SHOWN = {".py", ".sh", ".yaml"}
+LEAVES = {"tests", "docs/results", "pipelines/data/bundled", "pipelines/weights"}  # files unnamed
+SHOWN = {".py", ".sh", ".yaml", ".cpp", ".h", ".md", "Dockerfile"}
+DOCS = {
+    "architecture.md": "how the parts fit, and who may know whom",
+    "benchmark.md": "how methods are compared, and what the figures mean",
+    "cli.md": "every command, and the exit codes",
+}
+ROOT = {
+    "Makefile": "the contributor's guide in targets",
+    "pyproject.toml": "the package, its ranges of versions, and the settings of the tools",
+    "constraints.txt": "exact versions, which `make` installs",
+    "requirements-features.txt": "the networks that images are compared by",
+    "ray_cluster.yaml": "a cluster on AWS: head, CPU, GPU and spot workers",
+}
 
 
 def tracked(root: Path) -> list[Path]:
@@ -58,12 +75,26 @@ def tracked(root: Path) -> list[Path]:
 
 
 def phrase(path: Path) -> str:
-    """The first line of a docstring or of a file's leading comment, without its period."""
+    """What a file says of itself first: the line of a docstring, the clause of a text."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".py":
         return (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0].rstrip(".")
+    if path.suffix in (".cpp", ".h"):
+        lines = itertools.takewhile(lambda line: line.startswith("//"), text.splitlines())
+        return clause(" ".join(line[3:] for line in lines))
+    if path.suffix == ".md":
+        told = (line for line in text.splitlines() if not line.startswith("#"))
+        return DOCS.get(path.name) or clause(" ".join(told))
     comments = (line[2:] for line in text.splitlines() if line.startswith("# "))
-    return next(comments, "").rstrip(".")
+    return next(comments, "").partition("; ")[0].rstrip(".")
+
+
+def clause(text: str) -> str:
+    return re.split(r"[.:;] |\.$", text.strip())[0]
+
+
+def shown(path: Path) -> bool:
+    return (path.suffix or path.name) in SHOWN and path.name != "README.md"
 
 
 def branch(folder: Path, files: list[Path], root: Path) -> Iterator[tuple[str, str]]:
@@ -74,7 +105,7 @@ def branch(folder: Path, files: list[Path], root: Path) -> Iterator[tuple[str, s
         return
     inside = [path for path in files if path.is_relative_to(folder)]
     for path in inside:
-        if path.parent == folder and path.suffix in SHOWN:
+        if path.parent == folder and shown(path):
             yield f"{'  ' * depth}{path.name}", phrase(root / path)
     for name in sorted({path.parts[depth] for path in inside if len(path.parts) > depth + 1}):
         yield from branch(folder / name, inside, root)
@@ -84,6 +115,7 @@ def tree(root: Path) -> str:
     files = tracked(root)
     tops = [top for top in FOLDERS if "/" not in top and any(p.parts[0] == top for p in files)]
     rows = [row for top in tops for row in branch(Path(top), files, root)]
+    rows += [(name, text) for name, text in ROOT.items() if Path(name) in files]
     width = max(len(name) for name, _ in rows) + 2
     return "\n".join(f"{name:<{width}}{text}".rstrip() for name, text in rows)
 

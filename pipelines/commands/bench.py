@@ -22,7 +22,12 @@ from nitrogen.pipelines.commands.bench_tables import tables
 from nitrogen.pipelines.commands.models import RunOption
 from nitrogen.pipelines.commands.output import JsonOption, note, say, say_json, say_table
 
-BENCH = typer.Typer(no_args_is_help=True, help="Measure methods.", rich_markup_mode=None)
+BENCH = typer.Typer(
+    no_args_is_help=True,
+    help="Measure methods.",
+    rich_markup_mode=None,
+    epilog="Example: nitrogen bench frontier --quick --out bench/emoji.json",
+)
 
 
 def register(app: typer.Typer) -> None:

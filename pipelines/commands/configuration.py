@@ -9,7 +9,12 @@ import typer
 from nitrogen.pipelines.commands.output import JsonOption, say, say_json
 from nitrogen.pipelines.commands.running import RecipeArgument, SetOption
 
-_CONFIG = typer.Typer(no_args_is_help=True, help="Look at recipes.", rich_markup_mode=None)
+_CONFIG = typer.Typer(
+    no_args_is_help=True,
+    help="Look at recipes.",
+    rich_markup_mode=None,
+    epilog="Example: nitrogen config show demo",
+)
 
 
 def register(app: typer.Typer) -> None:

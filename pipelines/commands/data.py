@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from nitrogen.pipelines.data.manifest import Manifest
 
 _DATA = typer.Typer(
-    no_args_is_help=True, help="Prepare and look at data sets.", rich_markup_mode=None
+    no_args_is_help=True,
+    help="Prepare and look at data sets.",
+    rich_markup_mode=None,
+    epilog="Example: nitrogen data prepare ~/pictures --out data/mine",
 )
 
 

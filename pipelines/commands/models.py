@@ -25,7 +25,12 @@ from nitrogen.pipelines.commands.generate_options import (
 from nitrogen.pipelines.commands.output import JsonOption, note, say, say_json, say_table
 from nitrogen.platform.errors import ConfigError, StorageError
 
-_MODEL = typer.Typer(no_args_is_help=True, help="Look at models.", rich_markup_mode=None)
+_MODEL = typer.Typer(
+    no_args_is_help=True,
+    help="Look at models.",
+    rich_markup_mode=None,
+    epilog="Example: nitrogen model show small",
+)
 
 RunOption = Annotated[
     str | None,
@@ -213,6 +218,10 @@ def write_png(image: Any, path: Path) -> None:
 
 
 def show(
+    name: Annotated[
+        str | None,
+        typer.Argument(help="As --preset.", autocompletion=completion.presets),
+    ] = None,
     preset: Annotated[
         str | None,
         typer.Option(
@@ -225,6 +234,7 @@ def show(
     """Print parameters and GFLOPs a forward of the presets, as the article's table does."""
     from nitrogen.model.cost import model_table
 
+    preset = preset or name
     rows = [row for row in model_table() if preset in (None, row["name"])]
     if not rows:
         known = ", ".join(str(row["name"]) for row in model_table())

@@ -33,7 +33,10 @@ def serve(
     run: ChampionRunOption = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
-    replicas: Annotated[int, typer.Option(min=1, help="Largest number of replicas.")] = 1,
+    replicas: Annotated[
+        int | None,
+        typer.Option(min=1, help="Largest number of replicas; by default the recipe's."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Serve the champion of a run in the foreground until Ctrl-C; shipped weights without a run.

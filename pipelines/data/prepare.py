@@ -21,7 +21,13 @@ from nitrogen.pipelines.data.limits import Limits
 from nitrogen.pipelines.data.manifest import BrokenImage, Manifest, Origin
 from nitrogen.pipelines.data.readers import open_source
 from nitrogen.pipelines.data.repeat import PictureDigest, origin_of
-from nitrogen.pipelines.data.shards import Moments, ShardWriter, check_target, clear_target
+from nitrogen.pipelines.data.shards import (
+    MAX_LISTED_BROKEN,
+    Moments,
+    ShardWriter,
+    check_target,
+    clear_target,
+)
 from nitrogen.pipelines.data.source import Picture, Source
 from nitrogen.pipelines.data.splits import SMALL_SOURCE, split_by_hash, split_small
 from nitrogen.platform import storage
@@ -213,7 +219,10 @@ class _Conversion:
             if self._traits[trait]:
                 yield f"{text}: {self._traits[trait]} pictures."
         if self._broken:
-            yield f"Not usable, skipped and listed under `broken`: {len(self._broken)} pictures."
+            listed = (
+                f"the first {MAX_LISTED_BROKEN:,}" if self._broken[MAX_LISTED_BROKEN:] else "all"
+            )
+            yield f"Not usable and skipped: {len(self._broken)} pictures; `broken` lists {listed}."
         untrained = writer.classes_without("train")
         if untrained:
             yield f"Classes without a training picture: {', '.join(untrained[:20])}."

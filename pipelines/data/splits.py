@@ -1,12 +1,14 @@
 """Which split a picture belongs to, when its source does not say."""
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from nitrogen.platform.errors import DataError
 
 HELD_OUT_SHARE = 0.05
+# The fewest of a split that KID can be taken of, where the source has enough.
+MIN_HELD_OUT = 3
 # Below this many pictures the shares are kept class by class, so that no split comes out empty.
 SMALL_SOURCE = 1000
 
@@ -44,8 +46,8 @@ def split_small(
 ) -> list[str]:
     """The same for a small source: each class gives 5 % (at least one picture) to each split.
 
-    Classes of too few pictures give none, unless a split would stay empty. Raises DataError when
-    there are not enough pictures for one in each split.
+    Classes of too few pictures give none, unless a split would stay below MIN_HELD_OUT. Raises
+    DataError when there are not enough pictures for one in each split.
     """
     carved = carved_splits(own)
     kept = own if "train" in own else frozenset()
@@ -65,14 +67,25 @@ def split_small(
             for place, split in enumerate(carved):
                 for i in members[place * share : (place + 1) * share]:
                     splits[i] = split
-    return _fill_empty(splits, pool, keys, carved)
+    return _filled(splits, pool, keys, labels, carved)
 
 
-def _fill_empty(
-    splits: list[str], pool: list[int], keys: Sequence[str], carved: tuple[str, ...]
+def _filled(
+    splits: list[str],
+    pool: list[int],
+    keys: Sequence[str],
+    labels: Sequence[int],
+    carved: tuple[str, ...],
 ) -> list[str]:
+    """Moves training pictures until each carved split has MIN_HELD_OUT, or its fair share: those of
+    the largest class first, and the last one of a class only into an empty split."""
+    enough = min(MIN_HELD_OUT, len(pool) // (1 + len(carved)))
     for split in carved:
-        if split not in splits:
+        while splits.count(split) < enough:
             trained = [i for i in pool if splits[i] == "train"]
-            splits[min(trained, key=lambda i: hash_position(keys[i]))] = split
+            counts = Counter(labels[i] for i in trained)
+            chosen = min(trained, key=lambda i: (-counts[labels[i]], hash_position(keys[i])))
+            if counts[labels[chosen]] == 1 and split in splits:
+                break
+            splits[chosen] = split
     return splits

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nitrogen.platform.errors import ConfigError
+from nitrogen.platform.storage_uris import is_s3
 
 if TYPE_CHECKING:
     from nitrogen.pipelines.context import StepContext
     from nitrogen.platform.training import TrainResult
 
+GRID = "samples.png"
 MAX_CURVE_POINTS = 400  # of a history that a result carries
 
 
@@ -56,7 +59,7 @@ class Watcher:
 
     def __init__(self, context: StepContext, run_dir: Path):
         self._context, self._run_dir = context, run_dir
-        self._shown = 0.0
+        self._shown, self._fetched = 0.0, ""
 
     def __call__(self, event: dict[str, Any]) -> None:
         metrics = event["metrics"]
@@ -74,13 +77,31 @@ class Watcher:
             self._log_samples(int(metrics.get("step", 0)))
 
     def _log_samples(self, step: int) -> None:
-        grids = list(self._run_dir.rglob("samples.png"))
-        if not grids or self._context.tracker is None or self._context.run_id is None:
+        if self._context.tracker is None or self._context.run_id is None:
+            return
+        self._fetch_samples()
+        grids = list(self._run_dir.rglob(GRID))
+        if not grids:
             return
         newest = max(grids, key=lambda path: path.stat().st_mtime)
         if newest.stat().st_mtime > self._shown:
             self._shown = newest.stat().st_mtime
             self._context.tracker.log_image(self._context.run_id, newest, "samples", step)
+
+    def _fetch_samples(self) -> None:
+        """The newest grid of workers whose checkpoints lie in a bucket."""
+        from nitrogen.platform import storage
+        from nitrogen.platform.errors import StorageError
+
+        root = str(self._context.of_workers("training"))
+        if not is_s3(root):
+            return
+        with contextlib.suppress(StorageError):  # the next checkpoint has one too
+            # A checkpoint's name begins with its time.
+            grids = sorted(name for name in storage.list_files(root) if name.endswith(GRID))
+            if grids and grids[-1] != self._fetched:
+                (self._run_dir / GRID).write_bytes(storage.read_bytes(f"{root}/{grids[-1]}"))
+                self._fetched = grids[-1]
 
 
 def curve(history: list[dict[str, Any]]) -> list[dict[str, float]]:

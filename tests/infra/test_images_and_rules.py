@@ -25,8 +25,9 @@ def test_images_run_as_a_user_and_pin_their_base(path):
 def test_copied_files_exist_or_are_built():
     text = (ROOT / "infra" / "Dockerfile").read_text()
     sources = re.findall(r"^COPY (\S+) ", text, re.MULTILINE)
-    assert sources == ["constraints.txt", "dist/*.whl"]
+    assert sources == ["constraints.txt", "dist/*.whl", "requirements-features.txt"]
     assert (ROOT / "constraints.txt").is_file()
+    assert (ROOT / "requirements-features.txt").is_file()
 
 
 def test_torch_is_installed_before_the_wheel():

@@ -50,6 +50,8 @@ def test_a_recipe_into_a_bucket(
     for step in ("pretrain", "distill"):  # what the workers wrote there themselves
         kept = [name for name in names if name.startswith(f".shared/{step}-") and TENSORS in name]
         assert kept, f"no checkpoint of {step} in {names}"
+    grids = [name for name in names if "samples" in name and "/artifacts/" in name]
+    assert grids, f"no grid of samples came to MLflow: {names}"
     evaluated = f"{summary['steps']['evaluate']['dir']}/result.json"
     made_by = json.loads(storage.read_bytes(evaluated))["commit"]
     assert made_by.startswith("nitrogen "), "the wheel ran, not the working tree"

@@ -16,16 +16,20 @@ def bucket(s3_server, bucket_at_hand):
     return "s3://runs"
 
 
-def test_training_resumes_on_another_machine(bucket, embedded_ray, tmp_path):
+def test_training_resumes_on_another_machine(bucket, embedded_ray, tmp_path, monkeypatch):
     """Another local folder is another machine: checkpoint and journal come from the bucket."""
     from nitrogen.platform.training_ray import run_ray
 
+    monkeypatch.setenv("NITROGEN_TEST", "forwarded")
     options = {"name": "x", "storage_path": f"{bucket}/train", "num_workers": 1}
     steps = {"every": 4}
     first = run_ray(
         "ray_train_fns:linear", {**steps, "steps": 8}, local_dir=tmp_path / "a", **options
     )
     assert (first.checkpoint / "state.pt").is_file()
+    seen = (first.checkpoint / "facts.txt").read_text()
+    assert seen.startswith("forwarded gloo ")
+    assert str(tmp_path) not in seen, "a worker stays in its own folder"
     # A kill in the middle of Ray's own list of checkpoints.
     storage.write_bytes(f"{bucket}/train/x/checkpoint_manager_snapshot.json", b'{"half')
     events = []

@@ -92,7 +92,9 @@ def test_broken_pictures_are_counted_and_listed(folder: Path, tmp_path: Path):
         "cow/cut.png": "does not decode",
     }
     assert sum(manifest.splits.values()) == 30
-    assert any("skipped and listed under `broken`: 3 pictures." in note for note in manifest.notes)
+    assert any(
+        "Not usable and skipped: 3 pictures; `broken` lists all." in note for note in manifest.notes
+    )
 
 
 def test_a_source_of_broken_pictures_only(tmp_path: Path):
