@@ -64,7 +64,7 @@ def measure(
             yield {**line, **wrong, "failed": True}
             continue
         if tune:
-            calls |= candidate_calls(shape, dtype, calls["triton"])
+            calls |= candidate_calls(dtype, calls["triton"])
         for name, taken in time_all(calls, device, repeats).items():
             p20, p50, p80 = quantiles(taken)
             yield {
@@ -118,19 +118,26 @@ def is_counts(value: Any) -> bool:
 
 
 def candidate_calls(
-    shape: Shape, dtype: torch.dtype, ours: Callable[[], object]
+    dtype: torch.dtype, ours: Callable[[], object]
 ) -> dict[str, Callable[[], object]]:
-    """Our kernel under every other configuration of its operator, by the configuration's name."""
+    """Our kernel under every other configuration of each operator that it asks the table for, by
+    the operator's and the configuration's names."""
 
-    def under(config: Any) -> Callable[[], object]:
+    def under(op: str, config: Any) -> Callable[[], object]:
         def call() -> None:
-            with scope(configs={shape.op: config}):
+            with scope(configs={op: config}):
                 ours()
 
         return call
 
-    options = candidates(shape.op, family(), dtype, shape.channels)[1:]
-    return {f"triton {config.name}": under(config) for config in options}
+    asked: dict[str, int] = {}
+    with scope(asked=asked):
+        ours()
+    return {
+        f"triton {op} {config.name}": under(op, config)
+        for op, channels in asked.items()
+        for config in candidates(op, family(), dtype, channels)[1:]
+    }
 
 
 def ceilings(device: str, dtype: torch.dtype, repeats: int) -> tuple[float, float]:

@@ -60,6 +60,9 @@ class Scope:
     family: str | None = None
     configs: dict[str, Config] = field(default_factory=dict)  # by operator, instead of the table's
     record: list[Launch] | None = None
+    asked: dict[str, int] | None = (
+        None  # is told which operators are looked up, for how many channels
+    )
 
 
 _SCOPE: ContextVar[Scope] = ContextVar("scope", default=Scope())  # noqa: B039, frozen
@@ -75,8 +78,11 @@ def scope(**wanted: Any) -> Iterator[Scope]:
         _SCOPE.reset(token)
 
 
-def override(op: str) -> Config | None:
+def override(op: str, channels: int) -> Config | None:
     """The configuration that the surrounding scope asks for, if any."""
+    asked = _SCOPE.get().asked
+    if asked is not None:
+        asked[op] = channels
     return _SCOPE.get().configs.get(op)
 
 

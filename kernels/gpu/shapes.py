@@ -1,6 +1,7 @@
 """Calls of every operator on tensors without memory: what is compiled, and what is predicted.
 
-Shapes are those of the presets: C = 64, 128 and 192 of `small`, 256 of `base`, 768 of `large`.
+Shapes are those of the presets: C = 64, 128 and 192 of `small`, 256 of `base`, 768 of `large`;
+heads of 32 in `small`, of 64 in `base` and `large`, of 128 in `xl`.
 """
 
 from collections.abc import Callable
@@ -25,12 +26,19 @@ B, SIDE, RATIO = 8, 32, 4  # samples, rows along a side of the map, E / C
 
 @dataclass(frozen=True)
 class Case:
-    """One call. run: dtype -> calls the operator; dtypes: those it is compiled for by default."""
+    """One call. run: dtype -> calls the operator; dtypes: those it is compiled for by default (fp16
+    has the configurations of bf16); also: (operator, channels) of what else it launches."""
 
     op: str
-    channels: int  # 0 where it has none
+    channels: int  # of one head where it has heads; 0 where it has none
     run: Callable[[torch.dtype], object]
     dtypes: tuple[torch.dtype, ...] = (torch.bfloat16, torch.float32)
+    also: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def operators(self) -> tuple[tuple[str, int], ...]:
+        """(operator, channels) whose configurations a call looks up."""
+        return ((self.op, self.channels), *self.also)
 
     @property
     def name(self) -> str:
@@ -113,22 +121,24 @@ def picture(op: Callable[..., object]) -> Callable[[torch.dtype], object]:
     return run
 
 
-BF16, FP16, FP32 = torch.bfloat16, torch.float16, torch.float32
+FP32 = (torch.float32,)
+ALL = (torch.bfloat16, torch.float16, torch.float32)
 CASES = (
-    Case("row_mlp", 64, mlp(64), (BF16, FP16, FP32)),
-    Case("row_mlp", 128, mlp(128), (BF16,)),
+    Case("row_mlp", 64, mlp(64)),
+    Case("row_mlp", 128, mlp(128)),
     Case("row_mlp", 256, mlp(256)),
     Case("row_mlp_wide", 768, mlp(768)),
-    Case("row_linear", 256, linear(256, 256), (BF16, FP16, FP32)),
+    Case("row_linear", 256, linear(256, 256), ALL),
     Case("row_qkv", 256, qkv(256)),
-    Case("row_attention", 32, attention(192, 32)),
-    Case("row_attention", 128, attention(2048, 128), (BF16,)),
-    Case("norm_modulate", 256, pointwise(norm_modulate, 256), (FP32,)),
-    Case("norm_modulate", 2048, pointwise(norm_modulate, 2048), (BF16,)),
-    Case("depthwise", 64, pointwise(depthwise, 64), (FP32,)),
-    Case("depthwise", 2048, pointwise(depthwise, 2048), (BF16,)),
-    Case("gated_add", 256, pointwise(gated_add, 256), (BF16,)),
-    Case("region_stats", 0, picture(region_stats), (FP32,)),
-    Case("ode_exit", 0, picture(ode_exit), (FP32,)),
-    Case("plan_rows", 0, lambda _: plan_rows(empty(B, 4, 4), empty(B), SIDE, SIDE), (FP32,)),
+    Case("row_attention", 32, attention(192, 32), also=(("pool_keys", 192),)),
+    Case("row_attention", 64, attention(512, 64), also=(("pool_keys", 512),)),
+    Case("row_attention", 128, attention(2048, 128), also=(("pool_keys", 2048),)),
+    Case("norm_modulate", 256, pointwise(norm_modulate, 256)),
+    Case("norm_modulate", 2048, pointwise(norm_modulate, 2048)),
+    Case("depthwise", 64, pointwise(depthwise, 64)),
+    Case("depthwise", 2048, pointwise(depthwise, 2048)),
+    Case("gated_add", 256, pointwise(gated_add, 256)),
+    Case("region_stats", 0, picture(region_stats), FP32),
+    Case("ode_exit", 0, picture(ode_exit), FP32),
+    Case("plan_rows", 0, lambda _: plan_rows(empty(B, 4, 4), empty(B), SIDE, SIDE), FP32),
 )

@@ -9,6 +9,9 @@ from torch import Tensor
 
 from nitrogen.kernels.plan import NUM_WIDTHS
 
+PICTURES = ("region_stats", "ode_exit", "plan_rows")  # whose arguments are pictures and regions
+REGION_PX, PATCH_PX = 8, 2
+
 
 def map_arguments(
     name: str, c: int, b: int, side: int, share: float, device: str
@@ -27,6 +30,21 @@ def map_arguments(
             x, shift, scale, draw(3 * c, c, spread=c**-0.5), *rows, side * side, zeros(3 * c),
         ),
         "row_attention": lambda: (draw(b, side, side, 3 * c), *rows, c // 32),
+    }[name]()  # fmt: skip
+
+
+def picture_arguments(name: str, b: int, px: int, device: str) -> tuple[Any, ...]:
+    """Arguments of one operator on b pictures of px x px; half of the regions are held."""
+    draw, grid, side = Drawn(device), px // REGION_PX, px // PATCH_PX
+    picture = (b, px, px, 3)
+    held = (torch.arange(b * grid * grid, device=device) % 2 == 0).view(b, grid, grid)
+    sigmas = [torch.full((b,), value, device=device) for value in (2.0, 1.5, 3.0)]
+    return {
+        "region_stats": lambda: (draw(*picture), draw(*picture), grid, grid),
+        "ode_exit": lambda: (draw(*picture), draw(*picture), draw(*picture), *sigmas, held),
+        "plan_rows": lambda: (
+            NUM_WIDTHS * held, torch.full((b,), NUM_WIDTHS, device=device), side, side,
+        ),
     }[name]()  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from nitrogen.kernels.plan import NUM_WIDTHS
 from nitrogen.kernels.reference import TOLERANCES, relative_rms
 from nitrogen.kernels.registry import OPERATORS, Operator, Provider
 from nitrogen.kernels.row_mlp import dense_mlp
-from nitrogen.pipelines.bench.kernel_inputs import Drawn, map_arguments
+from nitrogen.pipelines.bench.kernel_inputs import PICTURES, Drawn, map_arguments, picture_arguments
 from nitrogen.pipelines.bench.precisions import lower_precision
 from nitrogen.pipelines.bench.records import failed, provenance, rate, ratios, record, waiter
 from nitrogen.pipelines.metrics.timing import Timing, time_callables
@@ -22,6 +22,8 @@ CHANNELS, ROWS = (64, 128, 192, 256), (256, 2048, 16384, 65536)
 SHARES = ((1.0, 4), (0.5, 4), (0.25, 4), (0.1, 4), (1.0, 3), (1.0, 2), (1.0, 1), (0.5, 2))
 # channels, b, side
 MAPS: tuple[tuple[int, int, int], ...] = ((64, 1, 16), (64, 8, 16), (192, 8, 8), (64, 1, 128))
+# b, px
+PICTURE_SIZES: tuple[tuple[int, int], ...] = ((1, 32), (8, 32), (1, 256))
 MOST_ROWS_IN_FEWER_BITS = 2048  # without units for bf16 a call of 65,536 rows takes seconds
 CHECKED_ROWS = 64  # of each large case, against float64
 SLACK, SLACK_S = 0.06, 20e-6  # time allowed beyond rows * width of dense: a share, and seconds
@@ -50,8 +52,9 @@ def run(
         return
     shapes = [Shape(c, m) for c in CHANNELS for m in ROWS]
     maps: Sequence[tuple[int, int, int]] = MAPS
+    pictures: Sequence[tuple[int, int]] = PICTURE_SIZES
     if quick:
-        shapes, maps = shapes[:1], MAPS[:1]
+        shapes, maps, pictures = shapes[:1], MAPS[:1], PICTURE_SIZES[:1]
     about = provenance()
     with torch.no_grad():
         for shape in shapes:
@@ -59,6 +62,9 @@ def run(
                 yield record | about
         for channels, b, side in maps:
             for record in map_records(channels, b, side, device, repeats):
+                yield record | about
+        for b, px in pictures:
+            for record in picture_records(b, px, device, repeats):
                 yield record | about
 
 
@@ -162,7 +168,7 @@ def map_records(
 ) -> Iterator[dict[str, Any]]:
     """The other operators on a map of b x side x side, every row and half of them."""
     for name, operator in OPERATORS.items():
-        if name in ("row_mlp", "plan_rows", "region_stats", "ode_exit"):
+        if name == "row_mlp" or name in PICTURES:
             continue
         calls: dict[str, Call] = {}
         wrong: dict[str, float] = {}
@@ -187,6 +193,34 @@ def map_records(
             )
         for label, error in wrong.items():
             yield failed(name, label, shape, error)
+
+
+def picture_records(b: int, px: int, device: str, repeats: int) -> Iterator[dict[str, Any]]:
+    """The operators on whole pictures in regions of 8 px, which know no active rows."""
+    for name in PICTURES:
+        operator, args = OPERATORS[name], picture_arguments(name, b, px, device)
+        expected = operator.reference(*(v.cpu() if isinstance(v, Tensor) else v for v in args))
+        calls, wrong = {}, {}
+        for provider in providers(operator, device):
+            kernel = provider.kernel()
+            error = distance(kernel(*args), expected)
+            if not error <= TOLERANCES[torch.float32]:  # NaN is wrong too
+                wrong[provider.name] = error
+            else:
+                calls[provider.name] = bind(kernel, args)
+        timings = time_callables(calls, repeats=repeats, synchronize=waiter(device))
+        for label, timing in timings.items():
+            yield record(name, label, [b, px, px, 3], timing)
+        for label, error in wrong.items():
+            yield failed(name, label, [b, px, px, 3], error)
+
+
+def distance(got: Any, expected: Any) -> float:
+    """Relative RMS; of indices 0 where all are equal, else infinite."""
+    if isinstance(got, Tensor):
+        return relative_rms(got.cpu(), expected)
+    equal = all(torch.equal(a.cpu(), b) for a, b in zip(got, expected, strict=True))
+    return 0.0 if equal else float("inf")
 
 
 def bind(kernel: Callable[..., Any], args: tuple[Any, ...]) -> Call:

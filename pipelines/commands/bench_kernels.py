@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sys
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -72,17 +74,17 @@ def checked(device: str) -> str:
 
 
 def show(records: Iterator[dict[str, Any]], as_json: bool) -> None:
-    """JSON lines as they are measured, or one table at the end."""
+    """JSON lines as they are measured and the table beside them on stderr, or the table alone."""
     kept = []
     for record in records:
         if as_json:
             say(json.dumps(record))
         kept.append(record)
-    if not as_json:
-        rows = [
-            ["x".join(map(str, r[c])) if c == "shape" else r.get(c) for c in (*COLUMNS, *FIGURES)]
-            for r in kept
-        ]
+    rows = [
+        ["x".join(map(str, r[c])) if c == "shape" else r.get(c) for c in (*COLUMNS, *FIGURES)]
+        for r in kept
+    ]
+    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
         say_table((*COLUMNS, *FIGURES), rows)
         say(f"{kept[0]['hardware']}, {kept[0]['threads']} threads, commit {kept[0]['commit']}")
     if any(r.get("failed") for r in kept):

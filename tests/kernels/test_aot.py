@@ -46,7 +46,7 @@ def test_a_signature_is_what_a_launch_on_a_gpu_would_have():
 
 def test_every_family_and_operator_has_its_rows():
     assert set(aot.SHARED_LIMIT) == set(aot.MATRIX_INSTRUCTION) == set(FAMILIES)
-    assert {case.op for case in CASES} | {"pool_keys"} == set(OPERATORS)
+    assert {op for case in CASES for op, _ in case.operators} == set(OPERATORS)
     for op in OPERATORS:
         for family in FAMILIES:
             for dtype in aot.SHORT:
@@ -64,8 +64,26 @@ def test_a_default_may_not_spill_and_a_candidate_may():
     assert aot.refused(spilling, everything=False)
     assert not aot.refused(spilling, everything=True)
     assert aot.refused(broken, everything=True)
+    large = replace(spilling, problems=("needs 300000 bytes of shared memory",))
+    assert aot.refused(large, everything=True)
     assert not aot.refused(replace(spilling, problems=()), everything=False)
     assert "**spills 8**" in aot.table([spilling])
+
+
+def test_every_candidate_is_a_job_and_every_default_is_one_once():
+    everything = aot.jobs(["sm_90"], everything=True)
+    assert len(set(everything)) == len(everything)
+    defaults = aot.jobs(["sm_90"], everything=False)
+    assert {job for job in everything if job.index == 0} >= set(defaults)
+    for number, case in enumerate(CASES):
+        for op, channels in case.operators:
+            last = len(candidates(op, "sm_90", torch.float32, channels))
+            mine = {
+                j.index
+                for j in everything
+                if (j.case, j.op, j.dtype) == (number, op, torch.float32)
+            }
+            assert mine | {0} == set(range(last)), (case.name, op)
 
 
 @pytest.mark.aot
@@ -90,7 +108,7 @@ def test_every_default_configuration_builds_for_every_family(repository):
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     done = subprocess.run(
         [sys.executable, "-m", "nitrogen.kernels.aot", "--json"],
-        cwd=repository, env=environment, capture_output=True, text=True, timeout=900,
+        cwd=repository, env=environment, capture_output=True, text=True, timeout=280,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-4000:]
     builds = [json.loads(line) for line in done.stdout.splitlines()]

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from nitrogen.kernels import reference
 from nitrogen.kernels.gpu.depthwise import depthwise
 from nitrogen.kernels.gpu.gated_add import gated_add
+from nitrogen.kernels.gpu.launch import Config, scope
 from nitrogen.kernels.gpu.norm_modulate import norm_modulate
 from nitrogen.kernels.gpu.row_attention import row_attention
 
@@ -55,6 +56,16 @@ def test_row_attention(shape, heads, per_head, draw, row_set, check):
     qkv = draw(*shape, 3 * heads * per_head)
     expected = reference.row_attention_reference(qkv, rows, counts, heads)
     check(row_attention(qkv, rows, counts, heads), expected)
+
+
+def test_row_attention_over_several_blocks_of_keys(draw, row_set, check):
+    shape, heads, per_head = (2, 7, 9), 2, 16  # 63 keys: four blocks, the last one short
+    rows, counts = row_set(torch.randint(0, 5, (2 * 63,)))
+    qkv = 4 * draw(*shape, 3 * heads * per_head)  # so that the largest score moves along the keys
+    small = Config({"BLOCK_M": 16, "BLOCK_T": 16}, num_warps=4)
+    with scope(configs={"row_attention": small}):
+        got = row_attention(qkv, rows, counts, heads)
+    check(got, reference.row_attention_reference(qkv, rows, counts, heads))
 
 
 def test_nothing_active_writes_nothing(draw, row_set):

@@ -19,7 +19,7 @@ def test_every_record_says_what_was_measured_where(monkeypatch):
     assert all(record.keys() >= KEYS | ABOUT for record in records)
     assert {r["op"] for r in records} == {
         "row_mlp", "norm_modulate", "depthwise", "gated_add", "row_linear", "row_qkv",
-        "row_attention",
+        "row_attention", "region_stats", "ode_exit", "plan_rows",
     }  # fmt: skip
     assert {"gemms", "torch", "eager"} <= {r["provider"] for r in records}
     fewer_bits = {
