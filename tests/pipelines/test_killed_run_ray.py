@@ -208,11 +208,11 @@ def test_each_step_is_killed_once(whole, killed, recipe, nitrogen, tmp_path):
     manifest = json.loads((prepared / "data" / "manifest.json").read_text())
     assert manifest["num_classes"] == 3
     assert [broken["key"] for broken in manifest["broken"]] == ["slow/broken.png"]
-    generate_and_change(nitrogen, recipe, folder)
+    generate(nitrogen, folder)
 
 
-def generate_and_change(nitrogen, recipe, folder):
-    """What one does with a run: a picture of it, and another student of the same teacher."""
+def generate(nitrogen, folder):
+    """What one does with a run: a picture of it."""
     out = folder.parent / "x.png"
     printed = nitrogen(
         "generate", "--run", folder, "--class", "fast", "--seed", 3, "--steps", 6,
@@ -223,10 +223,3 @@ def generate_and_change(nitrogen, recipe, folder):
     assert {"ms", "steps", "active_fraction", "heatmap"} <= told.keys()
     with Image.open(out) as picture:
         assert picture.size == (16, 16)
-
-    changed = ["--set=distill.student.strided=true", "--until", "evaluate"]
-    nitrogen(*recipe, "--out", folder, *changed)
-    strided = json.loads((folder / "summary.json").read_text())["steps"]
-    assert [strided[step]["state"] for step in ("prepare", "pretrain")] == ["cached", "cached"]
-    chosen = folder / "steps" / f"sweep-{strided['sweep']['key'][:12]}" / "student"
-    assert json.loads((chosen / "config.json").read_text())["arch"]["strided"] is True

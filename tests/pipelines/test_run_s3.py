@@ -1,4 +1,7 @@
-"""A run folder in a bucket of a real S3 server: another machine goes on, and reads from it."""
+"""A run folder in a bucket of a real S3 server: another machine goes on from it.
+
+test_submit_s3_ray.py reads from such a folder.
+"""
 
 import json
 import os
@@ -44,12 +47,6 @@ def test_run_in_a_bucket(s3_endpoint, tmp_path, monkeypatch):
     on_machine(tmp_path / "b", *RECIPE)
     again = json.loads(storage.read_bytes(f"{OUT}/summary.json"))
     assert {row["state"] for row in again["steps"].values()} == {"cached"}
-    picture = tmp_path / "x.png"
-    on_machine(
-        tmp_path / "c", "generate", "--run", OUT, "--teacher", "--steps", "2", "--out", picture
-    )
-    assert picture.read_bytes().startswith(b"\x89PNG")
-    assert "finished" in on_machine(tmp_path / "d", "status", OUT)
 
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     told = on_machine(tmp_path / "b", *RECIPE, code=4)
