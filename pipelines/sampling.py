@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 if TYPE_CHECKING:
     from nitrogen.model.denoiser import Denoiser
     from nitrogen.model.pipeline import Pipeline, SampleStats
+    from nitrogen.pipelines.kept_batches import KeptBatches
 
 BATCH = 128
 SEED_SPACES = {"sweep": 1 << 40, "evaluate": 1 << 41, "show": 1 << 42}
@@ -79,20 +80,25 @@ def student_images(
     point: OperatingPoint,
     drawn: Draws,
     on_batch: Callable[[int], None] | None = None,
+    kept: KeptBatches | None = None,
 ) -> tuple[np.ndarray, list[SampleStats]]:
-    """uint8 [n, h, w, 3] and what each picture cost."""
+    """uint8 [n, h, w, 3] and what each picture cost. kept: where batches are looked up and put."""
     images, stats = [], []
     for start in range(0, len(drawn), BATCH):
         part = slice(start, start + BATCH)
-        made = pipeline.generate(
-            drawn.labels[part],
-            drawn.seeds[part],
-            num_inference_steps=point.num_inference_steps,
-            solver=point.solver,
-            policy=point.policy,
-            threshold=point.threshold,
-            budget=point.budget,
-        )
+        made = kept.get(start) if kept is not None else None
+        if made is None:
+            made = pipeline.generate(
+                drawn.labels[part],
+                drawn.seeds[part],
+                num_inference_steps=point.num_inference_steps,
+                solver=point.solver,
+                policy=point.policy,
+                threshold=point.threshold,
+                budget=point.budget,
+            )
+            if kept is not None:
+                kept.put(start, made)
         images.append(made.images.numpy())
         stats += made.stats
         if on_batch:
@@ -106,6 +112,7 @@ def full_images(
     num_steps: int,
     solver: str = "dpmpp_2m",
     on_batch: Callable[[int], None] | None = None,
+    kept: KeptBatches | None = None,
 ) -> np.ndarray:
     """Samples of a network at full width, by the operators that the adaptive ones run on: what a
     policy saves is then not what an operator saves. uint8 [n, h, w, 3]."""
@@ -113,7 +120,7 @@ def full_images(
 
     nameless = Pipeline(denoiser, [str(label) for label in range(denoiser.arch.num_classes)])
     point = OperatingPoint(policy="full", num_inference_steps=num_steps, solver=solver)
-    return student_images(nameless, point, drawn, on_batch)[0]
+    return student_images(nameless, point, drawn, on_batch, kept)[0]
 
 
 def forwards(num_steps: int, solver: str) -> int:

@@ -23,7 +23,9 @@ from nitrogen.pipelines.data.manifest import (
 from nitrogen.platform import storage
 from nitrogen.platform.errors import DataError
 
-SHARD_SCHEMA = pa.schema([("image", pa.binary()), ("label", pa.int32()), ("key", pa.string())])
+SHARD_SCHEMA = pa.schema(
+    [("image", pa.binary()), ("label", pa.int32()), ("split", pa.string()), ("key", pa.string())]
+)
 # A shard is the unit of streaming, so it is bounded by what it takes in memory once decoded.
 MAX_SHARD_DECODED_BYTES = 64 * 2**20
 MAX_SHARD_ENCODED_BYTES = 32 * 2**20
@@ -145,7 +147,10 @@ class ShardWriter:
 
     def _flush(self, split: str) -> None:
         buffer = self._buffers[split]
-        table = pa.table([buffer.images, buffer.labels, buffer.keys], schema=SHARD_SCHEMA)
+        table = pa.table(
+            [buffer.images, buffer.labels, [split] * len(buffer.keys), buffer.keys],
+            schema=SHARD_SCHEMA,
+        )
         sink = io.BytesIO()
         # The pictures are compressed already; Parquet would only spend time on them.
         pq.write_table(

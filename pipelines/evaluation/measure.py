@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,7 +54,8 @@ def measure(
     # Made first: what it lacks is told before the sampling, not after it.
     inception = InceptionNet() if config.fid else None
     drawn = draws("evaluate", config.num_images, bench.test.labels, bench.seed)
-    sampled = sample_all(config, bench, drawn, progress)
+    unfinished = directory / "drawn"
+    sampled = sample_all(config, bench, drawn, progress, unfinished)
     progress.message("measuring distances")
     known = Known.of(bench, config.num_images)
     found = [known.distances(one.images) for one in sampled]
@@ -72,6 +74,7 @@ def measure(
     saved = save_pictures(
         bench, drawn, teacher.images, student.images, student.stats, near, directory
     )
+    shutil.rmtree(unfinished)
     return {
         "rows": rows,
         **{who: flat(by_role[who]) for who in ("teacher", "student", "untrained")},

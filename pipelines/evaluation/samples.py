@@ -12,6 +12,7 @@ import numpy as np
 from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.pipeline import Pipeline, SampleStats
 from nitrogen.pipelines.data.loader import ShardDataset
+from nitrogen.pipelines.kept_batches import KeptBatches
 from nitrogen.pipelines.precision import autocast, check_device
 from nitrogen.pipelines.sampling import (
     Draws,
@@ -81,9 +82,13 @@ class Sampled:
 
 
 def sample_all(
-    config: EvaluateConfig, bench: Bench, drawn: Draws, progress: Progress
+    config: EvaluateConfig, bench: Bench, drawn: Draws, progress: Progress, folder: Path
 ) -> list[Sampled]:
-    """Teacher, student, untrained, and the article's reference, in this order."""
+    """Teacher, student, untrained, and the article's reference, in this order.
+
+    folder: keeps batches of each, for when this is cut off; the caller removes it.
+    """
+    kept = {who: KeptBatches(folder / who) for who in ("teacher", "student", "untrained", "ddim")}
 
     def shown(name: str, total: int) -> Callable[[int], None]:
         progress.message(f"sampling {total} pictures: {name}")
@@ -93,12 +98,17 @@ def sample_all(
     network = bench.teacher.denoiser
     few = Draws(drawn.labels[: config.num_reference], drawn.seeds[: config.num_reference])
     with autocast(bench.device, bench.precision):
-        teacher = full_images(network, drawn, steps, solver, shown("teacher", num))
-        student, stats = student_images(bench.student, point, drawn, shown("student", num))
-        untrained = full_images(bench.untrained, drawn, steps, solver, shown("untrained", num))
-        reference = full_images(
-            network, few, REFERENCE_STEPS, REFERENCE_SOLVER, shown("DDIM, 50 steps", len(few))
+        teacher = full_images(network, drawn, steps, solver, shown("teacher", num), kept["teacher"])
+        student, stats = student_images(
+            bench.student, point, drawn, shown("student", num), kept["student"]
         )
+        untrained = full_images(
+            bench.untrained, drawn, steps, solver, shown("untrained", num), kept["untrained"]
+        )
+        reference = full_images(
+            network, few, REFERENCE_STEPS, REFERENCE_SOLVER, shown("DDIM, 50 steps", len(few)),
+            kept["ddim"],
+        )  # fmt: skip
     full = dense_gflops(network, steps, solver)
     ddim = dense_gflops(network, REFERENCE_STEPS, REFERENCE_SOLVER)
     return [

@@ -271,5 +271,7 @@ def test_the_manifest_is_plain_json_with_the_promised_keys(folder: Path, tmp_pat
     prepare(str(folder), str(tmp_path / "out"))
     values = json.loads((tmp_path / "out/manifest.json").read_text())
     assert values["version"] == 1
-    assert values["schema"] == {"image": "binary", "label": "int32", "key": "string"}
+    assert values["schema"] == {
+        "image": "binary", "label": "int32", "split": "string", "key": "string",
+    }  # fmt: skip
     assert {"shards", "splits", "class_counts", "channel_mean", "digest", "broken"} <= values.keys()

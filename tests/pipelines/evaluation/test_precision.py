@@ -99,7 +99,7 @@ def test_sweep_and_evaluation_sample_in_the_recipes_precision(
     )  # fmt: skip
     score(pipeline, _point(point), settings | {"reference": str(tmp_path / "reference.npz")})
     config = EvaluateConfig(num_images=16, num_reference=16, num_inference_steps=2)
-    sampled = sample_all(config, bench, DRAWN, _Silent())
+    sampled = sample_all(config, bench, DRAWN, _Silent(), tmp_path)
     monkeypatch.setattr(measure, "bias_table", lambda *_: {})
     known = Known(lambda images: images, None, None, None)
     measure.measure_bias(config, bench, DRAWN, sampled, known)
