@@ -133,8 +133,12 @@ def submit(
                 "py_modules": [str(package)],
                 "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": STOP_PATIENCE_S, **variables},
             },
-            metadata={"nitrogen.recipe": name, "nitrogen.code": code, "nitrogen.base": base}
-            | {"nitrogen.out": out or ""},
+            metadata={
+                "nitrogen.recipe": name,
+                "nitrogen.code": code,
+                "nitrogen.base": base,
+                "nitrogen.out": out or "",
+            },
         )
     info = client.info(new_id)
     return _job(info, created=created)

@@ -1,7 +1,7 @@
 """Ray's TorchTrainer, changed in two things: Ctrl-C stops it, and it starts no idle actors.
 
 Each actor is a process that imports Ray and pandas first, about 2.5 s of a core. Without those that
-have nothing to do here, a training with two workers starts in 15 s instead of 22 s on two cores.
+have nothing to do here, a training with two workers starts in 15 s instead of 23 s on two cores.
 """
 
 from __future__ import annotations

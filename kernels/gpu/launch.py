@@ -60,9 +60,7 @@ class Scope:
     family: str | None = None
     configs: dict[str, Config] = field(default_factory=dict)  # by operator, instead of the table's
     record: list[Launch] | None = None
-    asked: dict[str, int] | None = (
-        None  # is told which operators are looked up, for how many channels
-    )
+    asked: dict[str, int] | None = None  # is told the operators looked up, and their channels
 
 
 _SCOPE: ContextVar[Scope] = ContextVar("scope", default=Scope())  # noqa: B039, frozen

@@ -42,7 +42,8 @@ def candidates(op: str, target: str, dtype: torch.dtype, channels: int) -> list[
         # 2 values a thread (C = 192, 256) or 8 (512 to 2,048) spill nowhere; all others spill 8 to
         # 16 bytes on one NVIDIA family or another.
         first = {512: 2, 1024: 4}.get(padded, 8)
-        return [Config({}, num_warps=warps) for warps in (first, *{8, 4, 2} - {first})]
+        order = sorted((8, 4, 2), key=lambda warps: warps != first)
+        return [Config({}, num_warps=warps) for warps in order]
     if op == "region_stats":
         return [Config({"BLOCK_P": pixels}, num_warps=2) for pixels in (64, 128, 256)]
     if op in ("ode_exit", "plan_rows"):

@@ -4,10 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from nitrogen.model.config import ArchConfig
-from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.pipeline import Pipeline
-from nitrogen.model.predictor import Predictor
 from nitrogen.pipelines import sampling
 from nitrogen.pipelines.kept_batches import KeptBatches
 from nitrogen.pipelines.sampling import Draws, OperatingPoint, full_images, student_images
@@ -19,16 +16,6 @@ POINT = OperatingPoint(policy="budget", budget=0.5, num_inference_steps=3)
 @pytest.fixture(autouse=True)
 def pairs(monkeypatch):
     monkeypatch.setattr(sampling, "BATCH", 2)
-
-
-@pytest.fixture(scope="module")
-def pipeline():
-    torch.manual_seed(0)
-    arch = ArchConfig(
-        image_size=16, patch_size=2, channels=(8, 16), num_blocks=(1, 1), num_attention_blocks=1,
-        head_channels=8, cond_channels=16, num_classes=3,
-    )  # fmt: skip
-    return Pipeline(Denoiser(arch), ["a", "b", "c"], Predictor(arch))
 
 
 def cut_off_after(num: int, monkeypatch) -> list[int]:
