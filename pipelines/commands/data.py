@@ -90,6 +90,7 @@ def prepare(
             **options,
             overwrite=overwrite,
             on_progress=lambda done, total: progress.update(step=done, total=total),
+            on_message=progress.message,
         )
         progress.end_step("prepare", "done", time.monotonic() - started)
     finally:

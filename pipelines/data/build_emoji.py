@@ -26,7 +26,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from nitrogen.pipelines.data.shards import Moments, ShardWriter, check_target, clear_target
+from nitrogen.pipelines.data.moments import Moments
+from nitrogen.pipelines.data.shards import ShardWriter, check_target, clear_target
 
 IMAGE_SIZE = 64
 STYLES = ("noto", "twemoji", "fluent")

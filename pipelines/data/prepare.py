@@ -1,35 +1,33 @@
 """From a source of pictures to a prepared data set: `nitrogen data prepare SOURCE --out URI`."""
 
 import contextlib
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from nitrogen.pipelines.data.images import (
-    NOTES,
-    BrokenPictureError,
-    Decoded,
-    decode_array,
-    decode_picture,
-    encode_png,
-    fit_square,
-)
+import PIL
+
+from nitrogen.pipelines.code_digest import code_digests
+from nitrogen.pipelines.data.convert import Outcome, convert
+from nitrogen.pipelines.data.fingerprint import fingerprint
+from nitrogen.pipelines.data.images import NOTES
+from nitrogen.pipelines.data.kept_pictures import KeptPictures
 from nitrogen.pipelines.data.limits import Limits
 from nitrogen.pipelines.data.manifest import BrokenImage, Manifest, Origin
 from nitrogen.pipelines.data.readers import open_source
 from nitrogen.pipelines.data.repeat import PictureDigest, origin_of
 from nitrogen.pipelines.data.shards import (
     MAX_LISTED_BROKEN,
-    Moments,
     ShardWriter,
     check_target,
     clear_target,
 )
-from nitrogen.pipelines.data.source import Picture, Source
-from nitrogen.pipelines.data.splits import SMALL_SOURCE, split_by_hash, split_small
+from nitrogen.pipelines.data.source import Source
+from nitrogen.pipelines.data.splits import SMALL_SOURCE, assign
 from nitrogen.platform import storage
 from nitrogen.platform.errors import DataError, NitrogenError
 
@@ -37,18 +35,7 @@ from nitrogen.platform.errors import DataError, NitrogenError
 MAX_WAITING_BYTES = 512 * 2**20
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Converted:
-    """A picture in its final form, on its way to a shard."""
-
-    key: str
-    label: int
-    own_split: str | None
-    encoded: bytes
-    size: tuple[int, int]  # height, width
-    moments: Moments
+Message = Callable[[str], None]
 
 
 def prepare(
@@ -62,15 +49,16 @@ def prepare(
     label_column: str | None = None,
     overwrite: bool = False,
     on_progress: Progress | None = None,
+    on_message: Message | None = None,
 ) -> Manifest:
     """Reads `source` and writes Parquet shards and, last, `manifest.json` to `out`.
 
     source: a folder with one sub-folder per class, Parquet, IDX files (all local or on S3), another
-    prepared data set, or `bundled:emoji`. out: a folder or `s3://` URI; what a cut-off preparation
-    left there is replaced, a finished data set only with `overwrite` (`repeat.find_prepared` knows
-    one that is what is asked for). image_size: every picture is fitted into image_size x image_size
-    (see `fit_square`); without it all pictures must be squares of one size. The same source gives
-    the same digest.
+    prepared data set, or `bundled:emoji`. out: a folder or `s3://` URI; a preparation of the same
+    that was cut off there goes on (`kept_pictures`), a finished data set is replaced only with
+    `overwrite` (`repeat.find_prepared` knows one that is what is asked for). image_size: every
+    picture is fitted into image_size x image_size (see `fit_square`); without it all pictures must
+    be squares of one size. The same source gives the same digest.
 
     Raises DataError when the source holds nothing usable, StorageError when a place fails. Single
     broken pictures are skipped, counted and listed in the manifest.
@@ -96,7 +84,16 @@ def prepare(
         label_column=label_column,
         limits=limits,
     )
-    return _Conversion(opened, image_size, limits, on_progress, remember).run(out, name)
+    kept = KeptPictures(out, _identity(source, remember(PictureDigest(opened))))
+    conversion = _Conversion(opened, image_size, limits, on_progress, on_message, remember, kept)
+    return conversion.run(out, name)
+
+
+def _identity(source: str, unread: Origin) -> str:
+    """Of what was converted before: the same source, options and code, or it is of no use."""
+    code = code_digests("nitrogen.pipelines.data.convert")
+    text = json.dumps([fingerprint(source), unread.model_dump(), PIL.__version__, code])
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class _Conversion:
@@ -106,25 +103,40 @@ class _Conversion:
         image_size: int | None,
         limits: Limits,
         on_progress: Progress | None,
+        on_message: Message | None,
         remember: Callable[[PictureDigest], Origin],
+        kept: KeptPictures,
     ) -> None:
         self._digest, self._remember = PictureDigest(source), remember
         self._source, self._image_size, self._limits = source, image_size, limits
         self._on_progress = on_progress or (lambda done, total: None)
-        self._first: Converted | None = None
+        self._on_message = on_message or (lambda text: None)
+        self._kept = kept
+        self._first: Outcome | None = None
         self._broken: list[BrokenImage] = []
         self._traits: Counter[str] = Counter()
 
     def run(self, out: str, name: str) -> Manifest:
-        converted = self._converted()
-        waiting = list(_bounded(converted, SMALL_SOURCE, MAX_WAITING_BYTES))
+        try:
+            manifest = self._run(out, name)
+        except DataError:  # what is wrong with the source will be so next time
+            with contextlib.suppress(NitrogenError):
+                self._kept.clear()
+                storage.remove_empty_folder(out)
+            raise
+        self._kept.clear()
+        return manifest
+
+    def _run(self, out: str, name: str) -> Manifest:
+        usable = self._usable()
+        waiting = list(_bounded(usable, SMALL_SOURCE, MAX_WAITING_BYTES))
         if not waiting:
             raise DataError(self._nothing_usable())
-        following = next(converted, None)
+        following = next(usable, None)
         # Only now, when the source has proved to be usable, does an older data set give way.
         clear_target(out)
         try:
-            return self._write(out, name, self._assigned(waiting, following, converted))
+            return self._write(out, name, assign(waiting, following, usable, self._source.splits))
         except BaseException:
             # Without a manifest nobody reads it, but nobody should have to wonder what it is.
             with contextlib.suppress(NitrogenError):
@@ -132,10 +144,11 @@ class _Conversion:
                 storage.remove_empty_folder(out)
             raise
 
-    def _write(self, out: str, name: str, assigned: Iterable[tuple[Converted, str]]) -> Manifest:
+    def _write(self, out: str, name: str, assigned: Iterable[tuple[Outcome, str]]) -> Manifest:
         assert self._first is not None
         writer = ShardWriter(out, classes=self._source.classes, image_size=self._first.size)
         for picture, split in assigned:
+            assert picture.label is not None  # or it would be broken
             writer.add(
                 split=split,
                 key=picture.key,
@@ -148,47 +161,32 @@ class _Conversion:
         origin = self._remember(self._digest)
         return writer.finish(name=name, notes=notes, broken=self._broken, origin=origin)
 
-    def _assigned(
-        self, waiting: list[Converted], following: Converted | None, rest: Iterator[Converted]
-    ) -> Iterator[tuple[Converted, str]]:
-        own = self._source.splits
-        if following is None:
-            splits = split_small(
-                [p.key for p in waiting],
-                [p.label for p in waiting],
-                [p.own_split for p in waiting],
-                own,
-            )
-            yield from zip(waiting, splits, strict=True)
-            return
-        for picture in [*waiting, following]:
-            yield picture, split_by_hash(picture.key, picture.own_split, own)
-        del waiting
-        for picture in rest:
-            yield picture, split_by_hash(picture.key, picture.own_split, own)
+    def _usable(self) -> Iterator[Outcome]:
+        """The pictures that can be used, in the source's order; the others are noted."""
+        for outcome in self._outcomes():
+            if outcome.reason is not None:
+                self._broken.append(BrokenImage(key=outcome.key, reason=outcome.reason))
+                continue
+            self._check_size(outcome)
+            self._traits.update(outcome.traits)
+            yield outcome
 
-    def _converted(self) -> Iterator[Converted]:
+    def _outcomes(self) -> Iterator[Outcome]:
+        num_kept = 0
         for done, picture in enumerate(self._source.pictures(), 1):
-            try:
-                yield self._convert(picture)
-            except BrokenPictureError as error:
-                self._broken.append(BrokenImage(key=picture.key, reason=str(error)))
+            outcome = self._kept.take(picture)
+            if outcome is not None:
+                num_kept += 1
+            else:
+                if num_kept == done - 1 > 0:
+                    self._on_message(f"{num_kept} pictures were converted before the cut-off")
+                outcome = convert(picture, self._image_size, self._limits)
+                self._kept.add(outcome)
+            self._digest.add(picture, outcome.content)
+            yield outcome
             self._on_progress(done, self._source.num_pictures)
 
-    def _convert(self, picture: Picture) -> Converted:
-        loaded = self._digest.read(picture)
-        if isinstance(loaded, bytes):
-            decoded = decode_picture(loaded, self._limits)
-        else:
-            decoded = decode_array(loaded)
-        if self._image_size is not None:
-            decoded = fit_square(decoded, self._image_size)
-        converted = _finished(picture, decoded)
-        self._check_size(converted)
-        self._traits.update(decoded.traits)
-        return converted
-
-    def _check_size(self, picture: Converted) -> None:
+    def _check_size(self, picture: Outcome) -> None:
         height, width = picture.size
         if self._first is None:
             self._first = picture
@@ -230,19 +228,7 @@ class _Conversion:
             yield "The source's own splits have no training pictures, so they were set aside."
 
 
-def _finished(picture: Picture, decoded: Decoded) -> Converted:
-    assert picture.label is not None
-    return Converted(
-        key=picture.key,
-        label=picture.label,
-        own_split=picture.split,
-        encoded=encode_png(decoded.pixels),
-        size=decoded.pixels.shape[:2],
-        moments=Moments.of(decoded.pixels),
-    )
-
-
-def _bounded(pictures: Iterable[Converted], count: int, max_bytes: int) -> Iterator[Converted]:
+def _bounded(pictures: Iterable[Outcome], count: int, max_bytes: int) -> Iterator[Outcome]:
     """The first `count` pictures, or fewer when their bytes reach `max_bytes`."""
     num_bytes = 0
     for picture in islice(pictures, count):

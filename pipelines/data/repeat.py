@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
-from nitrogen.pipelines.data.images import BrokenPictureError
+from nitrogen.pipelines.data.convert import read_content
 from nitrogen.pipelines.data.limits import Limits
 from nitrogen.pipelines.data.manifest import MANIFEST_FILE, Manifest, Origin, load_manifest
 from nitrogen.pipelines.data.readers import open_source
@@ -25,27 +22,8 @@ class PictureDigest:
     def __init__(self, source: Source) -> None:
         self._digest = hashlib.sha256(json.dumps(list(source.classes)).encode())
 
-    def read(self, picture: Picture) -> bytes | np.ndarray:
-        """The picture's content, which is taken into account, as is that it cannot be read.
-
-        Raises BrokenPictureError, for a picture without class too.
-        """
-        if picture.label is None:
-            self._add(picture, "")
-            raise BrokenPictureError("has no class")
-        try:
-            loaded = picture.load()
-        except BrokenPictureError as error:
-            self._add(picture, f"broken: {error}")
-            raise
-        if isinstance(loaded, bytes):
-            self._add(picture, hashlib.sha256(loaded).hexdigest())
-        else:
-            pixels = hashlib.sha256(loaded.tobytes()).hexdigest()
-            self._add(picture, f"{loaded.shape} {pixels}")
-        return loaded
-
-    def _add(self, picture: Picture, content: str) -> None:
+    def add(self, picture: Picture, content: str) -> None:
+        """content: `convert.Content.digest` of the picture."""
         text = json.dumps([picture.key, picture.label, picture.split, content])
         self._digest.update(text.encode())
 
@@ -116,8 +94,7 @@ def find_prepared(
     if differences:
         raise _other(out, known, f"with {' and '.join(differences)}")
     for picture in opened.pictures():
-        with contextlib.suppress(BrokenPictureError):  # taken into account all the same
-            digest.read(picture)
+        digest.add(picture, read_content(picture).digest)
     if origin_of(digest, **options) != known.origin:
         raise _other(out, known, "from other pictures")
     _check_whole(out, known)

@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from nitrogen.pipelines.data.kept_pictures import KEPT_NAME
 from nitrogen.pipelines.data.manifest import (
     MANIFEST_FILE,
     SHARD_NAME,
@@ -20,6 +20,7 @@ from nitrogen.pipelines.data.manifest import (
     ShardEntry,
     content_digest,
 )
+from nitrogen.pipelines.data.moments import NO_PIXELS, Moments
 from nitrogen.platform import storage
 from nitrogen.platform.errors import DataError
 
@@ -31,31 +32,11 @@ MAX_SHARD_DECODED_BYTES = 64 * 2**20
 MAX_SHARD_ENCODED_BYTES = 32 * 2**20
 MAX_LISTED_BROKEN = 1000
 # What `storage.write_bytes` leaves when its process is killed.
-DRAFT_NAME = re.compile(r"^\.((train|validation|test)-\d{5}\.parquet|manifest\.json)\.\w+$")
+DRAFT_NAME = re.compile(
+    r"^\.((train|validation|test)-\d{5}\.parquet|manifest\.json|\.kept-\d{6}\.part)\.\w+$"
+)
 # What a preparation may find in its target: its own manifest, and licences that people put there.
 KEPT_FILES = frozenset({MANIFEST_FILE, "LICENSES.md"})
-
-
-@dataclass(frozen=True)
-class Moments:
-    """Per channel sum and sum of squares of pixels scaled to [-1, 1], and how many pixels."""
-
-    total: np.ndarray
-    squares: np.ndarray
-    num_pixels: int
-
-    @classmethod
-    def of(cls, pixels: np.ndarray) -> "Moments":
-        """pixels: uint8 [h, w, 3]."""
-        values = pixels.reshape(-1, 3).astype(np.float64) / 127.5 - 1.0
-        return cls(values.sum(0), (values**2).sum(0), len(values))
-
-    def __add__(self, other: "Moments") -> "Moments":
-        return Moments(
-            self.total + other.total,
-            self.squares + other.squares,
-            self.num_pixels + other.num_pixels,
-        )
 
 
 @dataclass
@@ -84,7 +65,7 @@ class ShardWriter:
         self._buffers = {split: _SplitBuffer() for split in SPLITS}
         self._counts = {name: dict.fromkeys(SPLITS, 0) for name in self.classes}
         self._shards: list[ShardEntry] = []
-        self._moments = Moments(np.zeros(3), np.zeros(3), 0)
+        self._moments = NO_PIXELS
 
     def add(
         self,
@@ -124,7 +105,7 @@ class ShardWriter:
                 self._flush(split)
         broken = tuple(broken)
         shards = tuple(sorted(self._shards, key=lambda s: (SPLITS.index(s.split), s.file)))
-        mean, std = self._statistics()
+        mean, std = self._moments.statistics()
         manifest = Manifest(
             name=name,
             image_size=self.image_size,
@@ -176,18 +157,12 @@ class ShardWriter:
         """Names of the classes that have no picture in `split` so far."""
         return [name for name, counts in self._counts.items() if not counts[split]]
 
-    def _statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        num_pixels = max(self._moments.num_pixels, 1)
-        mean = self._moments.total / num_pixels
-        std = np.sqrt(np.maximum(self._moments.squares / num_pixels - mean**2, 0.0))
-        return tuple(np.round(mean, 6).tolist()), tuple(np.round(std, 6).tolist())
-
 
 def check_target(out: str, *, overwrite: bool) -> None:
     """Raises DataError when `out` holds a finished data set (unless `overwrite`) or files that no
     preparation wrote (always: they are not ours to delete). Changes nothing."""
     files = storage.list_files(out)
-    foreign = [f for f in files if f not in KEPT_FILES and not _ours(f)]
+    foreign = [f for f in files if f not in KEPT_FILES and not (_ours(f) or KEPT_NAME.match(f))]
     if foreign:
         raise DataError(
             f"out must be empty or a prepared data set, got {out} with {foreign[0]!r} in it. "
@@ -201,7 +176,7 @@ def check_target(out: str, *, overwrite: bool) -> None:
 
 
 def clear_target(out: str) -> None:
-    """Removes the shards and the manifest that an earlier preparation left in `out`."""
+    """Removes shards and manifest of an earlier preparation from `out`, not its kept pictures."""
     # First the manifest: from here on the target counts as half-written.
     storage.delete(storage.join(out, MANIFEST_FILE))
     for file in storage.list_files(out):

@@ -2,8 +2,9 @@
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from nitrogen.pipelines.data.convert import Outcome
 from nitrogen.platform.errors import DataError
 
 HELD_OUT_SHARE = 0.05
@@ -24,6 +25,27 @@ def carved_splits(own: frozenset[str]) -> tuple[str, ...]:
     if "train" not in own:
         return ("test", "validation")
     return tuple(split for split in ("test", "validation") if split not in own)
+
+
+def assign(
+    waiting: Sequence[Outcome],
+    following: Outcome | None,
+    rest: Iterator[Outcome],
+    own: frozenset[str],
+) -> Iterator[tuple[Outcome, str]]:
+    """Every picture with its split. following: the one after `waiting`; None if they are all."""
+    if following is None:
+        splits = split_small(
+            [picture.key for picture in waiting],
+            [picture.label or 0 for picture in waiting],
+            [picture.split for picture in waiting],
+            own,
+        )
+        yield from zip(waiting, splits, strict=True)
+        return
+    for pictures in (iter([*waiting, following]), rest):
+        for picture in pictures:
+            yield picture, split_by_hash(picture.key, picture.split, own)
 
 
 def split_by_hash(key: str, own_split: str | None, own: frozenset[str]) -> str:

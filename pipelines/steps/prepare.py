@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from nitrogen.pipelines.data.fingerprint import fingerprint as source_fingerprint
 from nitrogen.pipelines.data.limits import Limits
 from nitrogen.pipelines.data.manifest import MANIFEST_FILE, Manifest, load_manifest
-from nitrogen.pipelines.data.shipped import BUNDLED_PREFIX, SCENES, bundled_emoji, resolve
 from nitrogen.platform import storage
-from nitrogen.platform.errors import DataError
 
 if TYPE_CHECKING:
     from nitrogen.pipelines.context import StepContext
@@ -44,17 +41,7 @@ class PrepareConfig(BaseModel):
 
 def fingerprint(config: PrepareConfig) -> dict[str, Any]:
     """What the step reads from outside the recipe: changes when a file of the source does."""
-    if config.source == SCENES:  # generated from the emoji, by code that is part of the key
-        return {"source": load_manifest(str(bundled_emoji())).digest}
-    uri = resolve(config.source)
-    if config.source.startswith(BUNDLED_PREFIX):
-        return {"source": load_manifest(uri).digest}
-    entries = storage.list_entries(uri)
-    if not entries and not storage.exists(uri):
-        raise DataError(f"prepare.source must exist, got {config.source}. Check the path.")
-    entries = entries or [storage.entry_of(uri)]
-    text = json.dumps([list(entry) for entry in entries])
-    return {"source": hashlib.sha256(text.encode()).hexdigest()}
+    return {"source": source_fingerprint(config.source)}
 
 
 def run(config: PrepareConfig, context: StepContext) -> dict[str, Any]:
@@ -108,6 +95,7 @@ def _prepare(config: PrepareConfig, context: StepContext, data_uri: str) -> Mani
         label_column=config.label_column,
         overwrite=True,
         on_progress=show,
+        on_message=context.progress.message,
     )
 
 
