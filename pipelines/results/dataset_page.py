@@ -152,7 +152,8 @@ def _exits(saved: Mapping[str, Any]) -> str:
         f"Forward passes saved by exit alone, {saved['solver']}, {saved['num_steps']} steps, "
         f"threshold {saved['threshold']:g}: {percent(saved['regions'])} weighted by regions, "
         f"{percent(saved['samples'])} of whole samples, at {interval(saved['psnr_db'], 1, ' dB')} "
-        f"to no exit (n = {saved['n']}).\n"
+        f"to no exit as a mean over pictures, {interval(saved['psnr_db_pooled'], 1, ' dB')} of "
+        f"their pooled error (n = {saved['n']}).\n"
     )
 
 
