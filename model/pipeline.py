@@ -222,15 +222,16 @@ def run(
     on_step: Callable[[int, int], None] | None,
     should_stop: Callable[[], bool] | None,
 ) -> list[Finished]:
-    """Steps to the end, looking at `should_stop` before each."""
-    state, done = sampler.start(requests), 0
+    """Steps to the end, looking at `should_stop` before each call of them."""
+    state = sampler.start(requests)
     total = max(r.num_inference_steps for r in requests)
     while state.live.num_samples:
         if should_stop and should_stop():
             raise Cancelled
-        state, done = sampler.step(state), done + 1
+        state = sampler.steps(state, MAX_STEPS)
         if on_step:
-            on_step(done, total)
+            live = state.live
+            on_step(int(live.step.max()) if live.num_samples else total, total)
     return sorted(state.finished, key=lambda f: f.id)
 
 

@@ -97,14 +97,10 @@ class Planner:
         """None where only the parts will do: another policy or device, or no finite prediction."""
         if self.rules is None or not one_call(live.x):
             return None
-        network = None
-        if self.policy.needs_predictor:
-            assert self.predictor is not None, "this policy needs a predictor"
-            network = cpu.Network(self.predictor.classes, self.predictor.layers(), LOG_RANGE)
         batch = {name: getattr(live, name) for name in ("denoised", "sigmas", *cpu.PER_SAMPLE)}
         past = {name: getattr(live.past, name) for name in cpu.PER_REGION if name != "exited"}
         batch |= {"x_t": live.x, "exited": live.exited}
-        made = cpu.plan_step(batch | past, self.rules, network)
+        made = cpu.plan_step(batch | past, self.rules, self.network())
         if made is None:
             return None
         plan = Plan(made.widths, level_caps(self.denoiser.arch, made.sigma))
@@ -112,6 +108,13 @@ class Planner:
             Levels(made.sigma, made.sigma_next), plan, made.exits, made.log_residual, made.calm,
             made.flops, None, made.everyone_busy, made.all_exited,
         )  # fmt: skip
+
+    def network(self) -> cpu.Network | None:
+        """The predictor as planning.cpp reads it; None for a policy without."""
+        if not self.policy.needs_predictor:
+            return None
+        assert self.predictor is not None, "this policy needs a predictor"
+        return cpu.Network(self.predictor.classes, self.predictor.layers(), LOG_RANGE)
 
     def _by_parts(self, live: Live) -> StepPlan:
         levels = Levels(*live.sigma_pair())

@@ -28,7 +28,7 @@ from nitrogen.model.policies import Policy, Static
 from nitrogen.model.predictor import Predictor
 from nitrogen.model.regions import HELD, spread_to_pixels
 from nitrogen.model.request import Finished, Live, Request, SamplerState, check_request
-from nitrogen.model.schedules import sampling_sigmas
+from nitrogen.model.schedules import MAX_STEPS, sampling_sigmas
 from nitrogen.model.solvers import (
     History,
     dpmpp_2m,
@@ -39,6 +39,7 @@ from nitrogen.model.solvers import (
     solver,
     solver_for,
 )
+from nitrogen.model.whole_steps import whole_steps
 
 BATCH_PIXELS = 1 << 17  # of one network call; larger requests run in several batches
 
@@ -124,6 +125,17 @@ class Sampler:
 
         The caches of `state` are written in place: it cannot be stepped from again.
         """
+        return self.steps(state, 1)
+
+    @torch.no_grad()
+    def steps(self, state: SamplerState, most: int) -> SamplerState:
+        """At least one step, as `step` makes it, and at most `most` of them where one call of C++
+        can make several; a sample leaves after the step that finishes it."""
+        if self.closes_in_one_call:
+            multistep = self.advance is dpmpp_2m
+            made = whole_steps(self.planner, state, most, multistep)
+            if made is not None:
+                return self._retire(*made)
         live = state.live
         step = self.planner.plan(live)
         fresh, cache, other = denoise(
@@ -144,7 +156,7 @@ class Sampler:
         """Start and step to the end; in the order of the requests."""
         state = self.start(requests)
         while state.live.num_samples:
-            state = self.step(state)
+            state = self.steps(state, MAX_STEPS)
         return sorted(state.finished, key=lambda f: f.id)
 
     def _close(self, live: Live, fresh: Tensor, step: StepPlan) -> dict[str, Any]:

@@ -33,18 +33,29 @@ def whole_network(
     """
     arch, weights = unet.arch, weights_of(unet)
     strided_without = arch.strided and sigmas[1] is None  # refused by the conditioning
-    known = [w for w in weights if w is not None]
-    # Tensors of inference mode do not count their writes: nothing can be listed for later.
-    if strided_without or not one_call(x_t, *known) or any(w.is_inference() for w in known):
+    if strided_without or not callable_with(x_t, weights):
         return None
     unet.check(x_t)
-    program = PROGRAMS.get(unet)
-    if program is None:
-        program = PROGRAMS[unet] = program_of(arch)
     maps = maps_in_order(arch, cache)
     return network(
-        program, weights, x_t, sigmas, labels, plan.widths, plan.level_caps, maps, arch.sigma_data
-    )
+        known_program(unet), weights, x_t, sigmas, labels, plan.widths, plan.level_caps, maps,
+        arch.sigma_data,
+    )  # fmt: skip
+
+
+def callable_with(x_t: Tensor, weights: list[Tensor | None]) -> bool:
+    """Whether one call may read them. Tensors of inference mode do not count their writes: nothing
+    can be listed for later."""
+    known = [w for w in weights if w is not None]
+    return one_call(x_t, *known) and not any(w.is_inference() for w in known)
+
+
+def known_program(unet: RowUNet) -> Program:
+    """The program of this network, made once."""
+    program = PROGRAMS.get(unet)
+    if program is None:
+        program = PROGRAMS[unet] = program_of(unet.arch)
+    return program
 
 
 def weights_of(unet: RowUNet) -> list[Tensor | None]:

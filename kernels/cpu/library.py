@@ -43,6 +43,7 @@ SIGNATURES = {  # as declared in operators.h
     "allocate": "ppppdlllp",
     "plan_step": "pl",
     "close_step": "p" * 11 + "l" * 6 + "p" * 5,
+    "run_steps": "plpl",
 }
 OUT_OF_MEMORY, OUT_OF_RANGE = 1, 2  # as in exports.cpp
 OUTSIDE = {
@@ -50,6 +51,7 @@ OUTSIDE = {
     "conditioning": "labels must be 0 to num_classes",
     "predict": "labels must be 0 to num_classes",
     "plan_step": "labels must be 0 to num_classes, widths 0 to 4 quarters, steps below num_steps",
+    "run_steps": "labels must be 0 to num_classes, widths 0 to 4 quarters, steps below num_steps",
     "network": (
         "labels must be 0 to num_classes, widths 0 to 4 quarters and regions must divide the map"
     ),

@@ -1,7 +1,7 @@
 """The whole network over rows as one call of C++: its weights listed once, its inputs each time."""
 
 from collections.abc import Sequence
-from ctypes import addressof, c_int64
+from ctypes import Array, addressof, c_int64
 from dataclasses import dataclass
 
 import torch
@@ -79,11 +79,7 @@ def network(
             f"caps must be [{b}, {program.numbers[0]}], one a sample and level, got "
             f"{list(caps.shape)}."
         )
-    addresses = [
-        writable(one, b, height // side, width // side, channels).data_ptr()
-        for one, (side, channels) in zip(maps, program.maps, strict=True)
-    ]
-    cache = (c_int64 * len(addresses))(*addresses)
+    cache = cache_addresses(program, maps, x_t.shape)
     known, out = program.listed(weights), torch.empty_like(x_t)
     load()[0].network(
         known[1].data_ptr(), x_t.data_ptr(), sigma.data_ptr(),
@@ -92,3 +88,15 @@ def network(
         sigma_data, b, height, width, *widths.shape[1:], out.data_ptr(), torch.get_num_threads(),
     )  # fmt: skip
     return out
+
+
+def cache_addresses(
+    program: Program, maps: Sequence[Tensor], picture: torch.Size
+) -> Array[c_int64]:
+    """Where the maps of a batch [b, h, w, c] lie, in order. Raises TypeError unless each fits."""
+    b, height, width, _ = picture
+    addresses = [
+        writable(one, b, height // side, width // side, channels).data_ptr()
+        for one, (side, channels) in zip(maps, program.maps, strict=True)
+    ]
+    return (c_int64 * len(addresses))(*addresses)

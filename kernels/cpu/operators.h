@@ -75,6 +75,7 @@ void allocate(const double* gain, const double* flops, const double* available,
               const int64_t* caps, double price, long samples, long regions, long options,
               int64_t* widths);
 void plan_step(const void* planning, long size);
+void run_steps(const void* planning, long planning_size, const void* steps, long steps_size);
 void close_step(const float* x, const float* fresh, const float* last, const float* before,
                 const float* sigma, const float* sigma_next, const float* sigma_last,
                 const int64_t* widths, const float* change, const float* age,

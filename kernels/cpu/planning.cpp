@@ -5,6 +5,7 @@
 #include <stdexcept>
 
 #include "operators.h"
+#include "planning.h"
 #include "regions.h"
 #include "rows.h"
 #include "team.h"
@@ -12,34 +13,6 @@
 constexpr long OPTIONS = NUM_WIDTHS + 1;  // held, and every width
 constexpr double FORCED = 1e6;            // model.budget
 constexpr double WARM_UP_SHARE = 0.25;    // model.policies
-
-// Addresses and numbers in the order of planning.py; its fields are described there.
-struct Planning {
-  const float *x_t, *denoised, *sigmas;
-  const int64_t *step, *num_steps, *labels, *branches;
-  const double *ceiling, *spent, *reserve;
-  const float *change, *age, *log_residual;
-  const int64_t *quarters, *calm;
-  const bool* exited;
-  const float *classes, *w_enter, *b_enter, *w_middle, *b_middle, *w_residual, *b_residual,
-      *w_widths, *b_widths;
-  const double *region_flops, *bounded_flops;
-  const float* lowest;
-  const int64_t* schedule;
-  float* pair;
-  int64_t* widths;
-  bool* exits;
-  int64_t* calm_now;
-  float* residual_now;
-  double* flops;
-  int64_t* found;
-  int64_t samples, height, width, ch, region_rows, region_columns, longest, heun, num_bins,
-      num_scheduled, equal_shares, num_classes, class_channels, hidden, patience, max_age, threads;
-  double fixed_flops, full_flops, predictor_flops, slack, price, exit_threshold, sigma_data,
-      low, high;
-};
-
-enum Found { BROKEN, EVERYONE_BUSY, ALL_EXITED };
 
 // A sample at its step, and what it may spend.
 struct Share {
@@ -232,9 +205,8 @@ class Planner {
     for (long s = 0; s < in.samples; s++) {
       int64_t* widths = in.widths + s * regions;
       if (shares[s].closing) std::fill(widths, widths + regions, NUM_WIDTHS);
-      long bin = 0;
-      for (long i = 0; i + 1 < in.num_bins; i++) bin += in.pair[s] < in.lowest[i];
-      const double* flops = in.num_bins ? in.bounded_flops + bin * OPTIONS : in.region_flops;
+      const double* flops = in.region_flops;
+      if (in.num_bins) flops = in.bounded_flops + noise_bin(in, in.pair[s]) * OPTIONS;
       double total = 0.0;
       bool out = true;
       for (long r = 0; r < regions; r++) {

@@ -106,12 +106,43 @@ class Planned:
     all_exited: bool
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A batch as planning.cpp reads it: the tensors by name, those it writes, and their addresses,
+    which hold as long as this does."""
+
+    of: Mapping[str, Tensor]
+    made: Mapping[str, Tensor]
+    planning: Planning
+
+    def found(self) -> list[int]:
+        return self.made["found"].tolist()
+
+
 def plan_step(batch: Mapping[str, Tensor], rules: Rules, network: Network | None) -> Planned | None:
     """The plan of the coming step of every sample; None where a prediction is not finite.
 
-    batch: by the names of PICTURES, PER_SAMPLE, PER_REGION, and `sigmas` [b, n], zeros behind the
-    end. Raises IndexError for a label out of range, TypeError for another shape or dtype.
+    batch: as `prepared` wants it. Raises IndexError for a label out of range, TypeError for another
+    shape or dtype.
     """
+    ready = prepared(batch, rules, network)
+    planning, made = ready.planning, ready.made
+    load()[0].plan_step(ctypes.addressof(planning), ctypes.sizeof(planning))
+    found = ready.found()
+    if found[BROKEN]:
+        return None
+    residual = ready.of["log_residual"] if network is None else made["residual_now"]
+    calm = made["calm_now"] if rules.schedule is None else ready.of["calm"]
+    sigma, sigma_next = made["pair"].unbind()
+    return Planned(
+        sigma, sigma_next, made["widths"], made["exits"], calm, residual, made["flops"],
+        bool(found[EVERYONE_BUSY]), bool(found[ALL_EXITED]),
+    )  # fmt: skip
+
+
+def prepared(batch: Mapping[str, Tensor], rules: Rules, network: Network | None) -> Prepared:
+    """batch: by the names of PICTURES, PER_SAMPLE, PER_REGION, and `sigmas` [b, n], zeros behind
+    the end. Raises TypeError for another shape or dtype."""
     x_t, sigmas, quarters = batch["x_t"], batch["sigmas"], batch["quarters"]
     b, height, width, ch = x_t.shape
     of = {name: dense(batch[name]) for name in PICTURES}
@@ -152,17 +183,7 @@ def plan_step(batch: Mapping[str, Tensor], rules: Rules, network: Network | None
         price=float("nan") if rules.price is None else rules.price,
         exit_threshold=rules.exit_threshold, sigma_data=rules.sigma_data, low=low, high=high,
     )  # fmt: skip
-    load()[0].plan_step(ctypes.addressof(planning), ctypes.sizeof(planning))
-    found = made["found"].tolist()
-    if found[BROKEN]:
-        return None
-    residual = of["log_residual"] if network is None else made["residual_now"]
-    calm = made["calm_now"] if rules.schedule is None else of["calm"]
-    sigma, sigma_next = made["pair"].unbind()
-    return Planned(
-        sigma, sigma_next, made["widths"], made["exits"], calm, residual, made["flops"],
-        bool(found[EVERYONE_BUSY]), bool(found[ALL_EXITED]),
-    )  # fmt: skip
+    return Prepared(of, made, planning)
 
 
 def check(of: Mapping[str, Tensor], b: int, picture: tuple[int, ...], grid: torch.Size) -> None:

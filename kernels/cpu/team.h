@@ -17,11 +17,12 @@ constexpr long KEPT_FLOATS = 1L << 20;  // 4 MiB: what a thread keeps of a slot 
 
 // Who uses which memory; two slots of one call may not be the same.
 enum Slot {
-  FACTORS, MIXED, UNITS, SUMS, KEYS, SCORES, ATTENDED, PLANS, MAPS, MODULATIONS, NUM_SLOTS
+  FACTORS, MIXED, UNITS, SUMS, KEYS, SCORES, ATTENDED, PLANS, MAPS, MODULATIONS,
+  STEPS_MADE, STEPS_PAST, NUM_SLOTS
 };
 
 // Aligned memory for one call, at least this many floats. What a call took its thread keeps for
-// the next one until the thread ends, up to KEPT_FLOATS a slot (40 MiB a thread at the very most);
+// the next one until the thread ends, up to KEPT_FLOATS a slot (48 MiB a thread at the very most);
 // more goes back at once. Throws std::bad_alloc.
 class Workspace {
  public:

@@ -1,0 +1,122 @@
+// Whole steps of a batch in one call: plan, network, what is known after it, and again. A step of the
+// small model at batch 1 spent more time in Python than in C++. Bits are those of the calls one by
+// one.
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+#include <vector>
+
+#include "operators.h"
+#include "planning.h"
+#include "team.h"
+
+// Addresses and numbers in the order of steps.py. What is written is what the planning reads: x,
+// denoised, step, spent and the regions' past are those of its `Planning`.
+struct Steps {
+  float *x, *denoised, *older, *x_before, *sigma_last, *older_sigma;
+  int64_t* step;
+  double* spent;
+  float *change, *age, *log_residual;
+  int64_t *quarters, *calm;
+  bool* exited;
+  const int64_t* program;
+  float* const* cache;
+  const int64_t* map_sizes;  // floats of a sample in each map of the cache
+  const int64_t* caps;       // [bins, levels], or null without bounds
+  int64_t *trace, *done;
+  int64_t num_maps, levels, most, multistep;
+};
+
+enum Done { STEPS, ANY_EXITED };
+
+class Walk {
+ public:
+  Walk(const Planning& planning, const Steps& steps) : in(planning), at(steps) {
+    regions = in.samples * in.region_rows * in.region_columns;
+    numbers = in.samples * in.height * in.width * in.ch;
+  }
+
+  // Until `most` steps are done, a sample has only regions that exited, or a prediction is not
+  // finite.
+  void run() {
+    for (at.done[STEPS] = 0; at.done[STEPS] < at.most; at.done[STEPS]++) {
+      plan_step(&in, sizeof(in));
+      if (in.found[BROKEN]) return;
+      compute();
+      remember();
+      if ((at.done[ANY_EXITED] = in.found[ALL_EXITED])) {
+        at.done[STEPS]++;
+        return;
+      }
+    }
+  }
+
+ private:
+  void compute() {
+    Workspace made(STEPS_MADE, 3 * numbers), past(STEPS_PAST, 2 * regions);
+    float *fresh = made, *denoised = fresh + numbers, *x_next = denoised + numbers;
+    float *change = past, *age = change + regions;
+    std::vector<int64_t> quarters(regions);
+    const float *sigma = in.pair, *sigma_next = sigma + in.samples;
+    for (long first = 0, last; first < in.samples; first = last) {
+      for (last = first + 1; last < in.samples && busy(last) == busy(first);) last++;
+      if (busy(first)) denoise(first, last - first, fresh);
+    }
+    std::vector<float> unknown(in.samples, NAN);
+    close_step(at.x, fresh, at.denoised, at.denoised, sigma, sigma_next,
+               at.multistep ? at.sigma_last : unknown.data(), in.widths, at.change, at.age,
+               at.quarters, in.samples, in.height, in.width, in.ch, in.region_rows,
+               in.region_columns, denoised, x_next, change, age, quarters.data());
+    std::copy(at.x, at.x + numbers, at.x_before);
+    std::copy(at.denoised, at.denoised + numbers, at.older);
+    std::copy(x_next, x_next + numbers, at.x);
+    std::copy(denoised, denoised + numbers, at.denoised);
+    std::copy(change, change + regions, at.change);
+    std::copy(age, age + regions, at.age);
+    std::copy(quarters.begin(), quarters.end(), at.quarters);
+  }
+
+  bool busy(long sample) const {
+    const int64_t* widths = in.widths + sample * (regions / in.samples);
+    return std::any_of(widths, widths + regions / in.samples, [](int64_t q) { return q > 0; });
+  }
+
+  // D of `count` samples from `first` on.
+  void denoise(long first, long count, float* fresh) {
+    std::vector<int64_t> caps(at.caps ? count * at.levels : 0);
+    for (long s = 0; at.caps && s < count; s++) {
+      const int64_t* of = at.caps + noise_bin(in, in.pair[first + s]) * at.levels;
+      std::copy(of, of + at.levels, caps.begin() + s * at.levels);
+    }
+    std::vector<float*> maps(at.num_maps);
+    for (long i = 0; i < at.num_maps; i++) maps[i] = at.cache[i] + first * at.map_sizes[i];
+    long picture = first * (numbers / in.samples), grid = first * (regions / in.samples);
+    network(at.program, at.x + picture, in.pair + first, in.pair + in.samples + first,
+            in.labels + first, in.widths + grid, at.caps ? caps.data() : nullptr, maps.data(),
+            (float)in.sigma_data, count, in.height, in.width, in.region_rows, in.region_columns,
+            fresh + picture, (int)in.threads);
+  }
+
+  void remember() {
+    std::copy(in.widths, in.widths + regions, at.trace + at.done[STEPS] * regions);
+    std::copy(in.exits, in.exits + regions, at.exited);
+    if (in.w_enter) std::copy(in.residual_now, in.residual_now + regions, at.log_residual);
+    if (!in.schedule) std::copy(in.calm_now, in.calm_now + regions, at.calm);
+    for (long s = 0; s < in.samples; s++) {
+      at.older_sigma[s] = at.sigma_last[s], at.sigma_last[s] = in.pair[s];
+      at.spent[s] += in.flops[s];
+      at.step[s]++;
+    }
+  }
+
+  const Planning& in;
+  const Steps& at;
+  long regions, numbers;
+};
+
+// sizes: of the caller's structures, which must be these.
+void run_steps(const void* planning, long planning_size, const void* steps, long steps_size) {
+  if (planning_size != sizeof(Planning) || steps_size != sizeof(Steps))
+    throw std::out_of_range("size");
+  Walk(*(const Planning*)planning, *(const Steps*)steps).run();
+}

@@ -1,0 +1,77 @@
+"""Several steps of a batch as one call of C++, where policy, solver and requests allow it.
+
+What a step by its parts gives, bit for bit. At batch 1 a step of the small model spent more time
+between its calls than in them.
+"""
+
+from dataclasses import replace
+
+import torch
+
+from nitrogen.kernels.blocks import one_call
+from nitrogen.kernels.cpu import planning as cpu
+from nitrogen.kernels.cpu.steps import Unet, Walked, run_steps
+from nitrogen.model.denoiser import Denoiser
+from nitrogen.model.observation import Past
+from nitrogen.model.planning import Planner
+from nitrogen.model.request import Live, SamplerState
+from nitrogen.model.solvers import History
+from nitrogen.model.whole_network import (
+    callable_with,
+    known_program,
+    maps_in_order,
+    weights_of,
+)
+
+MAX_FLOPS = 3e10  # of one call, during which nothing can stop it: a third of a second on two cores
+
+
+def whole_steps(
+    planner: Planner, state: SamplerState, most: int, multistep: bool
+) -> tuple[SamplerState, bool] | None:
+    """The state after at most `most` steps, and whether a sample has only regions that exited; None
+    where not one step can be done here. The caches of `state` are written in place."""
+    live, denoiser = state.live, planner.denoiser
+    if type(denoiser) is not Denoiser:  # whoever wraps one wants to be asked
+        return None
+    unet, arch, weights = denoiser.unet, denoiser.arch, weights_of(denoiser.unet)
+    if planner.rules is None or live.cache_unlabelled is not None or not one_call(live.x):
+        return None
+    if not callable_with(live.x, weights):
+        return None
+    unet.check(live.x)
+    most = min(most, int((live.num_steps - live.step).min()))
+    most = min(most, max(1, int(MAX_FLOPS / (live.num_samples * planner.cost.full_flops))))
+    bounds = torch.tensor([caps for _, caps in arch.layer_width]) if arch.layer_width else None
+    walked = run_steps(
+        batch_of(live), planner.rules, planner.network(),
+        Unet(known_program(unet), weights, maps_in_order(arch, live.cache), bounds),
+        most=most, multistep=multistep,
+    )  # fmt: skip
+    if not len(walked.widths):
+        return None
+    ran = zip(live.ids.tolist(), walked.widths.unbind(1), strict=True)
+    trace = {sample: (*state.trace[sample], *widths) for sample, widths in ran}
+    return SamplerState(advanced(live, walked), state.finished, trace), walked.all_exited
+
+
+def batch_of(live: Live) -> dict[str, torch.Tensor]:
+    """What planning.cpp reads, by its names, and what the solver remembers."""
+    batch = {name: getattr(live, name) for name in ("denoised", "sigmas", *cpu.PER_SAMPLE)}
+    batch |= {name: getattr(live.past, name) for name in cpu.PER_REGION if name != "exited"}
+    return batch | {"x_t": live.x, "exited": live.exited, "sigma_last": live.history.sigma}
+
+
+def advanced(live: Live, walked: Walked) -> Live:
+    """The batch after the steps."""
+    now = walked.after
+    return replace(
+        live, x=now["x"], denoised=now["denoised"], step=now["step"], spent=now["spent"],
+        exited=now["exited"],
+        history=History(
+            now["denoised"], now["older"], now["x_before"], now["sigma_last"], now["older_sigma"]
+        ),
+        past=Past(
+            now["change"], now["age"], now["quarters"], now["log_residual"], now["calm"]
+        ),
+    )  # fmt: skip
