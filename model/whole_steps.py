@@ -35,17 +35,21 @@ def whole_steps(
     if type(denoiser) is not Denoiser:  # whoever wraps one wants to be asked
         return None
     unet, arch, weights = denoiser.unet, denoiser.arch, weights_of(denoiser.unet)
-    if planner.rules is None or live.cache_unlabelled is not None or not one_call(live.x):
+    if planner.rules is None or not one_call(live.x):
         return None
     if not callable_with(live.x, weights):
         return None
     unet.check(live.x)
     most = min(most, int((live.num_steps - live.step).min()))
     most = min(most, max(1, int(MAX_FLOPS / (live.num_samples * planner.cost.full_flops))))
+    bare = live.cache_unlabelled
     bounds = torch.tensor([caps for _, caps in arch.layer_width]) if arch.layer_width else None
     walked = run_steps(
         batch_of(live), planner.rules, planner.network(),
-        Unet(known_program(unet), weights, maps_in_order(arch, live.cache), bounds),
+        Unet(
+            known_program(unet), weights, maps_in_order(arch, live.cache),
+            None if bare is None else maps_in_order(arch, bare), bounds, arch.num_classes,
+        ),
         most=most, multistep=multistep,
     )  # fmt: skip
     if not len(walked.widths):
@@ -57,7 +61,9 @@ def whole_steps(
 
 def batch_of(live: Live) -> dict[str, torch.Tensor]:
     """What planning.cpp reads, by its names, and what the solver remembers."""
-    batch = {name: getattr(live, name) for name in ("denoised", "sigmas", *cpu.PER_SAMPLE)}
+    batch = {
+        name: getattr(live, name) for name in ("denoised", "sigmas", "guidance", *cpu.PER_SAMPLE)
+    }
     batch |= {name: getattr(live.past, name) for name in cpu.PER_REGION if name != "exited"}
     return batch | {"x_t": live.x, "exited": live.exited, "sigma_last": live.history.sigma}
 

@@ -20,11 +20,12 @@ struct Steps {
   int64_t *quarters, *calm;
   bool* exited;
   const int64_t* program;
-  float* const* cache;
-  const int64_t* map_sizes;  // floats of a sample in each map of the cache
+  float* const *cache, *const *unlabelled;  // the latter null if nobody is guided
+  const float* guidance;
+  const int64_t* map_sizes;  // floats of a sample in each map of a cache
   const int64_t* caps;       // [bins, levels], or null without bounds
   int64_t *trace, *done;
-  int64_t num_maps, levels, most, multistep;
+  int64_t num_maps, levels, most, multistep, no_label;
 };
 
 enum Done { STEPS, ANY_EXITED };
@@ -55,13 +56,12 @@ class Walk {
   void compute() {
     Workspace made(STEPS_MADE, 3 * numbers), past(STEPS_PAST, 2 * regions);
     float *fresh = made, *denoised = fresh + numbers, *x_next = denoised + numbers;
+    const float *sigma = in.pair, *sigma_next = sigma + in.samples;
     float *change = past, *age = change + regions;
     std::vector<int64_t> quarters(regions);
-    const float *sigma = in.pair, *sigma_next = sigma + in.samples;
-    for (long first = 0, last; first < in.samples; first = last) {
-      for (last = first + 1; last < in.samples && busy(last) == busy(first);) last++;
-      if (busy(first)) denoise(first, last - first, fresh);
-    }
+    for_runs([&](long s) { return busy(s); },
+             [&](long first, long count) { denoise(first, count, in.labels, at.cache, fresh); });
+    if (at.unlabelled) guide(fresh, denoised);
     std::vector<float> unknown(in.samples, NAN);
     close_step(at.x, fresh, at.denoised, at.denoised, sigma, sigma_next,
                at.multistep ? at.sigma_last : unknown.data(), in.widths, at.change, at.age,
@@ -76,23 +76,47 @@ class Walk {
     std::copy(quarters.begin(), quarters.end(), at.quarters);
   }
 
+  // work(first, count) of every run of neighbours for whom `wanted` is true.
+  template <class Wanted, class Work>
+  void for_runs(Wanted wanted, Work work) const {
+    for (long first = 0, last; first < in.samples; first = last) {
+      bool now = wanted(first);
+      for (last = first + 1; last < in.samples && wanted(last) == now;) last++;
+      if (now) work(first, last - first);
+    }
+  }
+
+  // D_u + w (D_c - D_u), see `model.forward.guide`; bare: memory to work in.
+  void guide(float* fresh, float* bare) const {
+    long size = numbers / in.samples;
+    std::vector<int64_t> none(in.samples, at.no_label);
+    for_runs([&](long s) { return busy(s) && at.guidance[s] != 1; },
+             [&](long first, long count) {
+               denoise(first, count, none.data(), at.unlabelled, bare);
+               for (long s = first; s < first + count; s++)
+                 for (long i = s * size; i < (s + 1) * size; i++)
+                   fresh[i] = bare[i] + product(at.guidance[s], fresh[i] - bare[i]);
+             });
+  }
+
   bool busy(long sample) const {
     const int64_t* widths = in.widths + sample * (regions / in.samples);
     return std::any_of(widths, widths + regions / in.samples, [](int64_t q) { return q > 0; });
   }
 
   // D of `count` samples from `first` on.
-  void denoise(long first, long count, float* fresh) {
+  void denoise(long first, long count, const int64_t* labels, float* const* cache,
+               float* fresh) const {
     std::vector<int64_t> caps(at.caps ? count * at.levels : 0);
     for (long s = 0; at.caps && s < count; s++) {
       const int64_t* of = at.caps + noise_bin(in, in.pair[first + s]) * at.levels;
       std::copy(of, of + at.levels, caps.begin() + s * at.levels);
     }
     std::vector<float*> maps(at.num_maps);
-    for (long i = 0; i < at.num_maps; i++) maps[i] = at.cache[i] + first * at.map_sizes[i];
+    for (long i = 0; i < at.num_maps; i++) maps[i] = cache[i] + first * at.map_sizes[i];
     long picture = first * (numbers / in.samples), grid = first * (regions / in.samples);
     network(at.program, at.x + picture, in.pair + first, in.pair + in.samples + first,
-            in.labels + first, in.widths + grid, at.caps ? caps.data() : nullptr, maps.data(),
+            labels + first, in.widths + grid, at.caps ? caps.data() : nullptr, maps.data(),
             (float)in.sigma_data, count, in.height, in.width, in.region_rows, in.region_columns,
             fresh + picture, (int)in.threads);
   }

@@ -21,20 +21,25 @@ class Steps(ctypes.Structure):
     """`struct Steps` of steps.cpp: addresses, then whole numbers."""
 
     _fields_ = [
-        *((name, ctypes.c_void_p) for name in (*WRITTEN, "program", "cache", "map_sizes", "caps")),
+        *((name, ctypes.c_void_p) for name in (*WRITTEN, "program", "cache", "unlabelled")),
+        *((name, ctypes.c_void_p) for name in ("guidance", "map_sizes", "caps")),
         ("trace", ctypes.c_void_p), ("done", ctypes.c_void_p),
-        *((name, INT) for name in ("num_maps", "levels", "most", "multistep")),
+        *((name, INT) for name in ("num_maps", "levels", "most", "multistep", "no_label")),
     ]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Unet:
-    """The network that steps. caps: [bins, levels] int64, widest quarters by noise, or None."""
+    """The network that steps. maps: of its cache; unlabelled: of that of the branch without label,
+    None if nobody is guided; caps: [bins, levels] int64, widest quarters by noise, or None;
+    no_label: the class that stands for none."""
 
     program: Program
     weights: Sequence[Tensor | None]
     maps: Sequence[Tensor]
+    unlabelled: Sequence[Tensor] | None
     caps: Tensor | None
+    no_label: int
 
 
 @dataclass(frozen=True)
@@ -59,8 +64,9 @@ def run_steps(
     """At most `most` steps; fewer after one by which some sample's regions have all exited, fewer
     or none where a prediction is not finite.
 
-    batch: as `planning.prepared` wants it, and `sigma_last` [b], the solver's; it is left as it is.
-    The maps of `unet` are written in place. multistep: DPM-Solver++(2M), else Euler.
+    batch: as `planning.prepared` wants it, with the solver's `sigma_last` and `guidance`, [b] both;
+    it is left as it is. The maps of `unet` are written in place. multistep: DPM-Solver++(2M), else
+    Euler. Raises TypeError for another shape or dtype, IndexError for a label out of range.
     """
     copied = {name: batch[name].clone() for name in ("step", "spent", *REGIONS)}
     copied |= {"x": batch["x_t"].clone(), "denoised": batch["denoised"].clone()}
@@ -72,6 +78,12 @@ def run_steps(
     after = {name: dense(copied[name], copied[name].dtype) for name in WRITTEN}
     ready = prepared({**batch, **after, "x_t": after["x"]}, rules, predictor)
     cache = cache_addresses(unet.program, unet.maps, after["x"].shape)
+    bare = None
+    if unet.unlabelled is not None:
+        bare = cache_addresses(unet.program, unet.unlabelled, after["x"].shape)
+    guidance = dense(batch["guidance"])
+    if not len(guidance) == len(after["sigma_last"]) == len(after["x"]):
+        raise TypeError("guidance and sigma_last must have one entry a sample. Take one batch's.")
     listed = unet.program.listed(unet.weights)
     sizes = torch.tensor([one[0].numel() for one in unet.maps])
     caps = None if unet.caps is None else dense(unet.caps, torch.int64)
@@ -79,17 +91,16 @@ def run_steps(
     done = torch.zeros(2, dtype=torch.int64)
     steps = Steps(
         **{name: one.data_ptr() for name, one in after.items()}, program=listed[1].data_ptr(),
-        cache=ctypes.addressof(cache), map_sizes=sizes.data_ptr(),
+        cache=ctypes.addressof(cache), unlabelled=None if bare is None else ctypes.addressof(bare),
+        guidance=guidance.data_ptr(), no_label=unet.no_label, map_sizes=sizes.data_ptr(),
         caps=None if caps is None else caps.data_ptr(), trace=trace.data_ptr(),
         done=done.data_ptr(), num_maps=len(sizes), levels=unet.program.numbers[0], most=most,
         multistep=multistep,
     )  # fmt: skip
     planning = ready.planning
     load()[0].run_steps(
-        ctypes.addressof(planning),
-        ctypes.sizeof(planning),
-        ctypes.addressof(steps),
+        ctypes.addressof(planning), ctypes.sizeof(planning), ctypes.addressof(steps),
         ctypes.sizeof(steps),
-    )
+    )  # fmt: skip
     count, exited = done.tolist()
     return Walked(after, trace[:count], bool(exited))

@@ -22,8 +22,9 @@ POLICIES = {
     "full": Full(),
     "a schedule that holds": Static(widths=(4, 0, 2, 1, 3, 4)),
 }
+# Guided and not, side by side.
 MIXED = [
-    Request(0, 1, 6), Request(1, 2, 6, 1.0, 0.6), Request(2, 3, 4, 1.0, 0.4),
+    Request(0, 1, 6), Request(1, 2, 6, 2.0, 0.6), Request(2, 3, 4, 1.5, 0.4),
     Request(3, 4, 9, 1.0, 0.8, True), Request(1, 5, 5, 1.0, 0.31),
 ]  # fmt: skip
 
@@ -78,10 +79,11 @@ def assert_same_batch(got, expected):
 def test_runs_are_the_same(request, predictor, calls, monkeypatch, which, name, solver):
     denoiser = request.getfixturevalue(which)
     sampler = Sampler(denoiser, POLICIES[name], predictor=predictor, solver_name=solver)
-    got = sampler.run(MIXED)
+    plain = [request for request in MIXED if request.guidance_scale == 1]
+    got = [*sampler.run(MIXED), *sampler.run(plain)]
     assert max(calls) > 1
     one_call_each(monkeypatch)
-    for one, other in zip(got, sampler.run(MIXED), strict=True):
+    for one, other in zip(got, [*sampler.run(MIXED), *sampler.run(plain)], strict=True):
         assert torch.equal(one.x_0, other.x_0)
         assert torch.equal(one.widths, other.widths)
         assert (one.flops, one.num_steps) == (other.flops, other.num_steps)
@@ -132,12 +134,10 @@ def test_a_prediction_that_is_not_finite_falls_back(denoiser, predictor, calls):
     assert [f.fallbacks for f in sorted(finished.finished, key=lambda f: f.id)] == [4, 0]
 
 
-def test_guided_samples_and_wrapped_networks_go_one_call_at_a_time(denoiser, predictor, calls):
+def test_a_wrapped_network_goes_one_call_at_a_time(denoiser, calls):
     class Wrapped(type(denoiser)):
         pass
 
-    guided = Sampler(denoiser, Full())
-    guided.run([Request(0, 1, 3, 2.0)])
     wrapped = Wrapped(denoiser.arch)
     wrapped.load_state_dict(denoiser.state_dict())
     Sampler(wrapped, Full()).run([Request(0, 1, 3)])
