@@ -117,7 +117,8 @@ class Sampler:
             cache_unlabelled=make() if guided else None,
         )
         # Drawn on the CPU wherever the network is: a seed means the same picture everywhere.
-        return SamplerState(live.to(device), (), dict.fromkeys(live.ids.tolist(), ()))
+        live = live if device.type == "cpu" else live.to(device)
+        return SamplerState(live, (), dict.fromkeys(live.ids.tolist(), ()))
 
     @torch.no_grad()
     def step(self, state: SamplerState) -> SamplerState:

@@ -79,7 +79,14 @@ def load_models(run: Path | None = None, thin: Sequence[Path] = ()) -> Models:
     digests = {name: model_digest(path) for name, path in directories.items()}
     uri = data_uri(run)
     data = ShardDataset(uri, REPORT_SPLIT).manifest
-    return Models(teacher, student, loaded, digests, uri, data.name, data.digest)
+    shown = shown_name(data.name, data.image_size[0], teacher.image_size)
+    return Models(teacher, student, loaded, digests, uri, shown, data.digest)
+
+
+def shown_name(name: str, stored: int, drawn: int) -> str:
+    """The data set's name, and the size in px that a benchmark draws it at where that is another
+    one than it is `stored` at."""
+    return name if stored == drawn else f"{name} at {drawn} px"
 
 
 def data_uri(run: Path | None) -> str:
