@@ -31,3 +31,10 @@ def check_device(device: str) -> str:
             "Set executor.device: cpu, or run on a machine with a GPU."
         )
     return device
+
+
+def has_int8() -> bool:
+    """Whether this torch multiplies in int8 on the processor (FBGEMM, oneDNN or QNNPACK)."""
+    import torch
+
+    return any(engine != "none" for engine in torch.backends.quantized.supported_engines)
