@@ -94,7 +94,7 @@ class Planner:
         return self._by_parts(live) if planned is None else planned
 
     def in_one_call(self, live: Live) -> bool:
-        """Whether C++ knows the policy and runs here; a prediction may still send it to the parts."""
+        """Whether C++ knows the policy and runs here; what is not finite still goes by parts."""
         return self.rules is not None and one_call(live.x)
 
     def _in_one_call(self, live: Live) -> StepPlan | None:
