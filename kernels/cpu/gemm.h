@@ -9,6 +9,7 @@
 constexpr int COLUMNS = 2 * LANES;  // of a panel
 constexpr int TILE = 6;             // rows: 12 accumulators, 2 weights and 1 value fill 16 registers
 constexpr long MAX_ROWS = 96;       // of a block
+constexpr long CACHE_LINE = 16;     // floats
 
 // What the sums start from. A bias is padded to whole panels.
 enum Start { FROM_BIAS, FROM_ZERO, FROM_OUT };

@@ -38,11 +38,24 @@ def kernels(
     tune: Annotated[
         bool, typer.Option("--tune", help="On a GPU: every candidate of the tuning table too.")
     ] = False,
+    channels: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="Only row_mlp, on a processor, of so many; several times."),
+    ] = None,
+    rows: Annotated[
+        list[int] | None, typer.Option(min=1, help="Only row_mlp, of so many rows; several times.")
+    ] = None,
 ) -> None:
     """Time every provider of every operator, in one run; what is wrong is shown without a speed."""
     from nitrogen.pipelines.bench.kernels import run
+    from nitrogen.platform.errors import ConfigError
 
-    show(run(checked(device), repeats, quick, tune), json_)
+    if device == "cuda" and (channels or rows):
+        raise ConfigError(
+            "--channels and --rows must be left out with --device cuda, whose shapes are those of "
+            "the predictions. Leave them out."
+        )
+    show(run(checked(device), repeats, quick, tune, channels or (), rows or ()), json_)
 
 
 def step(

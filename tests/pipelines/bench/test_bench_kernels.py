@@ -43,6 +43,14 @@ def test_every_record_says_what_was_measured_where(monkeypatch):
     assert all(1e-4 < error < 0.1 for error in fewer_bits.values())
 
 
+def test_a_part_of_the_shapes_is_timed_alone():
+    records = list(kernels.run("cpu", 3, channels=(16,), num_rows=(64, 65)))
+    assert {tuple(r["shape"]) for r in records} == {(64, 16, 64), (65, 16, 64)}
+    assert {r["op"] for r in records} == {"row_mlp"}
+    bounded = {r["provider"] for r in records if "bound" in r}
+    assert bounded == ({"cpu"} if cpu_available() else set()), "asked of the kernels alone"
+
+
 def test_a_wrong_kernel_has_no_speed(monkeypatch):
     [eager] = [p for p in kernels.MLP.providers if p.name == "eager"]
     lazy = replace(eager, name="lazy", kernel=lambda: lambda *args: None)  # writes nothing
