@@ -37,7 +37,8 @@ class Networks:
 
 
 def untrained(name: str, device: str) -> Networks:
-    """A preset. Its gates start at zero, where any network would be right: they are moved."""
+    """A preset. Its gates start at zero, where any network would be right: they are moved. The
+    predictor says that every width is worth more than the next narrower one: a budget is spent."""
     arch = preset(name)
     torch.manual_seed(0)
     denoiser = Denoiser(arch).to(device).eval().requires_grad_(False)
@@ -45,6 +46,7 @@ def untrained(name: str, device: str) -> Networks:
     with torch.no_grad():
         for parameter in denoiser.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.02)
+        predictor.widths.bias.copy_(torch.arange(NUM_WIDTHS) * -1.0 - 5)  # log errors; held: -4
     return Networks(denoiser, predictor, Budget(), STEPS)
 
 

@@ -91,7 +91,7 @@ def test_what_a_step_computes_stands_beside_its_time(tiny):
     assert shares["step half"]["rows_share"] == shares["step half"]["width_share"] == 0.5
     spent = shares["step budget 0.5"]
     assert 0 < spent["width_share"] <= spent["rows_share"]
-    assert 0.2 < spent["flops_share"] <= 0.5  # its ceiling, prediction included
+    assert 0.42 < spent["flops_share"] <= 0.5  # its ceiling, prediction included
     live = steps["step budget 0.5"].state.live
     before = steps["step budget 0.5"].sampler.planner.plan(live)
     steps["step budget 0.5"]()
