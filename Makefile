@@ -62,6 +62,7 @@ bench: venv ## Time the operators and a whole step, JSON lines into runs/bench
 	@mkdir -p runs/bench
 	$(BIN)/nitrogen bench kernels --json $(ARGS) | tee runs/bench/kernels.jsonl
 	$(BIN)/nitrogen bench step --json $(ARGS) | tee runs/bench/step.jsonl
+	$(BIN)/python -m nitrogen.kernels.cpu.figures | tee runs/bench/figures.jsonl
 
 # RUN: a run folder, by default the shipped weights, whose results stand in the README too. THIN: run
 # folders of thin models. What was measured is kept; an ablation gets its page if its file is there.

@@ -1,14 +1,16 @@
 """What an operator should take on a GPU that nobody here has: counted bytes and FLOPs over peaks.
 
 A prediction, always labelled as one: time = launches * LAUNCH_S + max(bytes / bandwidth,
-FLOPs / rate). It is a lower bound for a perfect kernel, not a measurement. `kernels.gpu.bench`
-fills the column beside it where there is a GPU. FLOPs count a multiply and an add as two.
+FLOPs / rate). It is a lower bound for a perfect kernel, not a measurement. `--measured` fills the
+column beside it from the lines of `bench kernels --device cuda --json`. FLOPs count a multiply and
+an add as two.
 """
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 NUM_WIDTHS, MAX_KEYS = 4, 256
@@ -197,31 +199,56 @@ def describe(s: Shape) -> str:
     return parts + (f" width {s.width:g}" if s.width < 1 else "")
 
 
-def table(size: int = 2) -> str:
-    """Markdown: predicted microseconds a card, and the empty column for what is measured."""
-    names = [card.name for card in CARDS]
+def table(
+    size: int = 2,
+    shapes: Iterable[Shape] = SHAPES,
+    measured: Mapping[Shape, str] | None = None,  # of one card; empty where there is no GPU
+) -> str:
+    """Markdown: predicted microseconds a card, and beside them what was measured."""
+    names, cells = [card.name for card in CARDS], measured or {}
     lines = [
         "| op | shape (b x h x w x C) | "
         + " | ".join(f"{n} predicted" for n in names)
         + " | bound (H100) | measured |",
         "|---|---|" + "---:|" * len(names) + "---|---|",
     ]
-    for shape in SHAPES:
+    for shape in shapes:
         times = [f"{predict_s(shape, card, size) * 1e6:.1f}" for card in CARDS]
         limit = bound(work(shape, size), CARDS[1], size)
-        lines.append("| " + " | ".join([shape.op, describe(shape), *times, limit, ""]) + " |")
+        row = [shape.op, describe(shape), *times, limit, cells.get(shape, "")]
+        lines.append("| " + " | ".join(row) + " |")
     return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="nitrogen.kernels.roofline", description=__doc__)
     parser.add_argument("--json", action="store_true", help="JSON lines instead of the table")
+    parser.add_argument(
+        "--measured", type=Path, metavar="FILE",
+        help="lines of `nitrogen bench kernels --device cuda --json`: fills the measured column",
+    )  # fmt: skip
+    parser.add_argument(
+        "--write", type=Path, metavar="DOCUMENT", help="put the table between its markers there"
+    )
     options = parser.parse_args()
     if options.json:
         for line in predictions():
             print(json.dumps(line))
     else:
-        print(table())
+        try:
+            show(options.measured, options.write)
+        except (ValueError, OSError) as error:  # one sentence: what was given, and what to do
+            parser.error(str(error))
+
+
+def show(lines: Path | None, document: Path | None) -> None:
+    """Prints the table, filled from `lines`, and puts it into `document`, if they are given."""
+    from nitrogen.kernels.measured import filled, measured, read_lines, write
+
+    text = table() if lines is None else filled(SHAPES, measured(read_lines(lines), SHAPES))
+    print(text)
+    if document is not None:
+        write(document, text)
 
 
 if __name__ == "__main__":

@@ -93,6 +93,10 @@ class Planner:
         planned = self._in_one_call(live)
         return self._by_parts(live) if planned is None else planned
 
+    def in_one_call(self, live: Live) -> bool:
+        """Whether C++ knows the policy and runs here; what is not finite still goes by parts."""
+        return self.rules is not None and one_call(live.x)
+
     def _in_one_call(self, live: Live) -> StepPlan | None:
         """None where only the parts will do: another policy or device, or no finite prediction."""
         if self.rules is None or not one_call(live.x):

@@ -8,6 +8,7 @@ from pathlib import Path
 from nitrogen.pipelines.doctor_check import Check
 from nitrogen.pipelines.doctor_machine import (
     accelerators,
+    bf16,
     cores,
     cpu_kernels,
     disk,
@@ -45,6 +46,7 @@ def examine(*, ports: tuple[int, ...] = DEFAULT_PORTS, folder: Path | None = Non
         ("gpu", accelerators),
         ("triton", triton),
         ("cpu kernels", cpu_kernels),
+        ("bf16", bf16),
     ]
     for name, group in groups:
         try:

@@ -131,6 +131,14 @@ def triton() -> Iterator[Check]:
         yield Check("triton", "OK", version)
 
 
+def bf16() -> Iterator[Check]:
+    """Whether `precision: bf16` is worth asking for on the processor."""
+    from nitrogen.pipelines.executor import has_bf16_units
+
+    text = "this processor multiplies in it" if has_bf16_units() else "no units for it: use fp32"
+    yield Check("bf16", "OK", text)
+
+
 def cpu_kernels() -> Iterator[Check]:
     """Builds them if nobody has yet."""
     from nitrogen.kernels.cpu.library import load

@@ -16,7 +16,7 @@ from PIL import Image
 
 from nitrogen.model.pipeline import Pipeline
 from nitrogen.model.solvers import solver_for
-from nitrogen.pipelines.precision import autocast, check_device
+from nitrogen.pipelines.precision import PRECISIONS, autocast, check_device, slower_in
 from nitrogen.platform.bundle_files import POINT
 from nitrogen.platform.errors import BundleError, ConfigError
 from nitrogen.platform.serving.protocol import GeneratedImage
@@ -28,7 +28,6 @@ GOLDEN_TOLERANCE = 2.0  # mean absolute difference, of 255: other processors rou
 GOLDEN_REQUESTS = ({"policy": "full"}, {"policy": "budget", "budget": 0.5})
 GOLDEN_SEED, GOLDEN_STEPS = 1234, 6
 OLD_SOLVER = "dpmpp_2m"  # of bundles that do not say what they were measured with
-PRECISIONS = ("fp32", "bf16")
 
 
 def load_generator(
@@ -47,7 +46,9 @@ def load_generator(
         )
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    return PipelineGenerator(Path(directory), check_device(device), precision)
+    if slower := slower_in(check_device(device), precision):
+        logger.warning("serve.generator_options.precision: %s", slower)
+    return PipelineGenerator(Path(directory), device, precision)
 
 
 class PipelineGenerator:

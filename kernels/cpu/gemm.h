@@ -9,17 +9,20 @@
 constexpr int COLUMNS = 2 * LANES;  // of a panel
 constexpr int TILE = 6;             // rows: 12 accumulators, 2 weights and 1 value fill 16 registers
 constexpr long MAX_ROWS = 96;       // of a block
+constexpr long CACHE_LINE = 16;     // floats
 
 // What the sums start from. A bias is padded to whole panels.
 enum Start { FROM_BIAS, FROM_ZERO, FROM_OUT };
 enum Finish { PLAIN, GELU };
 
-// out[r][0 .. 16) = start[r][0 .. 16) + a[r][0 .. depth) panel. Kept out of line: with a start or a
-// finish inlined, GCC 12 spills the accumulators (41 to 68 GFLOP/s a core against 95, Zen 3).
+// out[r][0 .. 16) = start[r][0 .. 16) + a[r][0 .. depth) panel. A function of its own, whose
+// registers can be read in the assembler; figures.py builds it inlined as well and times both.
+#ifndef MICRO_KERNEL
+#define MICRO_KERNEL __attribute__((noinline)) static
+#endif
 template <int ROWS>
-__attribute__((noinline)) static void multiply(const float* const* a, const float* panel,
-                                               long depth, const float* const* start,
-                                               float* const* out, long column) {
+MICRO_KERNEL void multiply(const float* const* a, const float* panel, long depth,
+                           const float* const* start, float* const* out, long column) {
   const float* row[ROWS];
   vec acc[ROWS][2];
   for (int r = 0; r < ROWS; r++) {

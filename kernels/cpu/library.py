@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -65,14 +66,18 @@ def load() -> tuple[Any, str]:
         return None, f"plain PyTorch, {OFF}=0"
     try:
         path = library_path()
-        library = ctypes.CDLL(str(path))
+        return functions(path), f"C++ ({path.name})"
     except (BuildError, OSError) as error:
         log.warning("CPU kernels are off and sampling is slower: %s.", error)
         return None, f"plain PyTorch, {error}"
+
+
+def functions(path: Path) -> Any:
+    """Every operator of a compiled library by its name. Raises OSError."""
+    library = ctypes.CDLL(str(path))
     library.nitrogen_operator.argtypes = [ctypes.c_char_p]
     library.nitrogen_operator.restype = ctypes.c_void_p
-    functions = {name: function(library, name) for name in SIGNATURES}
-    return SimpleNamespace(**functions), f"C++ ({path.name})"
+    return SimpleNamespace(**{name: function(library, name) for name in SIGNATURES})
 
 
 def function(library: Any, name: str) -> Callable[..., int]:

@@ -2,8 +2,9 @@
 
 `measure` yields one dict a line; `nitrogen bench kernels --device cuda` prints them. The same code
 runs on CUDA and on ROCm. The card's own ceilings come first: a copy and a large product. Then per
-shape: `dense` (plain PyTorch over every row at full width), `compile` (the same through
-torch.compile) and `triton` (ours, over the active rows at their width), turn by turn in one run.
+shape: `dense` (the plain dense operator over the whole map, `gpu/dense.py`), `compile` (the same
+through torch.compile) and `triton` (ours, over the active rows at their width), turn by turn in one
+run. `plan_rows` has no dense form: there it is `eager`, the same plan in plain PyTorch.
 A kernel that misses its tolerance gets a line with its error and no time.
 """
 
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from nitrogen.kernels.gpu.calls import WRITES, arguments
+from nitrogen.kernels.gpu.dense import DENSE
 from nitrogen.kernels.gpu.launch import FAMILIES, family, interpreted, scope
 from nitrogen.kernels.gpu.tuning import candidates
 from nitrogen.kernels.providers import EAGER, triton_kernel
@@ -78,12 +80,12 @@ def providers(
     shape: Shape, dtype: torch.dtype, device: str, compiled: bool
 ) -> tuple[dict[str, Callable[[], object]], float]:
     """The calls to time, and how far ours is from plain PyTorch in float64 on the same device."""
-    eager, ours = EAGER[shape.op], triton_kernel(shape.op)
-    args = arguments(shape, dtype, device)
+    name, plain = ("dense", DENSE[shape.op]) if shape.op in DENSE else ("eager", EAGER[shape.op])
+    ours, args = triton_kernel(shape.op), arguments(shape, dtype, device)
     everything = arguments(replace(shape, active=1.0, width=1.0), dtype, device)
-    calls: dict[str, Callable[[], object]] = {"dense": lambda: eager(*everything)}
+    calls: dict[str, Callable[[], object]] = {name: lambda: plain(*everything)}
     if compiled:
-        through = torch.compile(eager)
+        through = torch.compile(plain)
         calls["compile"] = lambda: through(*everything)
     calls["triton"] = lambda: ours(*args)
     return calls, distance(shape, args)

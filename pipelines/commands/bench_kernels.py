@@ -16,8 +16,12 @@ from nitrogen.pipelines.commands.output import say, say_table
 DeviceOption = Annotated[str, typer.Option(help="cpu or cuda (a ROCm build says cuda too).")]
 LinesOption = Annotated[bool, typer.Option("--json", help="Print JSON lines.")]
 RepeatsOption = Annotated[int, typer.Option(min=3, help="Timed calls of each.")]
+SHIPPED = "shipped"  # in place of a run folder: the weights of the package
 COLUMNS = ("op", "provider", "case", "shape", "p20", "p50", "p80", "unit")
-FIGURES = ("gflops_per_s", "rate_over_gemms", "of_dense", "bound", "kept", "of_roofline")
+FIGURES = (
+    "gflops_per_s", "rate_over_gemms", "of_dense", "bound", "within", "of_roofline", "rows_share",
+    "width_share", "flops_share", "planned", "relative_rms",
+)  # fmt: skip
 
 
 def register(bench: typer.Typer) -> None:
@@ -34,11 +38,24 @@ def kernels(
     tune: Annotated[
         bool, typer.Option("--tune", help="On a GPU: every candidate of the tuning table too.")
     ] = False,
+    channels: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="Only row_mlp, on a processor, of so many; several times."),
+    ] = None,
+    rows: Annotated[
+        list[int] | None, typer.Option(min=1, help="Only row_mlp, of so many rows; several times.")
+    ] = None,
 ) -> None:
     """Time every provider of every operator, in one run; what is wrong is shown without a speed."""
     from nitrogen.pipelines.bench.kernels import run
+    from nitrogen.platform.errors import ConfigError
 
-    show(run(checked(device), repeats, quick, tune), json_)
+    if device == "cuda" and (channels or rows):
+        raise ConfigError(
+            "--channels and --rows must be left out with --device cuda, whose shapes are those of "
+            "the predictions. Leave them out."
+        )
+    show(run(checked(device), repeats, quick, tune, channels or (), rows or ()), json_)
 
 
 def step(
@@ -50,15 +67,41 @@ def step(
     device: DeviceOption = "cpu",
     json_: LinesOption = False,
     repeats: RepeatsOption = 60,
+    run: Annotated[
+        str | None,
+        typer.Option(
+            "--run",
+            help="A trained student in place of random weights: a run folder, or `shipped`.",
+            autocompletion=completion.runs,
+        ),
+    ] = None,
     compiled: Annotated[
         bool, typer.Option("--compile", help="The dense network by torch.compile too; minutes.")
     ] = False,
+    fewer_bits: Annotated[
+        bool, typer.Option("--fewer-bits", help="The network in bf16 and in int8 too.")
+    ] = False,
 ) -> None:
-    """Time a whole step over all rows and half of them against the plain dense network."""
-    from nitrogen.pipelines.bench.step import run
+    """Time a whole step over all rows, half of them and under a budget against the plain dense
+    network; the bounds are 1.08 and 0.58 of it."""
+    from nitrogen.pipelines.bench import step as bench
 
+    device = checked(device)
+    networks = chosen(run, preset, device)
     backend = "inductor" if compiled else None
-    show(run(preset, size, tuple(batch or (1, 8)), checked(device), repeats, backend), json_)
+    batches = tuple(batch or (1, 8))
+    show(bench.run(networks, size, batches, device, repeats, backend, fewer_bits), json_)
+
+
+def chosen(run: str | None, preset: str, device: str) -> Any:
+    """The networks of `bench step`."""
+    from nitrogen.pipelines.bench.step_networks import trained, untrained
+    from nitrogen.pipelines.remote_folder import fetched
+    from nitrogen.pipelines.trained_models import model_directory
+
+    if run is None:
+        return untrained(preset, device)
+    return trained(model_directory(None if run == SHIPPED else fetched(run)), device)
 
 
 def checked(device: str) -> str:
@@ -80,12 +123,28 @@ def show(records: Iterator[dict[str, Any]], as_json: bool) -> None:
         if as_json:
             say(json.dumps(record))
         kept.append(record)
-    rows = [
-        ["x".join(map(str, r[c])) if c == "shape" else r.get(c) for c in (*COLUMNS, *FIGURES)]
-        for r in kept
-    ]
+    columns = (*COLUMNS, *(name for name in FIGURES if any(name in r for r in kept)))
+    rows = [["x".join(map(str, r[c])) if c == "shape" else r.get(c) for c in columns] for r in kept]
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
-        say_table((*COLUMNS, *FIGURES), rows)
+        say_table(columns, rows)
+        for line in verdict(kept):
+            say(line)
         say(f"{kept[0]['hardware']}, {kept[0]['threads']} threads, commit {kept[0]['commit']}")
     if any(r.get("failed") for r in kept):
         raise typer.Exit(1)
+
+
+def verdict(records: list[dict[str, Any]]) -> Iterator[str]:
+    """How many are within their bound of the dense time, and each that is not."""
+    bounded = [r for r in records if "bound" in r]
+    outside = [r for r in bounded if not r["within"]]
+    if bounded:
+        num_within = len(bounded) - len(outside)
+        yield f"{num_within} of {len(bounded)} within their bound of the dense time"
+    for r in outside:
+        low, high = r["of_dense_interval"]
+        shape = "x".join(map(str, r["shape"]))
+        yield (
+            f"outside: {r['op']} {shape} {r['provider']} {r['case']} takes {r['of_dense']:.3f} "
+            f"({low:.3f} to {high:.3f}), at most {r['bound']:g}"
+        )

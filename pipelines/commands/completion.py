@@ -38,6 +38,12 @@ def solvers(incomplete: str) -> list[str]:
     return _beginning(incomplete, SOLVERS)
 
 
+def precisions(incomplete: str) -> list[str]:
+    from nitrogen.pipelines.precision import PRECISIONS
+
+    return _beginning(incomplete, PRECISIONS)
+
+
 def presets(incomplete: str) -> list[str]:
     from nitrogen.model.config import PRESETS
 

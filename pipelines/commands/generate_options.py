@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nitrogen.pipelines.atomic_json import read_json
+from nitrogen.pipelines.precision import PRECISIONS
 from nitrogen.platform.errors import ConfigError, DataError, StorageError
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Asked:
     guidance_scale: float
     dense_last: bool
     size: int | None
+    precision: str = "fp32"
 
 
 def policy_of(policy: str | None, budget: float | None, threshold: float | None) -> str:
@@ -54,6 +56,12 @@ def check_names_and_bounds(asked: Asked) -> None:
 
     _one_of("--policy", asked.policy, POLICIES)
     _one_of("--solver", asked.solver, SOLVERS)
+    if asked.precision == "int8":
+        raise ConfigError(
+            "--precision must be fp32 or bf16, got int8: torch's int8 is slower than the C++ "
+            "kernels in fp32. `nitrogen bench step --fewer-bits` measures it here."
+        )
+    _one_of("--precision", asked.precision, PRECISIONS)
     _within("--seed", asked.seed, 0, MAX_SEED, "Choose a smaller one.")
     _within("--steps", asked.steps, 1, MAX_STEPS, "12 is the default.")
     _within("--guidance-scale", asked.guidance_scale, 0, MAX_GUIDANCE, "1 is without guidance.")

@@ -104,6 +104,14 @@ def generate(
     size: Annotated[
         int | None, typer.Option(help="Side of the picture in pixels, 8 to 8192.")
     ] = None,
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="fp32, or bf16 in plain PyTorch for processors with units for it; the C++ "
+            "kernels are in fp32.",
+            autocompletion=completion.precisions,
+        ),
+    ] = "fp32",
     teacher: Annotated[bool, typer.Option("--teacher", help="Use the teacher.")] = False,
     out: Annotated[Path, typer.Option("--out", "-o", help="PNG file to write.")] = Path(
         "image.png"
@@ -116,8 +124,9 @@ def generate(
 
     policy = policy_of(policy, budget, threshold)
     asked = Asked(
-        class_name, seed, steps, policy, budget, threshold, solver, guidance_scale, dense_last, size
-    )
+        class_name, seed, steps, policy, budget, threshold, solver, guidance_scale, dense_last,
+        size, precision,
+    )  # fmt: skip
     # What is wrong is told within a second: loading torch and the weights takes several.
     check_names_and_bounds(asked)
     check_out(out)
@@ -127,9 +136,12 @@ def generate(
     label = check_model(asked, model)
     check_cost(asked, model)
     from nitrogen.model.pipeline import Pipeline
+    from nitrogen.pipelines.precision import autocast, slower_in
 
+    if slower := slower_in("cpu", precision):
+        note(f"warning: --precision {slower}")
     pipeline = Pipeline.load(directory)
-    with _in_memory(size):
+    with _in_memory(size), autocast("cpu", precision):
         # Untimed: loading kernels and packing weights is not what a picture costs.
         pipeline.generate([label], [seed], num_inference_steps=1, policy="full", image_size=size)
         generation = pipeline.generate(
@@ -146,7 +158,8 @@ def generate(
         )
     write_png(generation.images[0], out)
     result = described(generation.stats[0])
-    result |= {"class": pipeline.classes[label], "seed": seed, "policy": policy, "path": str(out)}
+    result |= {"class": pipeline.classes[label], "seed": seed, "policy": policy}
+    result |= {"precision": precision, "path": str(out)}
     if as_json:
         say_json(result)
     else:

@@ -28,7 +28,8 @@ def test_lines_of_an_operator(shape):
         bench.measure("cpu", dtype=torch.float32, shapes=(shape,), repeats=1, compiled=False)
     )
     assert [line["op"] for line in lines] == ["copy", "matmul", shape.op, shape.op]
-    assert {line["provider"] for line in lines[2:]} == {"dense", "triton"}
+    plain = "eager" if shape.op == "plan_rows" else "dense"  # a dense network plans nothing
+    assert {line["provider"] for line in lines[2:]} == {plain, "triton"}
     assert all(line["kind"] == "measured" and line["p50"] > 0 for line in lines)
     [ours] = [line for line in lines if line["provider"] == "triton"]
     assert ours["error"] <= 2e-6

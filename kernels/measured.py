@@ -1,0 +1,106 @@
+"""The measured column of the predictions: lines of `bench kernels --device cuda` by operator.
+
+The lines of one card are read, never mixed with another's. What has no line stays empty, and what
+was wrong has no time.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nitrogen.kernels.roofline import Shape, table
+
+OURS, OTHERS = "triton", ("dense", "eager", "compile")
+BEGIN, END = "<!-- predictions:", "<!-- /predictions -->"
+DTYPES = {2: "bfloat16", 4: "float32"}  # by the bytes of a stored number
+
+
+class MeasuredError(ValueError):
+    """Why lines are not those of a card, or a document has no place for them; one sentence."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """card: as its driver names it; about: commit, date and count; cells: shape -> text."""
+
+    card: str
+    about: str
+    cells: Mapping[Shape, str]
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The JSON lines of a file. Raises MeasuredError."""
+    try:
+        found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+    except (OSError, ValueError) as error:
+        raise MeasuredError(
+            f"--measured must be the JSON lines of `bench kernels`, got {path} "
+            f"({type(error).__name__}). Name another file."
+        ) from None
+    if not all(isinstance(line, dict) for line in found):
+        raise MeasuredError(f"--measured must hold one object a line, got {path}. Name another.")
+    return found
+
+
+def measured(
+    lines: Iterable[Mapping[str, Any]], shapes: Iterable[Shape], size: int = 2
+) -> Measured:
+    """The column of one card in one precision, microseconds at the median: ours, and in brackets
+    the others. size: bytes of a stored number. Raises MeasuredError."""
+    own = [one for one in lines if one.get("kind") == "measured" and one.get("hardware")]
+    cards = sorted({one["hardware"] for one in own})
+    if len(cards) != 1 or "interpreter" in cards[0]:
+        raise MeasuredError(
+            "--measured must hold the lines of one GPU, got those of "
+            f"{', '.join(cards) or 'none'}. Make them by `bench kernels --device cuda --json`."
+        )
+    timed = [one for one in own if one.get("dtype") == DTYPES[size] and one["shape"]]
+    cells = {shape: cell([one for one in timed if is_of(one, shape)]) for shape in shapes}
+    facts = [one for one in timed if "n" in one] or [{}]
+    commit, date = facts[-1].get("commit", "?"), str(facts[-1].get("date", "?"))[:10]
+    about = f"{cards[0]}, {DTYPES[size]}, n = {facts[-1].get('n', '?')}, {commit}, {date}"
+    return Measured(cards[0], about, {shape: text for shape, text in cells.items() if text})
+
+
+def is_of(line: Mapping[str, Any], shape: Shape) -> bool:
+    size = [shape.b, shape.side, shape.side, shape.channels]
+    found = (line["op"], line["shape"], line.get("rows"), line.get("width"))
+    return found == (shape.op, size, shape.active, shape.width)
+
+
+def cell(lines: Iterable[Mapping[str, Any]]) -> str:
+    """`5.1 (dense 9.0, compile 7.2)`; a later line of the same provider replaces an earlier one."""
+    by_provider = {one["provider"]: one for one in lines}
+    ours = by_provider.get(OURS)
+    if ours is None:
+        return ""
+    if ours.get("failed"):
+        return f"wrong, relative RMS {ours['p50']:.2g}"
+    others = [f"{name} {us(by_provider[name])}" for name in OTHERS if name in by_provider]
+    return us(ours) + (f" ({', '.join(others)})" if others else "")
+
+
+def us(line: Mapping[str, Any]) -> str:
+    return f"{line['p50'] * 1e3:.1f}"  # lines are in milliseconds
+
+
+def filled(shapes: Iterable[Shape], found: Measured, size: int = 2) -> str:
+    """The table of the predictions with its last column filled, and where that is from."""
+    made = table(size, shapes, found.cells)
+    return f"{made}\n\nMeasured on {found.about}; median of ours, others in brackets."
+
+
+def write(path: Path, text: str) -> None:
+    """Puts `text` between the markers of a document. Raises MeasuredError where there are none."""
+    whole = path.read_text(encoding="utf-8")
+    head, begin, rest = whole.partition(BEGIN)
+    marker, newline, body = rest.partition("\n")
+    _, end, tail = body.partition(END)
+    if not (begin and newline and end):
+        raise MeasuredError(
+            f"--write must name a document with {BEGIN} ... --> and {END}, got {path}. "
+            "Take kernels/README.md."
+        )
+    path.write_text(f"{head}{begin}{marker}\n{text}\n{end}{tail}", encoding="utf-8")
