@@ -34,6 +34,12 @@ def watched() -> bool:
     return torch.compiler.is_compiling() or is_in_torch_dispatch_mode()
 
 
+def holds(condition: Tensor) -> bool | None:
+    """Whether a condition on values holds; None under a compiler, where asking would end its graph
+    and whoever asks takes the way that is right for either answer."""
+    return None if torch.compiler.is_compiling() else bool(condition)
+
+
 def plan_rows(widths: Tensor, caps: Tensor, height: int, width: int) -> RowSet:
     """widths: [b, rh, rw] int64 quarters, caps: [b] int64 -> the rows of a height x width map."""
     return RowSet(*call("plan_rows", widths, caps, height, width))
