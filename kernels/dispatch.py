@@ -14,16 +14,17 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from nitrogen.kernels import operators
+from nitrogen.kernels.gradients import wants_gradient
 from nitrogen.kernels.plan import RowSet, every_row
-from nitrogen.kernels.providers import EAGER, provider, wants_gradient
+from nitrogen.kernels.providers import provider
 
 
 def call(name: str, *args: Any) -> Any:
     """Runs the operator `name`; see the contract of each below."""
     if not watched():
         result = provider(name, args)(*args)
-    elif name in operators.MUTATED and torch.is_grad_enabled() and wants_gradient(args):
-        result = EAGER[name](*args)  # a gradient through a buffer: only in plain PyTorch
+    elif operators.DECLARED[name].writes and torch.is_grad_enabled() and wants_gradient(args):
+        result = getattr(torch.ops.nitrogen, f"{name}_new")(*args)
     else:
         result = getattr(torch.ops.nitrogen, name)(*args)
     return args[-1] if result is None else result

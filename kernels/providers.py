@@ -11,6 +11,7 @@ from nitrogen.kernels.attention import row_attention
 from nitrogen.kernels.cpu.library import cpu_available
 from nitrogen.kernels.cpu.ops import CPU
 from nitrogen.kernels.depthwise import depthwise
+from nitrogen.kernels.gradients import needed, refuse_constants, wants_gradient
 from nitrogen.kernels.linear import row_linear, row_qkv
 from nitrogen.kernels.norm import gated_add, norm_modulate
 from nitrogen.kernels.plan import plan_rows
@@ -37,6 +38,7 @@ CPU_DTYPES = (torch.float32, torch.int64)
 def provider(name: str, args: tuple[Any, ...]) -> Kernel:
     """The kernel for these arguments; what needs a gradient runs in plain PyTorch."""
     if torch.is_grad_enabled() and wants_gradient(args):
+        refuse_constants(name, needed(args))
         return EAGER[name]
     if takes_cpp(args[0]):
         return CPU[name]
@@ -47,10 +49,6 @@ def takes_cpp(x: Tensor) -> bool:
     """Whether the C++ kernels run on x: on a processor, in single precision, not under autocast."""
     single = x.dtype in CPU_DTYPES and not torch.is_autocast_enabled("cpu")
     return single and x.device.type == "cpu" and cpu_available()
-
-
-def wants_gradient(args: tuple[Any, ...]) -> bool:
-    return any(isinstance(value, Tensor) and value.requires_grad for value in args)
 
 
 def triton_kernel(name: str) -> Kernel:

@@ -9,7 +9,7 @@ import triton
 from nitrogen.kernels.cases import CASES, Case
 from nitrogen.kernels.cpu.library import cpu_available
 from nitrogen.kernels.cpu.ops import CPU
-from nitrogen.kernels.operators import MUTATED
+from nitrogen.kernels.operators import DECLARED
 from nitrogen.kernels.providers import EAGER, Kernel, triton_kernel
 from nitrogen.kernels.reference import REFERENCES
 
@@ -51,6 +51,6 @@ def _providers(name: str) -> tuple[Provider, ...]:
 
 
 OPERATORS: dict[str, Operator] = {
-    name: Operator(name, reference, _providers(name), name in MUTATED, CASES[name])
+    name: Operator(name, reference, _providers(name), bool(DECLARED[name].writes), CASES[name])
     for name, reference in REFERENCES.items()
 }

@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch.utils import _pytree as pytree
 
-from nitrogen.kernels.operators import SCHEMAS
-from nitrogen.model.cache import Cache
+from nitrogen.kernels.operators import DECLARED
+from nitrogen.model.cache import Cache, empty_cache
 from nitrogen.model.observation import Past
 from nitrogen.model.policies import Budget, Full, Policy, Static, Threshold
+from nitrogen.model.regions import Plan
 from nitrogen.model.request import Live, Request
 from nitrogen.model.sampler import Sampler
 from nitrogen.model.solvers import History
@@ -133,8 +134,26 @@ def test_a_step_of_the_sampler_exports(denoiser, predictor):
     expected, _ = sampler.compute(live_after(sampler, 2))
     program = torch.export.export(Step(sampler), (live_after(sampler, 2),))
     calls = {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
-    assert {f"nitrogen.{name}.default" for name in SCHEMAS} - calls == {
+    assert {f"nitrogen.{name}.default" for name in DECLARED} - calls == {
         "nitrogen.norm_modulate.default"  # the network has it fused into row_qkv and depthwise
     }
     # torch 2.13 writes guards that do not parse where one field's name begins another's.
     same(program.module(check_guards=False)(live_after(sampler, 2)), expected)
+
+
+def test_training_over_rows_is_one_graph(denoiser):
+    """The student among held regions, forward and backward, buffers and all."""
+    arch = denoiser.arch
+    trained = deepcopy(denoiser).requires_grad_(True)
+    x_t, sigma, labels = torch.randn(2, 32, 32, 3), torch.tensor([0.5, 2.0]), torch.tensor([0, 3])
+    plan = Plan(torch.arange(32).view(2, 4, 4) % 5)
+
+    def loss():
+        rows, _ = trained(x_t, sigma, labels, plan=plan, cache=empty_cache(arch, 2, 32, 32))
+        return rows.square().mean()
+
+    weights = list(trained.parameters())
+    expected = torch.autograd.grad(loss(), weights)
+    got = torch.autograd.grad(torch.compile(loss, fullgraph=True, backend="aot_eager")(), weights)
+    for mine, theirs in zip(got, expected, strict=True):
+        torch.testing.assert_close(mine, theirs, atol=1e-6, rtol=1e-4)
