@@ -63,9 +63,9 @@ def one_call(x: Tensor, *others: Tensor) -> bool:
     return takes_cpp(x)
 
 
-def one_call_of(module: Module, x: Tensor) -> bool:
-    """`one_call` for what reads any weight of a module, whichever of them are trained."""
-    return one_call(x, *(module.parameters() if torch.is_grad_enabled() else ()))
+def weights_of(module: Module) -> tuple[Tensor, ...]:
+    """Every weight of a module where gradients are taken, for `one_call`: any may be trained."""
+    return tuple(module.parameters()) if torch.is_grad_enabled() else ()
 
 
 def add(x: Tensor, gate: Tensor, residual: Tensor) -> Tensor:

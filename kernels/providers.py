@@ -1,7 +1,12 @@
-"""Which code runs an operator: `triton` on a GPU, `cpu` (C++) on a processor, else `eager`."""
+"""Which code runs an operator: `triton` on a GPU, `cpu` (C++) on a processor, else `eager`.
+
+Every operator has a plain path; the others are found, and where one is missing `eager` runs.
+"""
 
 from collections.abc import Callable
+from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -40,15 +45,22 @@ def provider(name: str, args: tuple[Any, ...]) -> Kernel:
     if torch.is_grad_enabled() and wants_gradient(args):
         refuse_constants(name, needed(args))
         return EAGER[name]
-    if takes_cpp(args[0]):
+    if name in CPU and takes_cpp(args[0]):
         return CPU[name]
-    return triton_kernel(name) if args[0].device.type == "cuda" else EAGER[name]
+    on_gpu = args[0].device.type == "cuda" and has_triton(name)
+    return triton_kernel(name) if on_gpu else EAGER[name]
 
 
 def takes_cpp(x: Tensor) -> bool:
     """Whether the C++ kernels run on x: on a processor, in single precision, not under autocast."""
     single = x.dtype in CPU_DTYPES and not torch.is_autocast_enabled("cpu")
     return single and x.device.type == "cpu" and cpu_available()
+
+
+@cache
+def has_triton(name: str) -> bool:
+    """Whether there is a kernels/gpu/<name>.py; triton is not imported to know it."""
+    return find_spec(f"nitrogen.kernels.gpu.{name}") is not None
 
 
 def triton_kernel(name: str) -> Kernel:
