@@ -102,7 +102,8 @@ def plan_rows_reference(
         quarters = widths[sample, y * region_rows // height, x * region_columns // width]
         groups[min(int(quarters), int(caps[sample]))].append(row)
     order = [row for group in (*groups[1:], groups[0]) for row in group]
-    return widths.new_tensor(order), widths.new_tensor([len(g) for g in groups])
+    sizes = [len(group) for group in groups]
+    return torch.tensor(order, device=widths.device), torch.tensor(sizes, device=widths.device)
 
 
 def norm_modulate_reference(
