@@ -12,7 +12,10 @@ import pytest
 CHOSEN = "not test_conformance or (triton and float32 and reference and not row_attention)"
 # Side by side, since the interpreter uses one core: about as much work in each.
 PARTS = (
-    ["tests/kernels/gpu/test_row_products.py", "tests/kernels/gpu/test_bench.py"],
+    [
+        "tests/kernels/gpu/test_row_products.py", "tests/kernels/gpu/test_bench.py",
+        "tests/kernels/gpu/test_far_and_twice.py",
+    ],
     [
         "tests/kernels/gpu/test_row_maps.py", "tests/kernels/gpu/test_pictures.py",
         "tests/kernels/test_conformance.py",
