@@ -21,13 +21,21 @@ from nitrogen.kernels.providers import provider
 
 def call(name: str, *args: Any) -> Any:
     """Runs the operator `name`; see the contract of each below."""
-    if not watched():
+    through_a_buffer = operators.DECLARED[name].writes and trains(args)
+    # A counter of FLOPs sees the products of the plain path, backward too; a compiler could not
+    # follow how many rows it has.
+    if not watched() or (through_a_buffer and not torch.compiler.is_compiling()):
         result = provider(name, args)(*args)
-    elif operators.DECLARED[name].writes and torch.is_grad_enabled() and wants_gradient(args):
+    elif through_a_buffer:
         result = getattr(torch.ops.nitrogen, f"{name}_new")(*args)
     else:
         result = getattr(torch.ops.nitrogen, name)(*args)
     return args[-1] if result is None else result
+
+
+def trains(args: tuple[Any, ...]) -> bool:
+    """Whether a gradient is wanted of a call with these arguments."""
+    return torch.is_grad_enabled() and wants_gradient(args)
 
 
 def watched() -> bool:
@@ -86,7 +94,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
     x: [..., c], weight: [e, c], bias: [e] -> [..., e].
     """
-    if torch.is_grad_enabled() and wants_gradient((x, weight)):
+    if trains((x, weight)):
         return F.linear(x, weight, bias)
     flat = x.reshape(-1, x.shape[-1])
     out = flat.new_empty(flat.shape[0], weight.shape[0])

@@ -124,8 +124,9 @@ def _register(name: str, declared: Declared) -> None:
     elif name in gradients.DIFFERENTIABLE:
         gradients.register_plain(name, operator, EAGER[name])
     if declared.flops is not None:
-        packet = getattr(torch.ops.nitrogen, name)
-        register_flop_formula(packet, get_raw=True)(declared.flops)
+        for seen in (name, f"{name}_new") if declared.writes else (name,):
+            packet = getattr(torch.ops.nitrogen, seen)
+            register_flop_formula(packet, get_raw=True)(declared.flops)
 
 
 for _name, _declared in DECLARED.items():

@@ -4,6 +4,7 @@ them."""
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from nitrogen.kernels import dispatch
 from nitrogen.kernels.gradients import CONSTANT, DIFFERENTIABLE
@@ -115,3 +116,22 @@ def first_full(name):
 def test_a_twin_passes_opcheck(name):
     args = [v.nan_to_num().requires_grad_() if is_float(v) else v for v in first_full(name)]
     torch.library.opcheck(registered(name).default, tuple(args))
+
+
+@pytest.mark.parametrize("name", ["row_linear", "row_mlp"])
+def test_flops_are_counted_where_a_gradient_is_wanted(name):
+    """The twin's as the operator's, and past it those of the way back, twice as many."""
+    # 2,000 rows are whole blocks: the plain path pads others.
+    cases = OPERATORS[name].make_cases(torch.float32, "cpu")
+    case = next(c for c in cases if c.label.startswith("2000") and c.label.endswith("full"))
+    args = [v.clone() if isinstance(v, Tensor) else v for v in case.args]
+    with FlopCounterMode(display=False) as without:
+        getattr(torch.ops.nitrogen, name)(*args)
+    for i in differentiable(name, args[:-1]):
+        args[i].requires_grad_()
+    with FlopCounterMode(display=False) as twin:
+        registered(name)(*args)
+    assert twin.get_total_flops() == without.get_total_flops() > 0
+    with FlopCounterMode(display=False) as both:
+        dispatch.call(name, *args).nan_to_num().sum().backward()
+    assert both.get_total_flops() == 3 * twin.get_total_flops()
