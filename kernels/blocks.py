@@ -6,11 +6,13 @@ C++ kernels run, a block is one call. Both ways give the same bits.
 
 import torch
 from torch import Tensor
+from torch.nn import Module
 
 from nitrogen.kernels import dispatch
 from nitrogen.kernels.cpu import fused
+from nitrogen.kernels.gradients import wants_gradient
 from nitrogen.kernels.plan import RowSet
-from nitrogen.kernels.providers import takes_cpp, wants_gradient
+from nitrogen.kernels.providers import takes_cpp
 
 
 def mlp_block(
@@ -59,6 +61,11 @@ def one_call(x: Tensor, *others: Tensor) -> bool:
     if dispatch.watched() or (torch.is_grad_enabled() and wants_gradient((x, *others))):
         return False
     return takes_cpp(x)
+
+
+def weights_of(module: Module) -> tuple[Tensor, ...]:
+    """Every weight of a module where gradients are taken, for `one_call`: any may be trained."""
+    return tuple(module.parameters()) if torch.is_grad_enabled() else ()
 
 
 def add(x: Tensor, gate: Tensor, residual: Tensor) -> Tensor:

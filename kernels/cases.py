@@ -77,6 +77,18 @@ def depthwise(draw: Draw, shape: Any, c: int, row_set: Any) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
+def depthwise_cases(dtype: torch.dtype, device: str) -> Iterator[Case]:
+    """Pictures, then volumes: a third axis with taps along it, and one without."""
+    yield from over_row_sets(depthwise)(dtype, device)
+    draw, (b, depth, height, width) = Draw(dtype, device), (2, 3, 4, 5)
+    for deep, c in ((3, 20), (1, 64)):
+        for plan in ("full", "mixed"):
+            row_set = draw.row_set(plan, b, depth * height, width)
+            x, weight = draw(b, depth, height, width, c), draw(c, 1, deep, 3, 3, spread=0.3)
+            label = f"120 rows of volumes, {deep} taps deep, {c} channels, {plan}"
+            yield Case(label, (x, weight, draw(b, c), draw(b, c), *row_set))
+
+
 def row_mlp(draw: Draw, shape: Any, c: int, row_set: Any) -> tuple[Any, ...]:
     """Hidden units 60 and 384: less than a panel a quarter, and more than one block of them."""
     num_rows, quarter = shape[0] * shape[1] * shape[2], 15 if c < 64 else 96
@@ -148,7 +160,7 @@ def ode_exit_cases(dtype: torch.dtype, device: str) -> Iterator[Case]:
 CASES: dict[str, Callable[[torch.dtype, str], Iterator[Case]]] = {
     "plan_rows": plan_rows_cases,
     "norm_modulate": over_row_sets(norm_modulate),
-    "depthwise": over_row_sets(depthwise),
+    "depthwise": depthwise_cases,
     "row_mlp": over_row_sets(row_mlp),
     "gated_add": over_row_sets(gated_add),
     "row_linear": over_row_sets(row_linear),

@@ -14,24 +14,39 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from nitrogen.kernels import operators
+from nitrogen.kernels.gradients import wants_gradient
 from nitrogen.kernels.plan import RowSet, every_row
-from nitrogen.kernels.providers import EAGER, provider, wants_gradient
+from nitrogen.kernels.providers import provider
 
 
 def call(name: str, *args: Any) -> Any:
     """Runs the operator `name`; see the contract of each below."""
-    if not watched():
+    through_a_buffer = operators.DECLARED[name].writes and trains(args)
+    # A counter of FLOPs sees the products of the plain path, backward too; a compiler could not
+    # follow how many rows it has.
+    if not watched() or (through_a_buffer and not torch.compiler.is_compiling()):
         result = provider(name, args)(*args)
-    elif name in operators.MUTATED and torch.is_grad_enabled() and wants_gradient(args):
-        result = EAGER[name](*args)  # a gradient through a buffer: only in plain PyTorch
+    elif through_a_buffer:
+        result = getattr(torch.ops.nitrogen, f"{name}_new")(*args)
     else:
         result = getattr(torch.ops.nitrogen, name)(*args)
     return args[-1] if result is None else result
 
 
+def trains(args: tuple[Any, ...]) -> bool:
+    """Whether a gradient is wanted of a call with these arguments."""
+    return torch.is_grad_enabled() and wants_gradient(args)
+
+
 def watched() -> bool:
     """Whether torch is to see operators: under a compiler, an export or a dispatch mode."""
     return torch.compiler.is_compiling() or is_in_torch_dispatch_mode()
+
+
+def holds(condition: Tensor) -> bool | None:
+    """Whether a condition on values holds; None under a compiler, where asking would end its graph
+    and whoever asks takes the way that is right for either answer."""
+    return None if torch.compiler.is_compiling() else bool(condition)
 
 
 def plan_rows(widths: Tensor, caps: Tensor, height: int, width: int) -> RowSet:
@@ -79,7 +94,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
     x: [..., c], weight: [e, c], bias: [e] -> [..., e].
     """
-    if torch.is_grad_enabled() and wants_gradient((x, weight)):
+    if trains((x, weight)):
         return F.linear(x, weight, bias)
     flat = x.reshape(-1, x.shape[-1])
     out = flat.new_empty(flat.shape[0], weight.shape[0])

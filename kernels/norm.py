@@ -1,9 +1,11 @@
-"""Per-pixel RMS normalisation, modulation and the gated residual: no statistics over space."""
+"""Per-pixel RMS normalisation, modulation and the gated residual: no statistics over space.
+
+A sample's modulation is broadcast over its rows, never gathered row by row: the gradient of a
+gather adds up in the precision that is stored (2,000 rows in bf16: 4.8e-2 off, 2e-2 is allowed).
+"""
 
 import torch
 from torch import Tensor
-
-from nitrogen.kernels.plan import sample_of
 
 
 def rms_norm(x: Tensor, eps: float = 1e-6) -> Tensor:
@@ -21,10 +23,11 @@ def norm_modulate(
     eps: float = 1e-6,
 ) -> Tensor:  # fmt: skip
     """modulate(rms_norm(x)). x: [m, c], shift and scale: [b, c] -> [m, c], here at every row."""
-    samples = sample_of(x.shape[0], rows_per_sample, x.device)
-    return modulate(rms_norm(x, eps), shift[samples], scale[samples])
+    by_sample = rms_norm(x, eps).view(-1, rows_per_sample, x.shape[1])
+    return modulate(by_sample, shift[:, None], scale[:, None]).view(x.shape)
 
 
 def gated_add(x: Tensor, gate: Tensor, residual: Tensor, rows_per_sample: int) -> Tensor:
     """x + gate * residual at every row. x, residual: [m, c], gate: [b, c] -> [m, c]."""
-    return x + gate[sample_of(x.shape[0], rows_per_sample, x.device)] * residual
+    by_sample = residual.reshape(-1, rows_per_sample, x.shape[1])
+    return x + (gate[:, None] * by_sample).view(x.shape)

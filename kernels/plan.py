@@ -51,8 +51,3 @@ def width_groups(rows: Tensor, counts: Tensor) -> list[tuple[int, Tensor]]:
     sizes = counts.tolist()[1:]
     parts = rows[: sum(sizes)].split(sizes)
     return [(q, part) for q, part in enumerate(parts, start=1) if part.shape[0]]
-
-
-def sample_of(num_rows: int, rows_per_sample: int, device: torch.device) -> Tensor:
-    """[num_rows] int64: the sample of each row."""
-    return torch.arange(num_rows, device=device) // rows_per_sample

@@ -1,7 +1,12 @@
-"""Which code runs an operator: `triton` on a GPU, `cpu` (C++) on a processor, else `eager`."""
+"""Which code runs an operator: `triton` on a GPU, `cpu` (C++) on a processor, else `eager`.
+
+Every operator has a plain path; the others are found, and where one is missing `eager` runs.
+"""
 
 from collections.abc import Callable
+from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -11,6 +16,7 @@ from nitrogen.kernels.attention import row_attention
 from nitrogen.kernels.cpu.library import cpu_available
 from nitrogen.kernels.cpu.ops import CPU
 from nitrogen.kernels.depthwise import depthwise
+from nitrogen.kernels.gradients import needed, refuse_constants, wants_gradient
 from nitrogen.kernels.linear import row_linear, row_qkv
 from nitrogen.kernels.norm import gated_add, norm_modulate
 from nitrogen.kernels.plan import plan_rows
@@ -37,10 +43,12 @@ CPU_DTYPES = (torch.float32, torch.int64)
 def provider(name: str, args: tuple[Any, ...]) -> Kernel:
     """The kernel for these arguments; what needs a gradient runs in plain PyTorch."""
     if torch.is_grad_enabled() and wants_gradient(args):
+        refuse_constants(name, needed(args))
         return EAGER[name]
-    if takes_cpp(args[0]):
+    if name in CPU and takes_cpp(args[0]):
         return CPU[name]
-    return triton_kernel(name) if args[0].device.type == "cuda" else EAGER[name]
+    on_gpu = args[0].device.type == "cuda" and has_triton(name)
+    return triton_kernel(name) if on_gpu else EAGER[name]
 
 
 def takes_cpp(x: Tensor) -> bool:
@@ -49,8 +57,10 @@ def takes_cpp(x: Tensor) -> bool:
     return single and x.device.type == "cpu" and cpu_available()
 
 
-def wants_gradient(args: tuple[Any, ...]) -> bool:
-    return any(isinstance(value, Tensor) and value.requires_grad for value in args)
+@cache
+def has_triton(name: str) -> bool:
+    """Whether there is a kernels/gpu/<name>.py; triton is not imported to know it."""
+    return find_spec(f"nitrogen.kernels.gpu.{name}") is not None
 
 
 def triton_kernel(name: str) -> Kernel:

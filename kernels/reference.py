@@ -7,6 +7,7 @@ NaN wherever the operator leaves its result undefined; where the operator writes
 returns that buffer as it should be afterwards.
 """
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -44,7 +45,7 @@ def mlp_reference(
 ) -> Tensor:
     """rows: [n, c] -> [n, c], one row at a time."""
     hidden_in, hidden_out = w_in.double()[:num_hidden], w_out.double()[:, :num_hidden]
-    out = torch.zeros(rows.shape, dtype=torch.float64)
+    out = torch.zeros_like(rows, dtype=torch.float64)
     for index, row in enumerate(rows.double()):
         hidden = gelu_reference(hidden_in @ row + b_in.double()[:num_hidden])
         out[index] = hidden_out @ hidden + b_out.double()
@@ -58,15 +59,18 @@ def rms_norm_reference(x: Tensor, eps: float = 1e-6) -> Tensor:
 
 
 def depthwise3x3_reference(x: Tensor, weight: Tensor) -> Tensor:
-    """x: [b, h, w, c], weight: [c, 1, 3, 3]; nine explicit taps over a zero border."""
-    _, height, width, _ = x.shape
-    padded = torch.nn.functional.pad(x.double(), (0, 0, 1, 1, 1, 1))
-    out = torch.zeros(x.shape, dtype=torch.float64)
-    for i in range(3):
-        for j in range(3):
-            tap = weight.double()[:, 0, i, j]
-            out += padded[:, i : i + height, j : j + width] * tap
-    return out
+    """x: [b, h, w, c] or [b, d, h, w, c], weight: [c, 1, 3, 3] or [c, 1, kd, 3, 3]; every tap
+    explicitly, over a zero border. A picture is a volume of depth 1."""
+    volume = x.double()[:, None] if x.dim() == 4 else x.double()
+    taps = weight.double()[:, 0].reshape(len(weight), -1, 3, 3)
+    _, depth, height, width, _ = volume.shape
+    border = taps.shape[1] // 2
+    padded = torch.nn.functional.pad(volume, (0, 0, 1, 1, 1, 1, border, border))
+    out = torch.zeros_like(volume)
+    for k, i, j in itertools.product(range(taps.shape[1]), range(3), range(3)):
+        near = padded[:, k : k + depth, i : i + height, j : j + width]
+        out += near * taps[:, k, i, j]
+    return out.view(x.shape)
 
 
 def active_rows(rows: Tensor, counts: Tensor) -> Tensor:
@@ -84,7 +88,7 @@ def only(values: Tensor, rows: Tensor, counts: Tensor) -> Tensor:
 
 def per_row(values: Tensor, num_rows: int, rows_per_sample: int) -> Tensor:
     """values [b, c], one of each sample -> [m, c], one of each row."""
-    return values.double()[torch.arange(num_rows) // rows_per_sample]
+    return values.double()[torch.arange(num_rows, device=values.device) // rows_per_sample]
 
 
 def plan_rows_reference(
@@ -98,7 +102,8 @@ def plan_rows_reference(
         quarters = widths[sample, y * region_rows // height, x * region_columns // width]
         groups[min(int(quarters), int(caps[sample]))].append(row)
     order = [row for group in (*groups[1:], groups[0]) for row in group]
-    return torch.tensor(order, dtype=torch.int64), torch.tensor([len(g) for g in groups])
+    sizes = [len(group) for group in groups]
+    return torch.tensor(order, device=widths.device), torch.tensor(sizes, device=widths.device)
 
 
 def norm_modulate_reference(
@@ -113,10 +118,10 @@ def norm_modulate_reference(
 def depthwise_reference(
     x: Tensor, weight: Tensor, shift: Tensor, scale: Tensor, rows: Tensor, counts: Tensor
 ) -> Tensor:
-    """depthwise3x3(rms_norm(x)) (1 + scale) + shift. x: [b, h, w, c] -> [m, c]."""
-    _, height, width, c = x.shape
+    """depthwise3x3(rms_norm(x)) (1 + scale) + shift. x: [b, (d,) h, w, c] -> [m, c]."""
+    _, *sides, c = x.shape
     mixed = depthwise3x3_reference(rms_norm_reference(x), weight).reshape(-1, c)
-    scale, shift = (per_row(part, len(mixed), height * width) for part in (scale, shift))
+    scale, shift = (per_row(part, len(mixed), math.prod(sides)) for part in (scale, shift))
     return only(mixed * (1 + scale) + shift, rows, counts)
 
 
@@ -163,7 +168,7 @@ def pool_reference(x: Tensor) -> Tensor:
     p and q at most 16."""
     b, height, width, c = x.shape
     p, q = min(height, MAX_KEY_SIDE), min(width, MAX_KEY_SIDE)
-    out = torch.zeros(b, p, q, c, dtype=torch.float64)
+    out = torch.zeros(b, p, q, c, dtype=torch.float64, device=x.device)
     for i in range(p):
         for j in range(q):
             ys = slice(i * height // p, -(-(i + 1) * height // p))
@@ -190,7 +195,7 @@ def region_stats_reference(denoised: Tensor, last: Tensor, rh: int, rw: int) -> 
     """[b, rh, rw, ch + 2]: mean of D per channel, mean of D^2, mean of (D - last)^2, the latter
     two over pixels and channels. Kernels give it in float32. denoised, last: [b, h, w, ch]."""
     b, height, width, ch = denoised.shape
-    out = torch.zeros(b, rh, rw, ch + 2, dtype=torch.float64)
+    out = torch.zeros(b, rh, rw, ch + 2, dtype=torch.float64, device=denoised.device)
     for i in range(rh):
         for j in range(rw):
             ys = slice(i * height // rh, (i + 1) * height // rh)
@@ -212,7 +217,7 @@ def ode_exit_reference(
     x, denoised, last: [b, h, w, ch]; the sigmas: [b]; held: [b, rh, rw] bool.
     """
     _, height, width, _ = x.shape
-    d, out = denoised.double(), torch.zeros(x.shape, dtype=torch.float64)
+    d, out = denoised.double(), torch.zeros_like(x, dtype=torch.float64)
     for i in range(len(x)):
         s, s_next, s_last = (float(v[i]) for v in (sigma, sigma_next, sigma_last))
         target = d[i]

@@ -9,8 +9,8 @@ import triton
 from nitrogen.kernels.cases import CASES, Case
 from nitrogen.kernels.cpu.library import cpu_available
 from nitrogen.kernels.cpu.ops import CPU
-from nitrogen.kernels.operators import MUTATED
-from nitrogen.kernels.providers import EAGER, Kernel, triton_kernel
+from nitrogen.kernels.operators import DECLARED
+from nitrogen.kernels.providers import EAGER, Kernel, has_triton, triton_kernel
 from nitrogen.kernels.reference import REFERENCES
 
 HALVES = (torch.bfloat16, torch.float16)
@@ -39,18 +39,28 @@ class Operator:
     make_cases: Callable[[torch.dtype, str], Iterator[Case]]
 
 
-def _providers(name: str) -> tuple[Provider, ...]:
+def providers_of(name: str) -> tuple[Provider, ...]:
+    """Those that there are: `eager` always, a C++ and a Triton kernel where one is found."""
     every = (torch.float32, *HALVES)
     on_cpu = bool(triton.knobs.runtime.interpret)  # kernels then run on CPU tensors
     runs = lambda: on_cpu or torch.cuda.is_available()  # noqa: E731
-    return (
-        Provider("eager", "cpu", every, lambda: EAGER[name], lambda: True),
-        Provider("cpu", "cpu", (torch.float32,), lambda: CPU[name], cpu_available),
-        Provider("triton", "cpu" if on_cpu else "cuda", every, lambda: triton_kernel(name), runs),
-    )
+    found = [Provider("eager", "cpu", every, lambda: EAGER[name], lambda: True)]
+    if name in CPU:
+        found.append(Provider("cpu", "cpu", (torch.float32,), lambda: CPU[name], cpu_available))
+    if has_triton(name):
+        device = "cpu" if on_cpu else "cuda"
+        found.append(Provider("triton", device, every, lambda: triton_kernel(name), runs))
+    return tuple(found)
 
 
-OPERATORS: dict[str, Operator] = {
-    name: Operator(name, reference, _providers(name), name in MUTATED, CASES[name])
-    for name, reference in REFERENCES.items()
-}
+def operators() -> dict[str, Operator]:
+    """By name, as they are declared."""
+    return {
+        name: Operator(
+            name, REFERENCES[name], providers_of(name), bool(declared.writes), CASES[name]
+        )
+        for name, declared in DECLARED.items()
+    }
+
+
+OPERATORS = operators()

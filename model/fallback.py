@@ -11,6 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from nitrogen.kernels.dispatch import holds
 from nitrogen.model.config import NUM_WIDTHS
 from nitrogen.model.observation import Observation
 from nitrogen.model.policies import Decision
@@ -23,15 +24,15 @@ LOG_HALF = -math.log(2)
 def mended(observation: Observation) -> tuple[Observation, Tensor | None]:
     """The observation with log errors that are finite, and [b] bool: whose were not.
 
-    None where nobody's were not, as far as that is known without waiting for a GPU. Where none is
-    known each width halves the error, so that a plan which has to be cut loses width evenly; it
-    grows with age, so that a tight budget computes regions in turn.
+    None where nobody's were not, as far as that is known without waiting for a GPU or ending a
+    compiler's graph. Where none is known each width halves the error, so that a plan which has to
+    be cut loses width evenly; it grows with age, so that a tight budget computes regions in turn.
     """
     errors = observation.log_errors
     if errors is None:
         return observation, None
     # They are bounded, so that only what is not finite makes their sum so.
-    if not errors.is_cuda and math.isfinite(float(errors.sum())):
+    if not errors.is_cuda and holds(errors.sum().isfinite()):
         return observation, None
     failed = ~errors.isfinite().flatten(1).all(dim=1)
     halvings = torch.arange(NUM_WIDTHS + 1, device=errors.device)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from nitrogen.kernels.dispatch import holds
 from nitrogen.model.cache import Cache
 from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.regions import HELD, Plan, spread_to_pixels
@@ -37,20 +38,38 @@ def denoise(
     x, last: [b, h, w, c]; everyone: whether every sample computes something, None: not known. D of
     a region that is held says nothing: see keep_held.
     """
-    picked = None
+    network, picked = StepNetwork(denoiser, x, levels, plan), None
     if not everyone:
         busy = (plan.widths > HELD).flatten(1).any(dim=1)
-        everyone, picked = bool(busy.all()), busy.nonzero().squeeze(1)
-        if not picked.numel():
+        everyone = holds(busy.all())
+        if everyone is None:
+            return denoise_in_one_graph(network, live)
+        picked = None if everyone else busy.nonzero().squeeze(1)
+        if picked is not None and not picked.numel():
             return last, live.cache, live.cache_unlabelled
-    network = StepNetwork(denoiser, x, levels, plan)
-    fresh, cache = network.denoised(live.labels, live.cache, None if everyone else picked)
+    fresh, cache = network.denoised(live.labels, live.cache, picked)
     unlabelled = live.cache_unlabelled
     if unlabelled is not None:
         samples = torch.arange(live.num_samples, device=x.device) if picked is None else picked
         fresh, unlabelled = guide(network, live, fresh, unlabelled, samples)
-    full = fresh if everyone or picked is None else last.index_copy(0, picked, fresh)
+    full = fresh if picked is None else last.index_copy(0, picked, fresh)
     return full, cache, unlabelled
+
+
+def denoise_in_one_graph(network: "StepNetwork", live: Live) -> tuple[Tensor, Cache, Cache | None]:
+    """`denoise` where values must not be asked: every sample goes through the network, those that
+    compute nothing with no rows, and so do those without guidance through its other branch."""
+    fresh, cache = network.denoised(live.labels, live.cache, None)
+    unlabelled = live.cache_unlabelled
+    if unlabelled is None:
+        return fresh, cache, None
+    guided = live.guidance != 1
+    widths = torch.where(guided[:, None, None], network.plan.widths, HELD)
+    other = replace(network, plan=replace(network.plan, widths=widths))
+    dropped = torch.full_like(live.labels, network.denoiser.arch.num_classes)
+    bare, unlabelled = other.denoised(dropped, unlabelled, None)
+    mixed = bare + live.guidance[:, None, None, None] * (fresh - bare)
+    return torch.where(guided[:, None, None, None], mixed, fresh), cache, unlabelled
 
 
 def keep_held(widths: Tensor, fresh: Tensor, last: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from nitrogen.kernels.dispatch import holds
 from nitrogen.model.cache import Cache
 from nitrogen.model.config import ArchConfig
 from nitrogen.model.errors import ModelError, ShapeError
@@ -90,8 +91,9 @@ class Live:
 
     def set_aside(self) -> Tensor | None:
         """[b] FLOPs of a dense last step; None where nobody has one, as far as that is known
-        without waiting for a GPU."""
-        return self.reserve if self.reserve.is_cuda or bool(self.reserve.any()) else None
+        without waiting for a GPU or ending a compiler's graph."""
+        told = None if self.reserve.is_cuda else holds(self.reserve.any())
+        return None if told is False else self.reserve
 
     def select(self, samples: Tensor) -> "Live":
         """Some of the samples; samples: [k] int64."""

@@ -137,21 +137,27 @@ class Sampler:
             made = whole_steps(self.planner, state, most, multistep)
             if made is not None:
                 return self._retire(*made)
-        live = state.live
+        live, step = self.compute(state.live)
+        ran = zip(live.ids.tolist(), step.plan.widths.cpu(), strict=True)
+        trace = {sample: (*state.trace[sample], widths) for sample, widths in ran}
+        return self._retire(SamplerState(live, state.finished, trace), step.all_exited)
+
+    def compute(self, live: Live) -> tuple[Live, StepPlan]:
+        """The batch behind one denoising step, and what that step computed: plan, network, exits
+        and the solver's update. Tensors in, tensors out: compiled, it is one graph (the policies
+        `random` and `oracle` apart, which leave torch)."""
         step = self.planner.plan(live)
         fresh, cache, other = denoise(
             self.denoiser, live, live.x, step.levels, step.plan, live.denoised, step.everyone_busy
         )
         whole = self.closes_in_one_call and one_call(live.x)
         closed = (self._close if whole else self._close_by_parts)(live, fresh, step)
-        live = replace(
+        after = replace(
             live, **closed, step=live.step + 1, cache=cache, cache_unlabelled=other,
             exited=step.exits, spent=live.spent + step.flops,
             fallbacks=live.fallbacks if step.failed is None else live.fallbacks + step.failed,
         )  # fmt: skip
-        ran = zip(live.ids.tolist(), step.plan.widths.cpu(), strict=True)
-        trace = {sample: (*state.trace[sample], widths) for sample, widths in ran}
-        return self._retire(SamplerState(live, state.finished, trace), step.all_exited)
+        return after, step
 
     def run(self, requests: Sequence[Request]) -> list[Finished]:
         """Start and step to the end; in the order of the requests."""

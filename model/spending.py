@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from nitrogen.kernels.dispatch import holds
 from nitrogen.model.budget import FORCED, allocate
 from nitrogen.model.config import NUM_WIDTHS
 from nitrogen.model.cost import CostModel
@@ -24,7 +25,7 @@ def room_for_regions(forward_flops: Tensor, cost: CostModel, first: Tensor) -> T
     """[b] FLOPs that the regions of a forward may cost which may cost `forward_flops`, [b] float64;
     where it is the `first`, [b] bool, at least everything at the narrowest width."""
     room = forward_flops - cost.fixed_flops
-    narrowest = cost.num_regions * cost.region_flops[1].item()
+    narrowest = cost.num_regions * cost.block_rows(1)
     return torch.where(first, room.clamp_min(narrowest), room).clamp_min(0)
 
 
@@ -32,7 +33,7 @@ def open_room(observation: Observation) -> Tensor:
     """[b] float64 FLOPs that the regions of one forward may cost so that every later step can
     still run everything at the narrowest width; at least the equal share."""
     cost, now = observation.cost, observation.branches
-    narrow = cost.fixed_flops + cost.num_regions * cost.region_flops[1].item()
+    narrow = cost.fixed_flops + cost.num_regions * cost.block_rows(1)
     later = (observation.forwards_left - now) * narrow
     return torch.maximum(
         step_share(observation), (observation.budget_left - later) / now - cost.fixed_flops
@@ -96,7 +97,7 @@ def within_room(widths: Tensor, room: Tensor | None, observation: Observation) -
         room = torch.minimum(room, torch.maximum(share, left))
     region_flops = observation.cost.region_flops
     over = region_flops.to(widths.device)[widths].flatten(1).sum(dim=1) > room
-    if not bool(over.any()):
+    if holds(over.any()) is False:
         return widths
     gain = known_gain(observation)
     fitted = widths_for(gain, observation.past, widths, observation.cost, room)

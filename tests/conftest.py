@@ -21,6 +21,8 @@ _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
+    # What a GPU's products need where a test asks for determinism, or else they warn.
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
     "MPLBACKEND": "Agg",
     # Unset means different things to ray.init and `ray start`. Tests of tokens set their own.
     "RAY_AUTH_MODE": "disabled",

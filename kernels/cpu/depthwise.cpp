@@ -3,11 +3,13 @@
 #include "rows.h"
 #include "team.h"
 
-// out[row] = modulate(depthwise3x3(rms_norm(x))) at active rows. x: [b, height, width, channels];
-// weight: [3, 3, channels]; shift, scale: [b, channels], strides from sample to sample.
+// out[row] = modulate(depthwise3x3(rms_norm(x))) at active rows. x: [b, depth, height, width,
+// channels]; weight: [deep, 3, 3, channels], deep 1 or 3; shift, scale: [b, channels], strides from
+// sample to sample.
 void depthwise(const float* x, const float* weight, const float* shift, const float* scale,
                long shift_stride, long scale_stride, const int64_t* rows, const int64_t* counts,
-               long num_rows, long height, long width, long channels, float* out, int threads) {
+               long num_rows, long depth, long height, long width, long channels, long deep,
+               float* out, int threads) {
   long active = num_active(counts);
   if (active == 0) return;
   Workspace factors(FACTORS, num_rows);
@@ -15,10 +17,10 @@ void depthwise(const float* x, const float* weight, const float* shift, const fl
     for (long row = from; row < to; row++)
       factors[row] = inverse_rms(x + row * channels, channels, 1e-6f);
   });
-  TapMap map{x, weight, factors, height, width, channels};
+  TapMap map{x, weight, factors, height, width, channels, depth, deep};
   share_range(active, 40.0 * active * channels, threads, [&](long from, long to) {
     for (long i = from; i < to; i++) {
-      long row = rows[i], sample = row / (height * width);
+      long row = rows[i], sample = row / (depth * height * width);
       depthwise_row(map, row, shift + sample * shift_stride, scale + sample * scale_stride,
                     out + row * channels);
     }

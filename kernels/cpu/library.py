@@ -23,7 +23,7 @@ TYPES = {
 SIGNATURES = {  # as declared in operators.h
     "plan_rows": "pplllllpp",
     "norm_modulate": "ppplllfpplpi",
-    "depthwise": "ppppllppllllpi",
+    "depthwise": "ppppllppllllllpi",
     "row_mlp": "ppppppplllpi",
     "gated_add": "pplplllpi",
     "row_linear": "pppllfppppllpi",

@@ -11,7 +11,8 @@ void norm_modulate(const float* x, const float* shift, const float* scale, long 
                    const int64_t* counts, long channels, float* out, int threads);
 void depthwise(const float* x, const float* weight, const float* shift, const float* scale,
                long shift_stride, long scale_stride, const int64_t* rows, const int64_t* counts,
-               long num_rows, long height, long width, long channels, float* out, int threads);
+               long num_rows, long depth, long height, long width, long channels, long deep,
+               float* out, int threads);
 void row_mlp(const float* x, const float* w_in, const float* b_in, const float* w_out,
              const float* b_out, const int64_t* rows, const int64_t* counts, long channels,
              long hidden, long per_quarter, float* residual, int threads);

@@ -49,12 +49,18 @@ def depthwise(
     x: Tensor, weight: Tensor, shift: Tensor, scale: Tensor, rows: Tensor, counts: Tensor
 ) -> Tensor:
     x, shift, scale = dense(x), lines(shift), lines(scale)
-    b, height, width, channels = x.shape
-    out, packed = x.new_empty(b * height * width, channels), PACKED.get(weight, "taps")
+    if weight.dim() != x.dim() or weight.shape[-2:] != (3, 3) or weight[0].numel() not in (9, 27):
+        raise TypeError(
+            "weight must be [c, 1, 3, 3] for a picture and [c, 1, 1 or 3, 3, 3] for a volume, got "
+            f"{list(weight.shape)} for x of {x.dim()} axes. Pass the taps of its kind."
+        )
+    depth, height, width, channels = (1, *x.shape[1:])[-4:]
+    out = x.new_empty(x.shape[:-1].numel(), channels)
+    packed = PACKED.get(weight, "taps")
     load()[0].depthwise(
         x.data_ptr(), packed.data_ptr(), shift.data_ptr(), scale.data_ptr(),
-        shift.stride(0), scale.stride(0), *row_set(rows, counts), out.shape[0], height,
-        width, channels, out.data_ptr(), torch.get_num_threads(),
+        shift.stride(0), scale.stride(0), *row_set(rows, counts), out.shape[0], depth,
+        height, width, channels, packed.shape[0] // 9, out.data_ptr(), torch.get_num_threads(),
     )  # fmt: skip
     return out
 

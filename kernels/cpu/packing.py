@@ -68,8 +68,8 @@ def padded_bias(bias: Tensor) -> Tensor:
 
 
 def taps(weight: Tensor) -> Tensor:
-    """[c, 1, 3, 3] -> [9, c]."""
-    return plain(weight).reshape(weight.shape[0], 9).t().contiguous()
+    """[c, 1, (kd,) 3, 3] -> [9 kd, c]."""
+    return plain(weight).reshape(weight.shape[0], -1).t().contiguous()
 
 
 def as_it_is(weight: Tensor) -> Tensor:

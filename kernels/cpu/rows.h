@@ -48,25 +48,34 @@ struct Tap {
   float factor;  // 1 / its rms
 };
 
-// A map whose rows have their 1 / rms beside them, and the depthwise weights over it.
+// A map whose rows have their 1 / rms beside them, and the depthwise weights over it. A picture is a
+// volume of depth 1 with taps of depth 1.
 struct TapMap {
-  const float *x, *weight, *factors;  // [b height width, channels], [9, channels], [b height width]
+  const float *x, *weight, *factors;  // [b depth height width, channels], [9 deep, channels], [...]
   long height, width, channels;
+  long depth = 1, deep = 1;
 };
+
+constexpr long DEEPEST = 3;  // taps along the depth
 
 // modulate(depthwise3x3(rms_norm(x))) at one row.
 INLINE void depthwise_row(const TapMap& map, long row, const float* shift, const float* scale,
                           float* to) {
   long y = row / map.width % map.height, left = row % map.width, channels = map.channels;
-  Tap taps[9];
+  long z = map.depth == 1 ? 0 : row / map.width / map.height % map.depth, reach = map.deep / 2;
+  Tap taps[9 * DEEPEST];
   int count = 0;
-  for (long dy = -1; dy <= 1; dy++)
-    for (long dx = -1; dx <= 1; dx++) {
-      if (y + dy < 0 || y + dy >= map.height || left + dx < 0 || left + dx >= map.width) continue;
-      long near = row + dy * map.width + dx;
-      taps[count++] = {map.x + near * channels, map.weight + ((dy + 1) * 3 + dx + 1) * channels,
-                       map.factors[near]};
-    }
+  for (long dz = -reach; dz <= reach; dz++) {
+    if (z + dz < 0 || z + dz >= map.depth) continue;
+    const float* slice = map.weight + (dz + reach) * 9 * channels;
+    for (long dy = -1; dy <= 1; dy++)
+      for (long dx = -1; dx <= 1; dx++) {
+        if (y + dy < 0 || y + dy >= map.height || left + dx < 0 || left + dx >= map.width) continue;
+        long near = row + (dz * map.height + dy) * map.width + dx;
+        taps[count++] = {map.x + near * channels, slice + ((dy + 1) * 3 + dx + 1) * channels,
+                         map.factors[near]};
+      }
+  }
   long c = 0;
   for (; c + LANES <= channels; c += LANES) {
     vec sum = splat(0.0f);

@@ -14,7 +14,7 @@ CHOSEN = "not test_conformance or (triton and float32 and reference and not row_
 PARTS = (
     [
         "tests/kernels/gpu/test_row_products.py", "tests/kernels/gpu/test_bench.py",
-        "tests/kernels/gpu/test_measured.py",
+        "tests/kernels/gpu/test_measured.py", "tests/kernels/gpu/test_far_and_twice.py",
     ],
     [
         "tests/kernels/gpu/test_row_maps.py", "tests/kernels/gpu/test_pictures.py",

@@ -1,5 +1,7 @@
 """The dense network's answers by rows: at every width, unbounded, over one cache."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 
@@ -7,7 +9,7 @@ from nitrogen.kernels.cpu.library import cpu_available
 from nitrogen.model import row_denoiser as module
 from nitrogen.model.cache import empty_cache
 from nitrogen.model.denoiser import Denoiser
-from nitrogen.model.regions import Plan
+from nitrogen.model.regions import Plan, full_plan, region_grid
 from nitrogen.model.row_denoiser import RowDenoiser
 
 SIGMA = torch.tensor([20.0, 1.0, 0.05])
@@ -74,3 +76,30 @@ def test_under_autocast_the_dense_path_answers_where_rows_would_not_be_cpp(denoi
         rows, _ = RowDenoiser(denoiser)(*asked)
     assert torch.equal(found, dense)
     assert not torch.equal(rows, dense)
+
+
+@pytest.mark.parametrize(
+    "part", ["unet.head.bias", "unet.up.0.weight", "unet.conditioning.w_sigma"]
+)
+def test_one_trained_weight_among_frozen_ones_gets_its_gradient(denoiser, part):
+    """The layers between the blocks run as one call each only where none of them is trained."""
+    network = deepcopy(denoiser)
+    x_t, sigma, labels = torch.randn(2, 32, 32, 3), torch.tensor([0.5, 2.0]), torch.tensor([0, 3])
+    plan = full_plan(2, region_grid(network.arch, 32, 32), network.arch.num_levels)
+
+    def gradient():
+        rows, _ = network(x_t, sigma, labels, plan=plan, cache=empty_cache(network.arch, 2, 32, 32))
+        return torch.autograd.grad(rows.square().sum(), network.get_parameter(part))[0]
+
+    network.get_parameter(part).requires_grad_()
+    alone = gradient()
+    network.requires_grad_(True)
+    torch.testing.assert_close(alone, gradient())
+    assert alone.abs().max() > 0
+
+
+def test_one_trained_weight_of_the_predictor_gets_its_gradient(predictor):
+    knowing, features = deepcopy(predictor), torch.randn(2, 4, 4, 17)
+    knowing.widths.bias.requires_grad_()
+    knowing(features, torch.tensor([0, 3])).sum().backward()
+    assert knowing.widths.bias.grad.abs().min() > 0

@@ -69,7 +69,7 @@ def test_no_memory_is_an_error_of_python(threads):
     rows = every_row(16, one.device)
     pointers = (rows.rows.data_ptr(), rows.counts.data_ptr())
     with pytest.raises(MemoryError, match=r"depthwise must get the memory .* Use a smaller batch"):
-        raw.depthwise(*[one.data_ptr()] * 4, 0, 0, *pointers, HUGE, 4, 4, 1, None, threads)
+        raw.depthwise(*[one.data_ptr()] * 4, 0, 0, *pointers, HUGE, 1, 4, 4, 1, 1, None, threads)
     with pytest.raises(MemoryError, match="row_linear"):
         raw.row_linear(
             *[one.data_ptr()] * 3, 0, 16, 1e-6, one.data_ptr(), None, *pointers, HUGE // 96, 16,
@@ -126,3 +126,19 @@ def test_a_large_workspace_goes_back_and_a_small_one_stays():
     before = resident_bytes()
     CPU["depthwise"](x, *args)
     assert resident_bytes() - before < 2**25
+
+
+def test_taps_of_another_kind_are_refused():
+    """A picture's for a volume, a volume's for a picture, and five along the depth."""
+    rows = every_row(24, torch.device("cpu"))
+    picture, volume = torch.randn(1, 6, 4, 8), torch.randn(1, 2, 3, 4, 8)
+    rest = (torch.randn(1, 8), torch.randn(1, 8), rows.rows, rows.counts)
+    wrong = ((picture, (3, 3, 3)), (volume, (3, 3)), (volume, (5, 3, 3)), (picture, (5, 5)))
+    for x, taps in wrong:
+        with pytest.raises(TypeError, match=r"weight must be \[c, 1, 3, 3\] for a picture"):
+            CPU["depthwise"](x, torch.randn(8, 1, *taps), *rest)
+    flat = torch.randn(8, 1, 1, 3, 3)
+    assert torch.equal(
+        CPU["depthwise"](picture[:, None], flat, *rest),
+        CPU["depthwise"](picture, flat[:, :, 0], *rest),
+    )

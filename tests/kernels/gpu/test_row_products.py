@@ -103,30 +103,6 @@ def test_bits_of_a_row_do_not_depend_on_its_company(c, draw, row_set, placeless)
             assert torch.equal(got[active], expected[active])
 
 
-def test_two_thousand_rows_of_duplicated_samples(draw, row_set, placeless):
-    half, c = 1000, 16
-    quarters = quarters_of("mixed", half).repeat(2)
-    x, weights = draw(half, c).repeat(2, 1), mlp_weights(draw, c, 16)
-    out = torch.zeros_like(x)
-    row_mlp(x, *weights, *row_set(quarters), 16, out)
-    assert torch.equal(out[:half], out[half:])
-    expected = reference.row_mlp_reference(
-        x[:half], *weights, *row_set(quarters[:half]), 16, torch.zeros(half, c)
-    )
-    assert reference.relative_rms(out[:half], expected) < reference.TOLERANCES[x.dtype]
-
-
-def test_offsets_beyond_32_bits(row_set):
-    # Three rows 2^30 elements apart: the last starts at element 2^31. Untouched pages cost nothing.
-    stride, c = 2**30, 16
-    x = torch.empty_strided((3, c), (stride, 1), dtype=torch.bfloat16)
-    out = torch.empty_strided((3, c), (stride, 1), dtype=torch.bfloat16)
-    x[:], out[:] = torch.randn(3, c), 0
-    weight, (rows, counts) = torch.eye(c).bfloat16(), row_set(torch.full((3,), 4))
-    row_linear(x, weight, None, rows, counts, out)
-    assert torch.equal(out, x)
-
-
 def test_a_target_that_would_be_copied_is_refused(draw, row_set):
     x, out = draw(4, 16), draw(16, 4).t()
     with pytest.raises(ValueError, match="out must be"):
