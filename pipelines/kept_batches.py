@@ -32,7 +32,11 @@ class KeptBatches:
         from nitrogen.model.pipeline import Generation, SampleStats
 
         try:
-            with np.load(self._path(start), allow_pickle=False) as arrays:
+            # Opened here: numpy leaves a file open that it cannot read.
+            with (
+                self._path(start).open("rb") as file,
+                np.load(file, allow_pickle=False) as arrays,
+            ):
                 found = {name: arrays[name] for name in arrays.files}
             images, heatmaps = (torch.from_numpy(found.pop(name)) for name in ("images", "heatmap"))
             stats = [
