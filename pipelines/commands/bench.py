@@ -58,6 +58,9 @@ def frontier(
     quick: QuickOption = False,
     images: Annotated[int | None, typer.Option(min=4, help="Seeds of every row.")] = None,
     rounds: Annotated[int | None, typer.Option(min=2, help="Timed calls of every row.")] = None,
+    headline: Annotated[
+        int | None, typer.Option(min=4, help="Seeds of ours at each budget, and of their teacher.")
+    ] = None,
     at_hand: Annotated[
         bool, typer.Option("--at-hand", help="Only rows that an earlier run left, and ours.")
     ] = False,
@@ -72,7 +75,7 @@ def frontier(
     from nitrogen.pipelines.metrics.features import FeatureNet
 
     config = FrontierConfig.preset("quick" if quick else preset)
-    sizes = {"num_images": images, "rounds": rounds}
+    sizes = {"num_images": images, "rounds": rounds, "num_headline": headline}
     config = FrontierConfig.model_validate(
         config.model_dump() | {name: value for name, value in sizes.items() if value}
     )
@@ -80,6 +83,7 @@ def frontier(
     result = run_frontier(config, models, kept(out), FeatureNet(), note, at_hand)
     options: list[tuple[str, Any]] = [("--thin", path) for path in thin or ()]
     options += [("--preset", preset), ("--images", images), ("--rounds", rounds)]
+    options += [("--headline", headline)]
     line = command("frontier", out, run, quick, options) + (" --at-hand" if at_hand else "")
     result |= {"command": line, "date": now()}
     result |= {"models": model_facts(folder(run), thin or ())}
