@@ -1,7 +1,7 @@
 """Figures of the C++ that are no operator's: its build, its micro-kernel, a call, GELU's error.
 
-`python -m nitrogen.kernels.cpu.figures` prints one JSON line a figure. Each compares two ways turn
-by turn in one run, in processor time of one thread, so that a machine's mood meets both.
+`python -m nitrogen.kernels.cpu.figures` prints one JSON line a figure. What is compared is timed
+turn by turn in one run, in processor time of one thread, so that a machine's mood meets both.
 """
 
 import argparse
@@ -24,7 +24,6 @@ from nitrogen.kernels.cpu.packing import padded_bias, panels
 from nitrogen.kernels.plan import NUM_WIDTHS, every_row
 from nitrogen.kernels.reference import gelu_reference, relative_rms
 
-INLINED = "-DMICRO_KERNEL=static inline __attribute__((always_inline))"
 CHANNELS, ROWS = 128, 2048
 CALLS = 100  # of each way a turn: one takes microseconds
 
@@ -33,30 +32,27 @@ def figures(repeats: int) -> Iterator[dict[str, Any]]:
     """One dict a figure. Raises BuildError where nothing can be compiled."""
     compiler = usable_compiler()
     with tempfile.TemporaryDirectory() as folder:
-        paths = {"out of line": Path(folder) / "a.so", "inlined": Path(folder) / "b.so"}
+        path = Path(folder) / "kernels.so"
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        compile_to(paths["out of line"], compiler)
+        compile_to(path, compiler)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         yield {"figure": "build", "unit": "s of processor time", "value": round(seconds, 2)}
-        compile_to(paths["inlined"], compiler, INLINED)
-        yield from micro_kernel({way: functions(path) for way, path in paths.items()}, repeats)
+        yield from micro_kernel(functions(path), repeats)
     yield from call_cost(repeats)
     yield {"figure": "gelu", "unit": "relative RMS to float64", "value": gelu_error()}
 
 
-def micro_kernel(libraries: Mapping[str, Any], repeats: int) -> Iterator[dict[str, Any]]:
+def micro_kernel(library: Any, repeats: int) -> Iterator[dict[str, Any]]:
     """GFLOP/s of one core: row_linear, the products alone, and row_mlp with its activation."""
-    for op, flops, call in (
-        ("row_linear", 2.0 * ROWS * CHANNELS * CHANNELS * 4, linear_call),
-        ("row_mlp", 4.0 * ROWS * CHANNELS * CHANNELS * 4, mlp_call),
-    ):
-        ways = {way: call(library) for way, library in libraries.items()}
-        for way, taken in turns(ways, repeats).items():
-            yield {
-                "figure": f"micro-kernel {way}", "op": op, "unit": "GFLOP/s, one thread",
-                "value": round(flops / taken / 1e9, 1),
-            }  # fmt: skip
+    flops = {"row_linear": 2.0 * ROWS * CHANNELS * CHANNELS * 4}
+    flops["row_mlp"] = 2 * flops["row_linear"]
+    ways = {"row_linear": linear_call(library), "row_mlp": mlp_call(library)}
+    for op, taken in turns(ways, repeats).items():
+        yield {
+            "figure": "micro-kernel", "op": op, "unit": "GFLOP/s, one thread",
+            "value": round(flops[op] / taken / 1e9, 1),
+        }  # fmt: skip
 
 
 def linear_call(library: Any) -> Callable[[], object]:

@@ -15,14 +15,12 @@ constexpr long CACHE_LINE = 16;     // floats
 enum Start { FROM_BIAS, FROM_ZERO, FROM_OUT };
 enum Finish { PLAIN, GELU };
 
-// out[r][0 .. 16) = start[r][0 .. 16) + a[r][0 .. depth) panel. A function of its own, whose
-// registers can be read in the assembler; figures.py builds it inlined as well and times both.
-#ifndef MICRO_KERNEL
-#define MICRO_KERNEL __attribute__((noinline)) static
-#endif
+// out[r][0 .. 16) = start[r][0 .. 16) + a[r][0 .. depth) panel. Inlined by force it is as fast
+// (docs/LOG.md, 2026-11-26).
 template <int ROWS>
-MICRO_KERNEL void multiply(const float* const* a, const float* panel, long depth,
-                           const float* const* start, float* const* out, long column) {
+__attribute__((noinline)) static void multiply(const float* const* a, const float* panel,
+                                               long depth, const float* const* start,
+                                               float* const* out, long column) {
   const float* row[ROWS];
   vec acc[ROWS][2];
   for (int r = 0; r < ROWS; r++) {

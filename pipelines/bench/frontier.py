@@ -22,7 +22,7 @@ from nitrogen.pipelines.bench.contest import Contest
 from nitrogen.pipelines.bench.controls import MOVES, Trace
 from nitrogen.pipelines.bench.figures import Measured, Resamples
 from nitrogen.pipelines.bench.forecast import ORACLE_FORWARDS, Say, picture_flops
-from nitrogen.pipelines.bench.frontier_config import FrontierConfig
+from nitrogen.pipelines.bench.frontier_config import FORMAT, FrontierConfig
 from nitrogen.pipelines.bench.kept_figures import calibration, exits, expected, tune
 from nitrogen.pipelines.bench.memory import peak_bytes
 from nitrogen.pipelines.bench.methods import Method, runner
@@ -70,7 +70,7 @@ def run_frontier(
     times = {batch: timed(contest, list(rows), folder, batch) for batch in config.batches}
     memory = {method: memory_of(contest, method, row) for method, row in rows.items()}
     return {
-        "format": 1,
+        "format": FORMAT,
         "dataset": models.name,
         "reference": f"teacher, {REFERENCE_SOLVER}, {REFERENCE_STEPS} steps",
         "hardware": machine(),

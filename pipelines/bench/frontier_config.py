@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from nitrogen.platform.errors import ConfigError
 
 STEPS = (3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 20, 25, 32, 50)
+FORMAT = 2  # of the file: from 2 on, psnr_db of exits is a mean over pictures
 Preset = Literal["quick", "day", "full"]
 
 

@@ -19,7 +19,8 @@ RepeatsOption = Annotated[int, typer.Option(min=3, help="Timed calls of each.")]
 SHIPPED = "shipped"  # in place of a run folder: the weights of the package
 COLUMNS = ("op", "provider", "case", "shape", "p20", "p50", "p80", "unit")
 FIGURES = (
-    "gflops_per_s", "rate_over_gemms", "of_dense", "bound", "within", "of_roofline", "rows_share",
+    "gflops_per_s", "rate_over_gemms", "of_dense", "bound", "within", "of_network", "of_roofline",
+    "rows_share",
     "width_share", "flops_share", "planned", "relative_rms",
 )  # fmt: skip
 

@@ -51,7 +51,7 @@ class KeptPictures:
 
     def __init__(self, out: str, identity: str) -> None:
         self._out, self._identity = out, identity
-        self._num_files = 0
+        self._num_files, self._keeps = 0, True
         self._outcomes = self._read()
         self._new: list[Outcome] = []
         self._new_bytes, self._written_at = 0, time.monotonic()
@@ -67,22 +67,37 @@ class KeptPictures:
             picture.split,
         ):
             return outcome
-        self._outcomes = iter(())
+        # The source gives other pictures than it said: what is kept would not be its first ones.
+        self._outcomes, self._keeps = iter(()), False
         self.clear()
         return None
 
     def add(self, outcome: Outcome) -> None:
         """Keeps the outcome of the next picture, with others, within INTERVAL_S."""
+        if not self._keeps:
+            return
         self._new.append(outcome)
         self._new_bytes += len(outcome.encoded)
         due = time.monotonic() - self._written_at >= INTERVAL_S
         if due or self._new_bytes >= MAX_BYTES:
-            self._write()
+            self.write()
+
+    def write(self) -> None:
+        """Puts what was added since the last file into one."""
+        if not self._new:
+            return
+        rows = [_row(outcome) for outcome in self._new]
+        schema = _SCHEMA.with_metadata({IDENTITY: self._identity.encode()})
+        sink = io.BytesIO()
+        pq.write_table(pa.Table.from_pylist(rows, schema), sink, compression="none")
+        storage.write_bytes(self._path(self._num_files), sink.getvalue())
+        self._num_files += 1
+        self._new, self._new_bytes, self._written_at = [], 0, time.monotonic()
 
     def clear(self) -> None:
         """Removes every file, those of other sources too."""
         self._remove(0)
-        self._num_files = 0
+        self._num_files, self._new, self._new_bytes = 0, [], 0
 
     def _read(self) -> Iterator[Outcome]:
         while (table := self._table(self._num_files)) is not None:
@@ -102,15 +117,6 @@ class KeptPictures:
             return None
         ours = (table.schema.metadata or {}).get(IDENTITY) == self._identity.encode()
         return table if ours and table.schema.remove_metadata() == _SCHEMA else None
-
-    def _write(self) -> None:
-        rows = [_row(outcome) for outcome in self._new]
-        schema = _SCHEMA.with_metadata({IDENTITY: self._identity.encode()})
-        sink = io.BytesIO()
-        pq.write_table(pa.Table.from_pylist(rows, schema), sink, compression="none")
-        storage.write_bytes(self._path(self._num_files), sink.getvalue())
-        self._num_files += 1
-        self._new, self._new_bytes, self._written_at = [], 0, time.monotonic()
 
     def _remove(self, start: int) -> None:
         kept = {self._path(number) for number in range(start)}

@@ -124,6 +124,10 @@ class _Conversion:
                 self._kept.clear()
                 storage.remove_empty_folder(out)
             raise
+        except KeyboardInterrupt:
+            with contextlib.suppress(NitrogenError):
+                self._kept.write()
+            raise
         self._kept.clear()
         return manifest
 

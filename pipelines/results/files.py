@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
+from nitrogen.pipelines.bench.frontier_config import FORMAT
 from nitrogen.platform.errors import ConfigError
 
 Kind = Literal["frontier", "attack", "scaling", "ablation"]
@@ -69,6 +70,11 @@ def read_files(paths: Iterable[Path]) -> list[BenchFile]:
             raise ConfigError(
                 "FILES must be written by bench frontier, attack, scaling or ablation, got "
                 f"{path}. Give the --out of one of them."
+            )
+        if kind == "frontier" and content.get("format") != FORMAT:
+            raise ConfigError(
+                f"FILES must be of format {FORMAT}, got {path} of {content.get('format')}. Run "
+                "bench frontier again: what it measured is kept beside the file."
             )
         name = _slug(str(content["dataset"])) if kind == "frontier" else kind
         if name in {file.name for file in found}:

@@ -24,13 +24,13 @@ def test_a_call_through_the_dispatcher_costs_more():
     assert 0 < direct < registered
 
 
-@pytest.mark.slow  # compiles twice
+@pytest.mark.slow  # compiles
 def test_every_figure_has_a_line(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["figures", "--repeats", "1"])
     figures.main()
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["figure"] for line in lines] == [
-        "build", *["micro-kernel out of line", "micro-kernel inlined"] * 2,
+        "build", *["micro-kernel"] * 2,
         "gated_add directly", "gated_add through the dispatcher", "gelu",
     ]  # fmt: skip
     assert all(line["value"] > 0 and line["unit"] and line["n"] == 1 for line in lines)

@@ -81,6 +81,8 @@ def test_a_step_is_timed_with_all_that_it_needs(tiny):
     bounds = {name: r["bound"] for name, r in ways.items() if "bound" in r}
     assert bounds == {"step full": 1.08, "step half": 0.58, "step budget 0.5": 0.58}
     assert all(r["within"] is (r["of_dense"] <= r["bound"]) for r in records if "bound" in r)
+    alone = {r["case"]: r["of_network"] for r in records if "of_network" in r}
+    assert set(alone) == {"full", "half"}
     assert all(record.keys() >= KEYS | ABOUT for record in records)
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from nitrogen.pipelines.data import kept_pictures
-from nitrogen.pipelines.data.convert import convert
+from nitrogen.pipelines.data.convert import Outcome, convert
+from nitrogen.pipelines.data.kept_pictures import KeptPictures
 from nitrogen.pipelines.data.prepare import prepare
+from nitrogen.pipelines.data.source import Picture
 from nitrogen.platform.errors import DataError
 
 # Kills itself while it converts picture 20 of 30; each of the 19 before is in a file.
@@ -102,6 +104,33 @@ def test_a_cut_off_after_a_cut_off_costs_no_more(folder, cut_off, converted, mon
     assert len(list(cut_off.glob(".kept-*.part"))) == 23
     prepare(str(folder), str(cut_off))
     assert len(converted) == 4 + 7
+
+
+def test_ctrl_c_keeps_all_that_was_converted(folder, tmp_path, converted, monkeypatch):
+    def interrupted(picture, *rest):
+        if len(converted) == 7:
+            raise KeyboardInterrupt
+        converted.append(picture.key)
+        return convert(picture, *rest)
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr("nitrogen.pipelines.data.prepare.convert", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(str(folder), str(out))
+    assert [path.name for path in out.iterdir()] == [".kept-000000.part"]
+    prepare(str(folder), str(out))
+    assert len(converted) == 30
+
+
+def test_a_source_in_another_order_is_converted_anew_and_nothing_wrong_is_kept(folder, cut_off):
+    identity = kept_pictures.pq.read_schema(cut_off / ".kept-000000.part").metadata
+    kept = KeptPictures(str(cut_off), identity[kept_pictures.IDENTITY].decode())
+    assert kept.take(Picture("3", 0, None, lambda: b"")) is None
+    assert not list(cut_off.glob(".kept-*"))
+    kept.add(Outcome("3", 0, None, "x"))
+    kept.write()
+    assert not list(cut_off.glob(".kept-*"))
 
 
 def test_a_source_that_cannot_be_used_leaves_nothing(folder, cut_off):

@@ -135,7 +135,7 @@ def frontier(
     saved = {"value": 0.31, "low": 0.28, "high": 0.34, "n": config.exit_images}
     kept = {"value": 0.06, "low": 0.05, "high": 0.07, "n": 4000}
     return {
-        "format": 1, "dataset": "emoji64", "reference": "teacher, dpmpp_2m, 64 steps",
+        "format": 2, "dataset": "emoji64", "reference": "teacher, dpmpp_2m, 64 steps",
         "hardware": "AMD EPYC 7763 64-Core Processor, 2 cores", "threads": 2, "load_1m": 2.0,
         "commit": "0123456789ab", "date": "2026-11-26T04:00:00+00:00",
         "config": config.model_dump(mode="json"), "rows": rows, "headline": wide,

@@ -1,0 +1,23 @@
+"""Files of another version are refused in a sentence; those that are published are of this one."""
+
+import json
+
+import pytest
+
+from nitrogen.pipelines.results.files import read_files
+from nitrogen.platform.errors import ConfigError
+
+
+def test_a_frontier_of_another_format_is_refused(result, tmp_path):
+    path = tmp_path / "old.json"
+    path.write_text(json.dumps(result | {"format": 1}))
+    with pytest.raises(
+        ConfigError, match=r"format 2, got .*old\.json of 1\. Run"
+    ):
+        read_files([path])
+
+
+def test_what_is_published_can_be_published_again(repository):
+    published = sorted((repository / "docs/results").glob("*.json"))
+    assert published
+    read_files(published)
