@@ -57,7 +57,7 @@ class Generation:
 
 
 class Cancelled(Exception):  # noqa: N818 - not an error: the caller asked for it
-    """`should_stop` was true between two steps."""
+    """`should_stop` was true between two calls."""
 
 
 class Pipeline:
@@ -117,10 +117,9 @@ class Pipeline:
         guidance_scale: float = 1.0,
         dense_last: bool = False,  # the last step at full width everywhere, within the budget
         image_size: int | tuple[int, int] | None = None,  # px; training's by default
-        on_step: Callable[[int, int], None] | None = None,  # (steps done, steps) of the batch
-        should_stop: Callable[[], bool] | None = None,
+        should_stop: Callable[[], bool] | None = None,  # asked between calls, see `run`
     ) -> Generation:
-        """One picture for each (label, seed). Raises ModelError, or Cancelled between steps."""
+        """One picture for each (label, seed). Raises ModelError, or Cancelled between calls."""
         if len(labels) != len(seeds) or not labels:
             raise ModelError("labels and seeds must be of one length, at least 1.")
         if isinstance(policy, str):
@@ -134,7 +133,7 @@ class Pipeline:
         images, stats = [], []
         for part in sampler.batches(requests):
             began = time.perf_counter()
-            finished = run(sampler, part, on_step, should_stop)
+            finished = run(sampler, part, should_stop)
             ms = (time.perf_counter() - began) * 1e3 / len(part)
             images += [to_uint8(f.x_0) for f in finished]
             stats += [stats_of(f, sampler, ms) for f in finished]
@@ -217,21 +216,15 @@ class Pipeline:
 
 
 def run(
-    sampler: Sampler,
-    requests: Sequence[Request],
-    on_step: Callable[[int, int], None] | None,
-    should_stop: Callable[[], bool] | None,
+    sampler: Sampler, requests: Sequence[Request], should_stop: Callable[[], bool] | None
 ) -> list[Finished]:
-    """Steps to the end, looking at `should_stop` before each call of them."""
+    """Steps to the end, looking at `should_stop` before each call: of one step, or of several that
+    take a third of a second at most (`whole_steps.MAX_FLOPS`)."""
     state = sampler.start(requests)
-    total = max(r.num_inference_steps for r in requests)
     while state.live.num_samples:
         if should_stop and should_stop():
             raise Cancelled
         state = sampler.steps(state, MAX_STEPS)
-        if on_step:
-            live = state.live
-            on_step(int(live.step.max()) if live.num_samples else total, total)
     return sorted(state.finished, key=lambda f: f.id)
 
 

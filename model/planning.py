@@ -33,7 +33,7 @@ class StepPlan:
 
     exits: [b, rh, rw] bool, regions that are held for good; log_residual: [b, rh, rw] to remember,
     or None; calm: see Past, or None; flops: [b] float64, prediction included; failed: [b] bool,
-    whose prediction was not finite, or None; everyone_busy, all_exited: whether every sample
+    whose prediction was not finite, or None; everyone_busy, someone_exited: whether every sample
     computes something, whether some sample's regions have all exited; None where it was not asked.
     """
 
@@ -45,7 +45,7 @@ class StepPlan:
     flops: Tensor
     failed: Tensor | None = None
     everyone_busy: bool | None = None
-    all_exited: bool | None = None
+    someone_exited: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -90,27 +90,25 @@ class Planner:
 
     def plan(self, live: Live) -> StepPlan:
         """The plan of the coming step of every sample."""
-        planned = self._in_one_call(live)
+        planned = self._planned_in_one_call(live)
         return self._by_parts(live) if planned is None else planned
 
     def in_one_call(self, live: Live) -> bool:
         """Whether C++ knows the policy and runs here; what is not finite still goes by parts."""
         return self.rules is not None and one_call(live.x)
 
-    def _in_one_call(self, live: Live) -> StepPlan | None:
+    def _planned_in_one_call(self, live: Live) -> StepPlan | None:
         """None where only the parts will do: another policy or device, or no finite prediction."""
-        if self.rules is None or not one_call(live.x):
+        if not self.in_one_call(live):
             return None
-        batch = {name: getattr(live, name) for name in ("denoised", "sigmas", *cpu.PER_SAMPLE)}
-        past = {name: getattr(live.past, name) for name in cpu.PER_REGION if name != "exited"}
-        batch |= {"x_t": live.x, "exited": live.exited}
-        made = cpu.plan_step(batch | past, self.rules, self.network())
+        assert self.rules is not None, "one call needs rules"
+        made = cpu.plan_step(batch_of(live), self.rules, self.network())
         if made is None:
             return None
         plan = Plan(made.widths, level_caps(self.denoiser.arch, made.sigma))
         return StepPlan(
             Levels(made.sigma, made.sigma_next), plan, made.exits, made.log_residual, made.calm,
-            made.flops, None, made.everyone_busy, made.all_exited,
+            made.flops, None, made.everyone_busy, made.someone_exited,
         )  # fmt: skip
 
     def network(self) -> cpu.Network | None:
@@ -175,6 +173,14 @@ class Planner:
         full = seen.forwards_left.double() * self.cost.full_flops
         untold = seen.num_steps.double() * (self.slack * self.cost.full_flops)
         return ((seen.budget_left - untold) / full).clamp(0, 1)
+
+
+def batch_of(live: Live) -> dict[str, Tensor]:
+    """What planning.cpp and steps.cpp read of a batch, by their names."""
+    names = ("denoised", "sigmas", "guidance", "exited", *cpu.PER_SAMPLE)
+    batch = {name: getattr(live, name) for name in names}
+    batch |= {name: getattr(live.past, name) for name in cpu.PER_REGION if name != "exited"}
+    return batch | {"x_t": live.x, "sigma_last": live.history.sigma}
 
 
 def rules_of(policy: Policy) -> dict[str, Any] | None:

@@ -13,8 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nitrogen.kernels.blocks import one_call
-from nitrogen.kernels.cpu import planning
 from nitrogen.kernels.dispatch import ode_exit, region_stats
 from nitrogen.model.budget import Ledger
 from nitrogen.model.cache import empty_cache
@@ -22,7 +20,7 @@ from nitrogen.model.cost import CostModel
 from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.errors import ShapeError
 from nitrogen.model.forward import Levels, denoise, keep_held, second_levels
-from nitrogen.model.observation import Past, new_past, remember
+from nitrogen.model.observation import new_past, remember
 from nitrogen.model.planning import Planner, StepPlan
 from nitrogen.model.policies import Policy, Static
 from nitrogen.model.predictor import Predictor
@@ -67,7 +65,7 @@ class Sampler:
         self.planner = Planner(
             denoiser, policy, predictor, fallback or Static(), self.cost, self.heun
         )
-        self.closes_in_one_call = not self.heun and self.advance in (dpmpp_2m, euler)
+        self.steps_in_one_call = not self.heun and self.advance in (dpmpp_2m, euler)
 
     def ledger(self, request: Request) -> Ledger:
         steps, guided = request.num_inference_steps, request.guidance_scale != 1
@@ -131,16 +129,17 @@ class Sampler:
     @torch.no_grad()
     def steps(self, state: SamplerState, most: int) -> SamplerState:
         """At least one step, as `step` makes it, and at most `most` of them where one call of C++
-        can make several; a sample leaves after the step that finishes it."""
-        if self.closes_in_one_call:
-            multistep = self.advance is dpmpp_2m
-            made = whole_steps(self.planner, state, most, multistep)
+        can make several; a sample leaves after the step that finishes it. None of no samples."""
+        if not state.live.num_samples:
+            return state
+        if self.steps_in_one_call:
+            made = whole_steps(self.planner, state, most, self.advance is dpmpp_2m)
             if made is not None:
                 return self._retire(*made)
         live, step = self.compute(state.live)
         ran = zip(live.ids.tolist(), step.plan.widths.cpu(), strict=True)
         trace = {sample: (*state.trace[sample], widths) for sample, widths in ran}
-        return self._retire(SamplerState(live, state.finished, trace), step.all_exited)
+        return self._retire(SamplerState(live, state.finished, trace), step.someone_exited)
 
     def compute(self, live: Live) -> tuple[Live, StepPlan]:
         """The batch behind one denoising step, and what that step computed: plan, network, exits
@@ -150,11 +149,10 @@ class Sampler:
         fresh, cache, other = denoise(
             self.denoiser, live, live.x, step.levels, step.plan, live.denoised, step.everyone_busy
         )
-        whole = self.closes_in_one_call and one_call(live.x)
-        closed = (self._close if whole else self._close_by_parts)(live, fresh, step)
         after = replace(
-            live, **closed, step=live.step + 1, cache=cache, cache_unlabelled=other,
-            exited=step.exits, spent=live.spent + step.flops,
+            live, **self._close(live, fresh, step),
+            step=live.step + 1, cache=cache, cache_unlabelled=other, exited=step.exits,
+            spent=live.spent + step.flops,
             fallbacks=live.fallbacks if step.failed is None else live.fallbacks + step.failed,
         )  # fmt: skip
         return after, step
@@ -167,23 +165,7 @@ class Sampler:
         return sorted(state.finished, key=lambda f: f.id)
 
     def _close(self, live: Live, fresh: Tensor, step: StepPlan) -> dict[str, Any]:
-        """What changes with D, in one call of C++."""
-        last, past, (sigma, sigma_next) = live.history, live.past, step.levels.pair()
-        known = last.sigma if self.advance is dpmpp_2m else torch.full_like(sigma, math.nan)
-        denoised, x_next, (change, age, quarters) = planning.close_step(
-            live.x, fresh, live.denoised, last.denoised, (sigma, sigma_next, known),
-            step.plan.widths, (past.change, past.age, past.quarters),
-        )  # fmt: skip
-        return {
-            "x": x_next, "denoised": denoised, "history": last.push(denoised, live.x, sigma),
-            "past": Past(
-                change, age, quarters, kept(step.log_residual, past.log_residual),
-                kept(step.calm, past.calm),
-            ),
-        }  # fmt: skip
-
-    def _close_by_parts(self, live: Live, fresh: Tensor, step: StepPlan) -> dict[str, Any]:
-        """The same, for every solver and device."""
+        """What changes with D."""
         levels, widths = step.levels, step.plan.widths
         denoised = keep_held(widths, fresh, live.denoised)
         x_next, history = self._advance(live, denoised, levels, widths == HELD)
@@ -198,9 +180,10 @@ class Sampler:
     ) -> tuple[Tensor, History]:
         """x at sigma_next; held regions, [b, rh, rw] bool, slide along their constant D."""
         sigma, sigma_next = levels.sigma, levels.sigma_next
-        if self.advance is dpmpp_2m:  # what `settle` and it do, in one operator
+        if self.steps_in_one_call:  # what `settle` and the solver do, in one operator
             last = live.history
-            x_next = ode_exit(live.x, denoised, last.denoised, sigma, sigma_next, last.sigma, held)
+            known = last.sigma if self.advance is dpmpp_2m else torch.full_like(sigma, math.nan)
+            x_next = ode_exit(live.x, denoised, last.denoised, sigma, sigma_next, known, held)
             return x_next, last.push(denoised, live.x, sigma)
         pixels = spread_to_pixels(held, self.cost.height, self.cost.width)
         history = settle(live.history, live.x, denoised, sigma, pixels)
@@ -214,11 +197,11 @@ class Sampler:
         second = keep_held(plan.widths, second, denoised)
         return heun_correct(live.x, denoised, second, *step.levels.pair(), x_next)
 
-    def _retire(self, state: SamplerState, any_exited: bool | None) -> SamplerState:
+    def _retire(self, state: SamplerState, someone_exited: bool | None) -> SamplerState:
         """Takes out samples at sigma = 0 and samples whose regions have all exited, unless a dense
-        last step is to come. any_exited: whether there is one of the latter, None: not known."""
+        last step is to come. someone_exited: whether there is one of these, None: not known."""
         live = state.live
-        if any_exited is False and not bool((live.step >= live.num_steps).any()):
+        if someone_exited is False and not bool((live.step >= live.num_steps).any()):
             return state
         settled = live.exited.flatten(1).all(dim=1)
         if (reserve := live.set_aside()) is not None:
@@ -242,10 +225,6 @@ class Sampler:
         trace = {i: state.trace[i] for i in live.ids[keep].tolist()}
         left = live.select(keep).without_idle_branch()
         return SamplerState(left, (*state.finished, *finished), trace)
-
-
-def kept(value: Tensor | None, before: Tensor) -> Tensor:
-    return before if value is None else value
 
 
 def noise(seed: int, shape: tuple[int, ...]) -> Tensor:

@@ -8,12 +8,10 @@ from dataclasses import replace
 
 import torch
 
-from nitrogen.kernels.blocks import one_call
-from nitrogen.kernels.cpu import planning as cpu
 from nitrogen.kernels.cpu.steps import Unet, Walked, run_steps
 from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.observation import Past
-from nitrogen.model.planning import Planner
+from nitrogen.model.planning import Planner, batch_of
 from nitrogen.model.request import Live, SamplerState
 from nitrogen.model.solvers import History
 from nitrogen.model.whole_network import (
@@ -35,13 +33,12 @@ def whole_steps(
     if type(denoiser) is not Denoiser:  # whoever wraps one wants to be asked
         return None
     unet, arch, weights = denoiser.unet, denoiser.arch, weights_of(denoiser.unet)
-    if planner.rules is None or not one_call(live.x):
+    if not planner.in_one_call(live) or not callable_with(live.x, weights):
         return None
-    if not callable_with(live.x, weights):
-        return None
+    assert planner.rules is not None, "one call needs rules"
     unet.check(live.x)
     most = min(most, int((live.num_steps - live.step).min()))
-    most = min(most, max(1, int(MAX_FLOPS / (live.num_samples * planner.cost.full_flops))))
+    most = min(most, max(1, int(MAX_FLOPS / (int(live.branches.sum()) * planner.cost.full_flops))))
     bare = live.cache_unlabelled
     bounds = torch.tensor([caps for _, caps in arch.layer_width]) if arch.layer_width else None
     walked = run_steps(
@@ -56,16 +53,7 @@ def whole_steps(
         return None
     ran = zip(live.ids.tolist(), walked.widths.unbind(1), strict=True)
     trace = {sample: (*state.trace[sample], *widths) for sample, widths in ran}
-    return SamplerState(advanced(live, walked), state.finished, trace), walked.all_exited
-
-
-def batch_of(live: Live) -> dict[str, torch.Tensor]:
-    """What planning.cpp reads, by its names, and what the solver remembers."""
-    batch = {
-        name: getattr(live, name) for name in ("denoised", "sigmas", "guidance", *cpu.PER_SAMPLE)
-    }
-    batch |= {name: getattr(live.past, name) for name in cpu.PER_REGION if name != "exited"}
-    return batch | {"x_t": live.x, "exited": live.exited, "sigma_last": live.history.sigma}
+    return SamplerState(advanced(live, walked), state.finished, trace), walked.someone_exited
 
 
 def advanced(live: Live, walked: Walked) -> Live:

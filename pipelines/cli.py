@@ -11,7 +11,16 @@ from pathlib import Path
 
 import typer
 
-from nitrogen.pipelines.commands import bench, configuration, data, jobs, models, running, serving
+from nitrogen.pipelines.commands import (
+    bench,
+    configuration,
+    data,
+    jobs,
+    models,
+    presets,
+    running,
+    serving,
+)
 from nitrogen.pipelines.masking import mask_secrets
 from nitrogen.platform.errors import NitrogenError
 
@@ -29,6 +38,7 @@ running.register(app)
 jobs.register(app)
 data.register(app)
 models.register(app)
+presets.register(app)
 serving.register(app)
 configuration.register(app)
 bench.register(app)

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "operators.h"
+#include "planning.h"
 #include "regions.h"
 
 // fresh, last, before: [b, height, width, ch], D of this step where a region was computed, D of the

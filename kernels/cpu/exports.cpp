@@ -39,8 +39,7 @@ extern "C" __attribute__((visibility("default"))) void* nitrogen_operator(const 
       ENTRY(row_linear), ENTRY(row_attention), ENTRY(region_stats), ENTRY(ode_exit),
       ENTRY(mlp_block), ENTRY(attention_block), ENTRY(preconditioning), ENTRY(conditioning),
       ENTRY(stem), ENTRY(head), ENTRY(down), ENTRY(up), ENTRY(region_features), ENTRY(predict),
-      ENTRY(network), ENTRY(allocate), ENTRY(plan_step), ENTRY(close_step),
-      ENTRY(run_steps),
+      ENTRY(network), ENTRY(allocate), ENTRY(plan_step), ENTRY(run_steps),
   };
   for (const Entry& entry : entries)
     if (std::strcmp(entry.name, name) == 0) return entry.address;

@@ -43,7 +43,6 @@ SIGNATURES = {  # as declared in operators.h
     "network": "ppppppppflllllpi",
     "allocate": "ppppdlllp",
     "plan_step": "pl",
-    "close_step": "p" * 11 + "l" * 6 + "p" * 5,
     "run_steps": "plpl",
 }
 OUT_OF_MEMORY, OUT_OF_RANGE = 1, 2  # as in exports.cpp

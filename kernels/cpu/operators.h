@@ -77,9 +77,3 @@ void allocate(const double* gain, const double* flops, const double* available,
               int64_t* widths);
 void plan_step(const void* planning, long size);
 void run_steps(const void* planning, long planning_size, const void* steps, long steps_size);
-void close_step(const float* x, const float* fresh, const float* last, const float* before,
-                const float* sigma, const float* sigma_next, const float* sigma_last,
-                const int64_t* widths, const float* change, const float* age,
-                const int64_t* quarters, long samples, long height, long width, long ch,
-                long region_rows, long region_columns, float* denoised, float* x_next,
-                float* change_now, float* age_now, int64_t* quarters_now);

@@ -201,7 +201,7 @@ class Planner {
 
   // A dense last step, what the plan costs, and what the caller would look for in it.
   void finish() {
-    bool everyone = true, all_exited = false;
+    bool everyone = true, someone_exited = false;
     for (long s = 0; s < in.samples; s++) {
       int64_t* widths = in.widths + s * regions;
       if (shares[s].closing) std::fill(widths, widths + regions, NUM_WIDTHS);
@@ -216,9 +216,9 @@ class Planner {
       double forward = total > 0 ? total + in.fixed_flops : 0.0;
       in.flops[s] = product(forward, shares[s].forwards) + in.predictor_flops;
       everyone = everyone && total > 0;
-      all_exited = all_exited || out;
+      someone_exited = someone_exited || out;
     }
-    in.found[EVERYONE_BUSY] = everyone, in.found[ALL_EXITED] = all_exited;
+    in.found[EVERYONE_BUSY] = everyone, in.found[SOMEONE_EXITED] = someone_exited;
   }
 
   const Planning& in;

@@ -1,4 +1,4 @@
-// What the planning of a step reads and writes.
+// The two ends of a step around the network: what its planning reads and writes, and its end.
 #pragma once
 
 #include <cstdint>
@@ -29,7 +29,15 @@ struct Planning {
       low, high;
 };
 
-enum Found { BROKEN, EVERYONE_BUSY, ALL_EXITED };
+enum Found { BROKEN, EVERYONE_BUSY, SOMEONE_EXITED };
+
+// What is known once a step was computed: see closing.cpp.
+void close_step(const float* x, const float* fresh, const float* last, const float* before,
+                const float* sigma, const float* sigma_next, const float* sigma_last,
+                const int64_t* widths, const float* change, const float* age,
+                const int64_t* quarters, long samples, long height, long width, long ch,
+                long region_rows, long region_columns, float* denoised, float* x_next,
+                float* change_now, float* age_now, int64_t* quarters_now);
 
 // The bin of noise levels that `sigma` falls into.
 inline long noise_bin(const Planning& in, float sigma) {

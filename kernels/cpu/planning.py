@@ -1,4 +1,4 @@
-"""The two ends of a step around the network, as one call of C++ each: planning.cpp, closing.cpp."""
+"""The plan of a step as one call of C++, and what else of planning.h its callers hand over."""
 
 import ctypes
 from collections.abc import Mapping
@@ -37,11 +37,11 @@ NUMBERS = (
     "fixed_flops", "full_flops", "predictor_flops", "slack", "price", "exit_threshold",
     "sigma_data", "low", "high",
 )  # fmt: skip
-BROKEN, EVERYONE_BUSY, ALL_EXITED = range(3)  # of `found`
+BROKEN, EVERYONE_BUSY, SOMEONE_EXITED = range(3)  # of `found`
 
 
 class Planning(ctypes.Structure):
-    """`struct Planning` of planning.cpp: addresses, then whole numbers, then real ones."""
+    """`struct Planning` of planning.h: addresses, then whole numbers, then real ones."""
 
     _fields_ = [
         *((name, ctypes.c_void_p) for name in (*PICTURES, "sigmas", *PER_SAMPLE, *PER_REGION)),
@@ -93,7 +93,7 @@ class Network:
 class Planned:
     """sigma, sigma_next: [b]; widths, calm: [b, rh, rw] int64, exits: bool, log_residual: float32;
     flops: [b] float64 of the step, prediction included; everyone_busy: every sample computes
-    something; all_exited: some sample has only regions that exited."""
+    something; someone_exited: some sample has only regions that exited."""
 
     sigma: Tensor
     sigma_next: Tensor
@@ -103,7 +103,7 @@ class Planned:
     log_residual: Tensor
     flops: Tensor
     everyone_busy: bool
-    all_exited: bool
+    someone_exited: bool
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def plan_step(batch: Mapping[str, Tensor], rules: Rules, network: Network | None
     sigma, sigma_next = made["pair"].unbind()
     return Planned(
         sigma, sigma_next, made["widths"], made["exits"], calm, residual, made["flops"],
-        bool(found[EVERYONE_BUSY]), bool(found[ALL_EXITED]),
+        bool(found[EVERYONE_BUSY]), bool(found[SOMEONE_EXITED]),
     )  # fmt: skip
 
 
@@ -197,36 +197,3 @@ def check(of: Mapping[str, Tensor], b: int, picture: tuple[int, ...], grid: torc
             f"a batch must be of {b} samples of {list(picture[1:])} with regions that divide them, "
             f"got another shape for {', '.join(wrong) or 'its regions'}. Take it from one sampler."
         )
-
-
-def close_step(
-    x: Tensor,  # [b, h, w, c] at sigma
-    fresh: Tensor,  # [b, h, w, c], D where a region was computed
-    last: Tensor,  # [b, h, w, c], D of the last step
-    before: Tensor,  # [b, h, w, c], D of the solver's last step
-    sigmas: tuple[Tensor, Tensor, Tensor],  # [b] each: now, next, and the solver's last, NaN: none
-    widths: Tensor,  # [b, rh, rw] int64
-    past: tuple[Tensor, Tensor, Tensor],  # [b, rh, rw]: change, age, quarters
-) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor, Tensor]]:
-    """D of every region, x at sigma_next, and the past after the step. See closing.cpp."""
-    pictures = [dense(v) for v in (x, fresh, last, before)]
-    levels = [dense(v) for v in sigmas]
-    change, age, quarters = dense(past[0]), dense(past[1]), dense(past[2], torch.int64)
-    widths = dense(widths, torch.int64)
-    b, height, width, ch = x.shape
-    regions = (widths, change, age, quarters)
-    if (
-        any(v.shape != x.shape for v in pictures)
-        or any(v.shape != (b,) for v in levels)
-        or any(v.shape != widths.shape for v in regions)
-        or len(widths) != b
-        or height % widths.shape[1]
-        or width % widths.shape[2]
-    ):
-        raise TypeError("the maps of a step must be of one shape, got several. Take one batch's.")
-    made = [torch.empty_like(v) for v in (pictures[0], pictures[0], change, age, quarters)]
-    load()[0].close_step(
-        *(v.data_ptr() for v in (*pictures, *levels, *regions)), b, height, width, ch,
-        *widths.shape[1:], *(v.data_ptr() for v in made),
-    )  # fmt: skip
-    return made[0], made[1], (made[2], made[3], made[4])

@@ -24,11 +24,9 @@ struct Steps {
   const float* guidance;
   const int64_t* map_sizes;  // floats of a sample in each map of a cache
   const int64_t* caps;       // [bins, levels], or null without bounds
-  int64_t *trace, *done;
+  int64_t *trace, *done;     // widths of every step; how many there were
   int64_t num_maps, levels, most, multistep, no_label;
 };
-
-enum Done { STEPS, ANY_EXITED };
 
 class Walk {
  public:
@@ -40,15 +38,11 @@ class Walk {
   // Until `most` steps are done, a sample has only regions that exited, or a prediction is not
   // finite.
   void run() {
-    for (at.done[STEPS] = 0; at.done[STEPS] < at.most; at.done[STEPS]++) {
+    for (*at.done = 0; *at.done < at.most && !in.found[SOMEONE_EXITED]; ++*at.done) {
       plan_step(&in, sizeof(in));
       if (in.found[BROKEN]) return;
       compute();
       remember();
-      if ((at.done[ANY_EXITED] = in.found[ALL_EXITED])) {
-        at.done[STEPS]++;
-        return;
-      }
     }
   }
 
@@ -122,7 +116,7 @@ class Walk {
   }
 
   void remember() {
-    std::copy(in.widths, in.widths + regions, at.trace + at.done[STEPS] * regions);
+    std::copy(in.widths, in.widths + regions, at.trace + *at.done * regions);
     std::copy(in.exits, in.exits + regions, at.exited);
     if (in.w_enter) std::copy(in.residual_now, in.residual_now + regions, at.log_residual);
     if (!in.schedule) std::copy(in.calm_now, in.calm_now + regions, at.calm);

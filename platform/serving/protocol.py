@@ -40,9 +40,10 @@ class Generator(Protocol):
     ) -> GeneratedImage | Sequence[GeneratedImage]:
         """The n pictures of a validated request (`GenerationRequest.for_generator`).
 
-        Picture i uses seed + i. `should_stop` is asked at every step; when it says yes, return or
-        raise at once. An exception with an `exit_code` carries a sentence for the client (400);
-        any other one is a failure (500).
+        Picture i uses seed + i. `should_stop` is asked between calls of the model, which take a
+        third of a second at most, or one step; when it says yes, return or raise at once. An
+        exception with an `exit_code` carries a sentence for the client (400); any other one is a
+        failure (500).
         """
 
     def info(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A step planned and closed in one call of C++ is the step by parts: same plan, cost and x."""
+"""Steps planned and made in one call of C++ are the steps by parts: same plan, cost and x."""
 
 import math
 from dataclasses import replace
@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from nitrogen.kernels.cpu import planning as cpu
 from nitrogen.kernels.cpu.library import cpu_available
 from nitrogen.model import sampler as sampling
 from nitrogen.model.policies import Budget, Full, Random, Static, Threshold
@@ -34,9 +33,9 @@ MIXED = [
 
 
 def by_parts(sampler):
-    """The same sampler, which asks C++ neither for plans nor for the end of a step."""
+    """The same sampler, which asks C++ neither for plans nor for what follows from D."""
     sampler.planner.__dict__["rules"] = None  # as cached
-    sampler.closes_in_one_call = False
+    sampler.steps_in_one_call = False
     return sampler
 
 
@@ -85,7 +84,7 @@ def test_every_step_is_planned_the_same(denoiser, predictor, name):
             assert torch.equal(one.log_residual, other.log_residual)
         busy = (one.plan.widths > 0).flatten(1).any(dim=1)
         assert one.everyone_busy is bool(busy.all())
-        assert one.all_exited is bool(one.exits.flatten(1).all(dim=1).any())
+        assert one.someone_exited is bool(one.exits.flatten(1).all(dim=1).any())
         exited += int(one.exits.sum())
         state = whole.step(state)
     assert (exited > 0) == ("exits" in name)
@@ -117,20 +116,16 @@ def test_what_is_no_batch_is_refused(denoiser, predictor):
         sampler.planner.plan(replace(live, step=live.num_steps))
     with pytest.raises(IndexError, match="labels"):
         sampler.planner.plan(replace(live, labels=live.labels + 100))
-    with pytest.raises(TypeError, match="one shape"):
-        cpu.close_step(
-            live.x, live.x, live.x[:1], live.x, (live.sigmas[:, 0],) * 3, live.past.quarters,
-            (live.past.change, live.past.age, live.past.quarters),
-        )  # fmt: skip
 
 
 def test_nothing_of_a_held_region_is_read_from_the_network(denoiser, predictor, monkeypatch):
     """D of held regions is whatever the network left there, NaN at worst."""
-    real = sampling.denoise
+    real, calls = sampling.denoise, []
 
     def poisoned(net, live, x, levels, plan, last, everyone=None):
         fresh, *caches = real(net, live, x, levels, plan, last, everyone)
         held = sampling.spread_to_pixels(plan.widths == 0, *x.shape[1:3])
+        calls.append(bool(held.any()))
         return torch.where(held, math.nan, fresh), *caches
 
     requests = [Request(0, 1, 8, 1.0, 0.4), Request(1, 2, 8, 1.0, 0.5)]
@@ -138,5 +133,7 @@ def test_nothing_of_a_held_region_is_read_from_the_network(denoiser, predictor, 
     expected = sampler.run(requests)
     assert any(bool((done.widths == 0).any()) for done in expected)
     monkeypatch.setattr(sampling, "denoise", poisoned)
+    monkeypatch.setattr(sampling, "whole_steps", lambda *_: None)
     for got, wanted in zip(sampler.run(requests), expected, strict=True):
         assert torch.equal(got.x_0, wanted.x_0)
+    assert any(calls)

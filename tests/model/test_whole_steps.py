@@ -1,7 +1,7 @@
 """Several steps in one call of C++ are the same steps one call at a time, bit for bit."""
 
 import copy
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -9,6 +9,7 @@ import torch
 from nitrogen.kernels.cpu.library import cpu_available
 from nitrogen.model import sampler as sampling
 from nitrogen.model import whole_steps as together
+from nitrogen.model.pipeline import Cancelled, Pipeline
 from nitrogen.model.policies import Budget, Full, Static
 from nitrogen.model.request import Request
 from nitrogen.model.sampler import Sampler
@@ -149,3 +150,45 @@ def test_a_call_is_bounded(denoiser, calls, monkeypatch):
     monkeypatch.setattr(together, "MAX_FLOPS", 2.5 * sampler.cost.full_flops)
     sampler.run([Request(0, 1, 5)])
     assert calls == [2, 2, 1]
+    calls.clear()
+    sampler.run([Request(0, 1, 3, 2.0)])
+    assert calls == [1, 1, 1], "two forwards a step under guidance"
+
+
+def test_whoever_says_stop_waits_for_one_call(denoiser, calls, monkeypatch):
+    pipeline = Pipeline(denoiser, ["a", "b", "c"])
+    cost = Sampler(denoiser, Full()).cost
+    monkeypatch.setattr(together, "MAX_FLOPS", 2.5 * cost.full_flops)
+    with pytest.raises(Cancelled):
+        pipeline.generate([0], [1], num_inference_steps=5, should_stop=lambda: bool(calls))
+    assert calls == [2]
+
+
+@pytest.mark.parametrize("solver", ["euler", "heun"])
+def test_a_step_of_nobody_changes_nothing(denoiser, solver):
+    sampler = Sampler(denoiser, Full(), solver_name=solver)
+    state = sampler.steps(sampler.start([Request(0, 1, 1)]), 1)
+    assert not state.live.num_samples
+    assert sampler.step(state) is state
+
+
+def test_nothing_of_a_held_sample_is_read_from_the_network(denoiser, calls):
+    """What stands in the place of its D is whatever a call before left there, NaN at worst."""
+    sampler = Sampler(denoiser, Static(widths=(4, 0, 2)))
+    requests = [Request(0, 1, 3), Request(1, 2, 9), Request(2, 3, 3)]  # two hold the second step
+
+    def second(between):
+        state = sampler.step(sampler.start(requests))
+        between()
+        return sampler.step(state).live
+
+    def poison():
+        state = sampler.start(requests)
+        live = replace(state.live, x=torch.full_like(state.live.x, float("nan")))
+        left = sampler.step(replace(state, live=live)).live
+        assert bool(left.denoised.isnan().all())
+
+    expected = second(lambda: None)
+    assert_same_batch(second(poison), expected)
+    assert bool(expected.x.isfinite().all())
+    assert calls == [1] * 5
