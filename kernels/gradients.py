@@ -141,7 +141,10 @@ def _gradients(
             for value, one in zip(inputs, wanted, strict=True)
         ]
         asked = [value for value, one in zip(args, wanted, strict=True) if one]
-        return torch.autograd.grad(plain(*args), asked, grad, materialize_grads=True)
+        out = plain(*args)
+        if not out.requires_grad:  # no row is active: the buffer comes back as it was
+            return tuple(torch.zeros_like(value) for value in asked)
+        return torch.autograd.grad(out, asked, grad, materialize_grads=True)
 
 
 def _spread(wanted: Sequence[bool], found: Sequence[Tensor]) -> list[Tensor | None]:

@@ -72,6 +72,23 @@ def test_gradients_equal_those_of_the_reference(name, dtype):
                 assert relative_rms(mine, truth) < GRADIENT_TOLERANCES[dtype], (case.label, i)
 
 
+@pytest.mark.parametrize("plan", ["empty", "full"])
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_buffer_may_want_no_gradient(name, plan):
+    """As every cache: where no row is active, nothing reaches the result, and all others get 0."""
+    cases = OPERATORS[name].make_cases(torch.float32, "cpu")
+    args = list(next(c for c in cases if c.label.endswith(plan)).args)
+    args[-1] = args[-1].nan_to_num()
+    wanted = differentiable(name, args[:-1])
+    asked = [args[i].detach().clone().requires_grad_() for i in wanted]
+    for i, value in zip(wanted, asked, strict=True):
+        args[i] = value
+    out = registered(name)(*args)
+    got = torch.autograd.grad(out, asked, torch.ones_like(out))
+    assert [one.shape for one in got] == [one.shape for one in asked]
+    assert all(one.any() == (plan == "full") for one in got)
+
+
 @pytest.mark.parametrize("name", WRITERS)
 def test_an_operator_that_writes_refuses_a_gradient(name):
     """torch would leave it out without a word: each argument, the buffer too."""
