@@ -12,9 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-DIFFERENTIABLE = (
-    "norm_modulate", "depthwise", "gated_add", "row_attention", "region_stats", "ode_exit",
-)  # fmt: skip
 # Arguments that are real numbers and have none: the noise levels of a step are not learnt.
 CONSTANT = {"ode_exit": {3: "sigma", 4: "sigma_next", 5: "sigma_last"}}
 AUTOGRAD_KEYS = ("AutogradCPU", "AutogradCUDA")

@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch.utils import _pytree as pytree
 
-from nitrogen.kernels.operators import DECLARED
 from nitrogen.model.cache import Cache, empty_cache
 from nitrogen.model.observation import Past
 from nitrogen.model.policies import Budget, Full, Policy, Static, Threshold
@@ -20,6 +19,10 @@ REQUESTS = [
     Request(0, 1, 4), Request(1, 2, 6, 2.0), Request(2, 3, 5, 1.0, 0.5),
     Request(0, 4, 7, 3.0, 0.9, dense_last=True),
 ]  # fmt: skip
+IN_A_STEP = (  # norm_modulate is fused into row_qkv and depthwise
+    "plan_rows", "depthwise", "row_mlp", "gated_add", "row_linear", "row_qkv", "row_attention",
+    "region_stats", "ode_exit",
+)  # fmt: skip
 EXIT = 0.0211  # a residual that some regions are below behind two steps
 
 
@@ -80,9 +83,8 @@ def _anew():
 @pytest.mark.parametrize(
     ("name", "backend"),
     [
-        ("budget with exits", "eager"),
-        *(pytest.param(name, "eager", marks=pytest.mark.slow) for name in list(SETTINGS)[1:]),
-        pytest.param("budget with exits", "aot_eager", marks=pytest.mark.slow),
+        ("budget with exits", "aot_eager"),
+        *(pytest.param(name, "eager", marks=pytest.mark.slow) for name in SETTINGS),
     ],
 )
 @torch.no_grad()
@@ -134,9 +136,7 @@ def test_a_step_of_the_sampler_exports(denoiser, predictor):
     expected, _ = sampler.compute(live_after(sampler, 2))
     program = torch.export.export(Step(sampler), (live_after(sampler, 2),))
     calls = {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
-    assert {f"nitrogen.{name}.default" for name in DECLARED} - calls == {
-        "nitrogen.norm_modulate.default"  # the network has it fused into row_qkv and depthwise
-    }
+    assert calls >= {f"nitrogen.{name}.default" for name in IN_A_STEP}
     # torch 2.13 writes guards that do not parse where one field's name begins another's.
     same(program.module(check_guards=False)(live_after(sampler, 2)), expected)
 
