@@ -63,7 +63,7 @@ def one_call(x: Tensor, *others: Tensor) -> bool:
     return takes_cpp(x)
 
 
-def weights_of(module: Module) -> tuple[Tensor, ...]:
+def parameters_of(module: Module) -> tuple[Tensor, ...]:
     """Every weight of a module where gradients are taken, for `one_call`: any may be trained."""
     return tuple(module.parameters()) if torch.is_grad_enabled() else ()
 

@@ -12,9 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-DIFFERENTIABLE = (
-    "norm_modulate", "depthwise", "gated_add", "row_attention", "region_stats", "ode_exit",
-)  # fmt: skip
 # Arguments that are real numbers and have none: the noise levels of a step are not learnt.
 CONSTANT = {"ode_exit": {3: "sigma", 4: "sigma_next", 5: "sigma_last"}}
 AUTOGRAD_KEYS = ("AutogradCPU", "AutogradCUDA")
@@ -141,7 +138,10 @@ def _gradients(
             for value, one in zip(inputs, wanted, strict=True)
         ]
         asked = [value for value, one in zip(args, wanted, strict=True) if one]
-        return torch.autograd.grad(plain(*args), asked, grad, materialize_grads=True)
+        out = plain(*args)
+        if not out.requires_grad:  # no row is active: the buffer comes back as it was
+            return tuple(torch.zeros_like(value) for value in asked)
+        return torch.autograd.grad(out, asked, grad, materialize_grads=True)
 
 
 def _spread(wanted: Sequence[bool], found: Sequence[Tensor]) -> list[Tensor | None]:

@@ -15,6 +15,10 @@ from nitrogen.kernels.roofline import Shape, table
 OURS, OTHERS = "triton", ("dense", "eager", "compile")
 BEGIN, END = "<!-- predictions:", "<!-- /predictions -->"
 DTYPES = {2: "bfloat16", 4: "float32"}  # by the bytes of a stored number
+KEYS: dict[str, type | tuple[type, ...]] = {
+    "op": str, "provider": str, "shape": list, "metric": str, "unit": str, "p50": (int, float),
+}  # fmt: skip
+TIME, WRONG = ("time", "ms"), ("relative_rms", "1")  # metric and unit of what has a shape
 
 
 class MeasuredError(ValueError):
@@ -31,7 +35,8 @@ class Measured:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The JSON lines of a file. Raises MeasuredError."""
+    """The JSON lines of a file, those of a GPU with all that is read of them. Raises
+    MeasuredError."""
     try:
         found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
     except (OSError, ValueError) as error:
@@ -41,7 +46,24 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         ) from None
     if not all(isinstance(line, dict) for line in found):
         raise MeasuredError(f"--measured must hold one object a line, got {path}. Name another.")
+    for number, line in enumerate(found, start=1):
+        if line.get("kind") == "measured" and (wrong := unreadable(line)):
+            raise MeasuredError(
+                f"--measured must hold whole lines of `bench kernels --device cuda --json`, got "
+                f"{wrong} in object {number} of {path}. Make the file anew."
+            )
     return found
+
+
+def unreadable(line: Mapping[str, Any]) -> str | None:
+    """What of a measured line cannot be used, if anything: a key, or a metric in another unit."""
+    for key, kind in KEYS.items():
+        if not isinstance(line.get(key), kind) or isinstance(line.get(key), bool):
+            return f"{key} = {line.get(key)!r}"
+    metric, unit = line["metric"], line["unit"]
+    if line["shape"] and (metric, unit) != (WRONG if line.get("failed") else TIME):
+        return f"{metric} in {unit}"
+    return None
 
 
 def measured(

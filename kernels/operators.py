@@ -23,12 +23,20 @@ ROWS = "Tensor rows, Tensor counts"
 @dataclass(frozen=True)
 class Declared:
     """schema: as torch reads it; fake: arguments -> results without values; writes: the buffer, its
-    last argument, that it writes at active rows, if it does; flops: the formula of a product."""
+    last argument, that it writes at active rows, if it does; flops: the formula of a product;
+    differentiable: whether torch is to know its gradient, for which its plain path must compute
+    every row (one that writes has a twin with a gradient anyway)."""
 
     schema: str
     fake: Callable[..., Any] = lambda *_: None
     writes: str | None = None
     flops: Callable[..., int] | None = None
+    differentiable: bool = False
+
+    @property
+    def over_rows(self) -> bool:
+        """Whether it is told which rows are active."""
+        return ROWS in self.schema
 
 
 def _plan_rows_fake(widths: Tensor, caps: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
@@ -61,11 +69,13 @@ DECLARED = {
         f"(Tensor x, Tensor shift, Tensor scale, {ROWS}, int rows_per_sample, float eps=1e-6) "
         "-> Tensor",
         lambda x, *_: x.new_empty(x.shape),
+        differentiable=True,
     ),
     "depthwise": Declared(
         f"(Tensor x, Tensor weight, Tensor shift, Tensor scale, {ROWS}) -> Tensor",
         lambda x, *_: x.new_empty(x.shape[:-1].numel(), x.shape[-1]),
         flops=lambda x, weight, *_, **__: 2 * weight[0].numel() * x.numel(),
+        differentiable=True,
     ),
     "row_mlp": Declared(
         f"(Tensor x, Tensor w_in, Tensor b_in, Tensor w_out, Tensor b_out, {ROWS}, "
@@ -76,6 +86,7 @@ DECLARED = {
     "gated_add": Declared(
         "(Tensor x, Tensor gate, Tensor residual, int rows_per_sample) -> Tensor",
         lambda x, *_: x.new_empty(x.shape),
+        differentiable=True,
     ),
     "row_linear": Declared(
         f"(Tensor x, Tensor weight, Tensor? bias, {ROWS}, Tensor(a!) out) -> ()",
@@ -94,17 +105,20 @@ DECLARED = {
         f"(Tensor qkv, {ROWS}, int num_heads) -> Tensor",
         lambda qkv, *_: qkv.new_empty(qkv.shape[:3].numel(), qkv.shape[3] // 3),
         flops=_attention_flops,
+        differentiable=True,
     ),
     "region_stats": Declared(
         "(Tensor denoised, Tensor last, int rh, int rw) -> Tensor",
         lambda d, last, rh, rw: d.new_empty(
             d.shape[0], rh, rw, d.shape[3] + 2, dtype=torch.float32
         ),
+        differentiable=True,
     ),
     "ode_exit": Declared(
         "(Tensor x, Tensor denoised, Tensor last, Tensor sigma, Tensor sigma_next, "
         "Tensor sigma_last, Tensor held) -> Tensor",
         lambda x, *_: x.new_empty(x.shape),
+        differentiable=True,
     ),
 }
 
@@ -121,7 +135,7 @@ def _register(name: str, declared: Declared) -> None:
     operator.register_fake(declared.fake)
     if declared.writes:
         gradients.register_twin(name, declared.schema, implementation, EAGER[name])
-    elif name in gradients.DIFFERENTIABLE:
+    elif declared.differentiable:
         gradients.register_plain(name, operator, EAGER[name])
     if declared.flops is not None:
         for seen in (name, f"{name}_new") if declared.writes else (name,):

@@ -30,12 +30,14 @@ class Provider:
 @dataclass(frozen=True)
 class Operator:
     """reference: the same call in float64; writes: whether its last argument is a buffer that it
-    writes at active rows; make_cases: (dtype, device) -> labelled arguments."""
+    writes at active rows; over_rows: whether it is told which those are; make_cases: (dtype,
+    device) -> labelled arguments."""
 
     name: str
     reference: Kernel
     providers: tuple[Provider, ...]
     writes: bool
+    over_rows: bool
     make_cases: Callable[[torch.dtype, str], Iterator[Case]]
 
 
@@ -57,7 +59,12 @@ def operators() -> dict[str, Operator]:
     """By name, as they are declared."""
     return {
         name: Operator(
-            name, REFERENCES[name], providers_of(name), bool(declared.writes), CASES[name]
+            name,
+            REFERENCES[name],
+            providers_of(name),
+            bool(declared.writes),
+            declared.over_rows,
+            CASES[name],
         )
         for name, declared in DECLARED.items()
     }

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nitrogen.kernels import dispatch
-from nitrogen.kernels.blocks import one_call, weights_of
+from nitrogen.kernels.blocks import one_call, parameters_of
 from nitrogen.kernels.cpu import fused
 from nitrogen.kernels.linear import pad_rows
 from nitrogen.model.config import ArchConfig
@@ -59,7 +59,7 @@ class Conditioning(nn.Module):
                 "sigma_next must be given to a strided denoiser, got none. Pass the noise level "
                 "that the step ends at."
             )
-        if blocked and one_call(c_noise, *weights_of(self)):
+        if blocked and one_call(c_noise, *parameters_of(self)):
             return self._one_call(c_noise, labels, stride)
         num_samples = c_noise.shape[0]
         linear = dispatch.linear if blocked else F.linear

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nitrogen.kernels import dispatch
-from nitrogen.kernels.blocks import one_call, weights_of
+from nitrogen.kernels.blocks import one_call, parameters_of
 from nitrogen.kernels.cpu import fused
 from nitrogen.kernels.cpu.fused import Layer
 from nitrogen.model.config import NUM_WIDTHS, ArchConfig
@@ -39,7 +39,7 @@ class Predictor(nn.Module):
 
         Every region sees its own features and their mean over the picture.
         """
-        if one_call(features, *weights_of(self)):
+        if one_call(features, *parameters_of(self)):
             return fused.predict(features, labels, self.classes, self.layers(), LOG_RANGE)
         b, rh, rw, f = features.shape
         overall = features.reshape(b, rh * rw, f).sum(dim=1) / (rh * rw)

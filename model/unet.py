@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nitrogen.kernels import dispatch
-from nitrogen.kernels.blocks import one_call, weights_of
+from nitrogen.kernels.blocks import one_call, parameters_of
 from nitrogen.kernels.cpu import fused
 from nitrogen.kernels.norm import modulate, rms_norm
 from nitrogen.kernels.plan import RowSet
@@ -71,7 +71,7 @@ class RowUNet(nn.Module):
 
     def between(self, x: Tensor, blocked: bool) -> "Layers | FusedLayers":
         """The layers between the blocks, in one call each where that may run."""
-        fits = blocked and one_call(x, *weights_of(self))
+        fits = blocked and one_call(x, *parameters_of(self))
         return FusedLayers(self) if fits else Layers(self, blocked)
 
     def _levels(

@@ -49,10 +49,12 @@ def depthwise(
     x: Tensor, weight: Tensor, shift: Tensor, scale: Tensor, rows: Tensor, counts: Tensor
 ) -> Tensor:
     x, shift, scale = dense(x), lines(shift), lines(scale)
-    if weight.dim() != x.dim() or weight.shape[-2:] != (3, 3) or weight[0].numel() not in (9, 27):
+    deep = {4: (1,), 5: (1, 3)}.get(x.dim(), ())
+    wanted = [(x.shape[-1], 1, *(taps,) * (x.dim() - 4), 3, 3) for taps in deep]
+    if tuple(weight.shape) not in wanted:
         raise TypeError(
             "weight must be [c, 1, 3, 3] for a picture and [c, 1, 1 or 3, 3, 3] for a volume, got "
-            f"{list(weight.shape)} for x of {x.dim()} axes. Pass the taps of its kind."
+            f"{list(weight.shape)} for x {list(x.shape)}. Pass the taps of its kind."
         )
     depth, height, width, channels = (1, *x.shape[1:])[-4:]
     out = x.new_empty(x.shape[:-1].numel(), channels)

@@ -35,6 +35,7 @@ def measure(
     shapes: Iterable[Shape] = SHAPES,
     repeats: int = 50,
     compiled: bool = True,  # also time torch.compile
+    backend: str = "inductor",  # of torch.compile
     tune: bool = False,  # also time every candidate of the tuning table
 ) -> Iterator[dict[str, Any]]:
     """One dict a measurement. Raises ValueError where there is no GPU to measure."""
@@ -52,7 +53,7 @@ def measure(
     for shape in shapes:
         needed = work(shape, dtype.itemsize)
         floor_s = max(needed.bytes / copy_s, needed.flops / product_s if needed.matrix else 0.0)
-        calls, error = providers(shape, dtype, device, compiled)
+        calls, error = providers(shape, dtype, device, backend if compiled else None)
         line: dict[str, Any] = {
             **about,
             "op": shape.op,
@@ -77,15 +78,20 @@ def measure(
 
 
 def providers(
-    shape: Shape, dtype: torch.dtype, device: str, compiled: bool
+    shape: Shape, dtype: torch.dtype, device: str, backend: str | None
 ) -> tuple[dict[str, Callable[[], object]], float]:
-    """The calls to time, and how far ours is from plain PyTorch in float64 on the same device."""
+    """The calls to time, and how far ours is from plain PyTorch in float64 on the same device.
+
+    What the compiler made of other shapes is forgotten: from the second one on it would generalise,
+    and behind the eighth run plain PyTorch without a word. backend: None is without a compiler.
+    """
     name, plain = ("dense", DENSE[shape.op]) if shape.op in DENSE else ("eager", EAGER[shape.op])
     ours, args = triton_kernel(shape.op), arguments(shape, dtype, device)
     everything = arguments(replace(shape, active=1.0, width=1.0), dtype, device)
     calls: dict[str, Callable[[], object]] = {name: lambda: plain(*everything)}
-    if compiled:
-        through = torch.compile(plain)
+    if backend is not None:
+        torch.compiler.reset()
+        through = torch.compile(plain, dynamic=False, fullgraph=True, backend=backend)
         calls["compile"] = lambda: through(*everything)
     calls["triton"] = lambda: ours(*args)
     return calls, distance(shape, args)

@@ -12,10 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nitrogen.kernels.attention import attend
-from nitrogen.kernels.depthwise import depthwise3x3
-from nitrogen.kernels.norm import modulate, rms_norm
-from nitrogen.kernels.regions import region_stats as plain_stats
+from nitrogen.kernels.norm import norm_modulate
+from nitrogen.kernels.providers import EAGER
 from nitrogen.kernels.row_mlp import dense_mlp
 
 
@@ -30,41 +28,12 @@ def row_linear(x: Tensor, weight: Tensor, bias: Tensor | None, *_: Any) -> Tenso
     return F.linear(x, weight, bias)
 
 
-def norm_modulate(
-    x: Tensor, shift: Tensor, scale: Tensor, rows: Tensor, counts: Tensor, rows_per_sample: int,
-    eps: float = 1e-6,
-) -> Tensor:  # fmt: skip
-    """A sample's modulation is broadcast over its rows, not looked up for each."""
-    maps = x.view(-1, rows_per_sample, x.shape[1])
-    return modulate(rms_norm(maps, eps), shift[:, None], scale[:, None]).view_as(x)
-
-
 def row_qkv(
     x: Tensor, shift: Tensor, scale: Tensor, w_qkv: Tensor, rows: Tensor, counts: Tensor,
     rows_per_sample: int, *_: Any,
 ) -> Tensor:  # fmt: skip
-    return F.linear(norm_modulate(x, shift, scale, rows, counts, rows_per_sample), w_qkv)
-
-
-def row_attention(qkv: Tensor, rows: Tensor, counts: Tensor, num_heads: int) -> Tensor:
-    """[m, c]: pooled keys and values, `scaled_dot_product_attention` over the whole map."""
-    return attend(qkv, num_heads).reshape(-1, qkv.shape[3] // 3)
-
-
-def depthwise(x: Tensor, weight: Tensor, shift: Tensor, scale: Tensor, *_: Any) -> Tensor:
-    """[m, c]: `conv2d` with a group a channel."""
-    mixed = depthwise3x3(rms_norm(x), weight)
-    return modulate(mixed, shift[:, None, None], scale[:, None, None]).reshape(-1, x.shape[3])
-
-
-def gated_add(x: Tensor, gate: Tensor, residual: Tensor, rows_per_sample: int) -> Tensor:
-    maps = (-1, rows_per_sample, x.shape[1])
-    return (x.view(maps) + gate[:, None] * residual.view(maps)).view_as(x)
-
-
-def region_stats(denoised: Tensor, last: Tensor, rh: int, rw: int) -> Tensor:
-    """It is dense as it is: average pooling."""
-    return plain_stats(denoised, last, rh, rw)
+    mixed = norm_modulate(x, shift, scale, rows, counts, rows_per_sample)
+    return F.linear(mixed, w_qkv)
 
 
 def ode_exit(
@@ -79,10 +48,10 @@ def ode_exit(
     return target + (s_next / s).to(x.dtype)[:, None, None, None] * (x - target)
 
 
+OWN = (row_mlp, row_linear, row_qkv, ode_exit)
+# The plain paths of these are dense as they are: they compute every row, and look none up.
+AS_PLAIN = ("norm_modulate", "row_attention", "depthwise", "gated_add", "region_stats")
 DENSE: dict[str, Callable[..., Tensor]] = {
-    f.__name__: f
-    for f in (
-        row_mlp, row_linear, norm_modulate, row_qkv, row_attention, depthwise, gated_add,
-        region_stats, ode_exit,
-    )
-}  # fmt: skip
+    **{f.__name__: f for f in OWN},
+    **{name: EAGER[name] for name in AS_PLAIN},
+}

@@ -13,7 +13,13 @@ from nitrogen.kernels.plan import NUM_WIDTHS
 from nitrogen.kernels.reference import TOLERANCES, relative_rms
 from nitrogen.kernels.registry import OPERATORS, Operator, Provider
 from nitrogen.kernels.row_mlp import dense_mlp
-from nitrogen.pipelines.bench.kernel_inputs import PICTURES, Drawn, map_arguments, picture_arguments
+from nitrogen.pipelines.bench.kernel_inputs import (
+    MAPS,
+    PICTURES,
+    Drawn,
+    map_arguments,
+    picture_arguments,
+)
 from nitrogen.pipelines.bench.precisions import lower_precision
 from nitrogen.pipelines.bench.records import failed, provenance, rate, ratios, record, waiter
 from nitrogen.pipelines.metrics.timing import Timing, time_callables
@@ -177,9 +183,8 @@ def map_records(
     channels: int, b: int, side: int, device: str, repeats: int
 ) -> Iterator[dict[str, Any]]:
     """The other operators on a map of b x side x side, every row and half of them."""
-    for name, operator in OPERATORS.items():
-        if name == "row_mlp" or name in PICTURES:
-            continue
+    for name in MAPS:
+        operator = OPERATORS[name]
         calls: dict[str, Call] = {}
         wrong: dict[str, float] = {}
         for share in (1.0, 0.5):

@@ -38,8 +38,8 @@ def drawn(op, shape, dtype):
     return args
 
 
-def test_every_operator_but_the_plan_has_a_dense_form():
-    assert set(DENSE) == set(COUNTS) - {"plan_rows"} == set(REFERENCES) - {"plan_rows"}
+def test_a_dense_form_is_one_of_an_operator_that_is_measured():
+    assert set(DENSE) <= set(COUNTS) <= set(REFERENCES)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

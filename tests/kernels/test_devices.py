@@ -33,7 +33,7 @@ def test_everything_stays_on_the_card(name):
         expected = operator.reference(*case.args)
         args = [v.clone() if isinstance(v, Tensor) else v for v in case.args]
         got = EAGER[name](*args)
-        if name == "plan_rows":
+        if isinstance(got, tuple):
             assert on_card((*expected, *got))
             continue
         assert on_card((expected, got)), case.label

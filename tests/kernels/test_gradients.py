@@ -7,20 +7,16 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from nitrogen.kernels import dispatch
-from nitrogen.kernels.gradients import CONSTANT, DIFFERENTIABLE
+from nitrogen.kernels.gradients import CONSTANT
 from nitrogen.kernels.operators import DECLARED
 from nitrogen.kernels.reference import GRADIENT_TOLERANCES, relative_rms
 from nitrogen.kernels.registry import OPERATORS
 
 FLOATS = [torch.float32, torch.bfloat16, torch.float16]
 WRITERS = tuple(name for name, declared in DECLARED.items() if declared.writes)
-UNDEFINED = ("norm_modulate", "depthwise", "row_attention")  # where a row is held
+DIFFERENTIABLE = tuple(name for name, declared in DECLARED.items() if declared.differentiable)
 SLOW_TRUTH = ("row_mlp", "row_attention")  # a row or a window at a time: half precision without
 # 2,000 of them
-
-
-def test_every_operator_of_real_numbers_has_a_gradient():
-    assert set(DECLARED) - {*DIFFERENTIABLE, *WRITERS} == {"plan_rows"}
 
 
 def registered(name):
@@ -45,7 +41,8 @@ def gradients(function, name, args, dtype):
         args[i].requires_grad_()
     out = function(*args)
     cotangent = torch.randn(out.shape, generator=torch.Generator().manual_seed(1)).to(out.dtype)
-    if name in UNDEFINED:  # what is read by nobody has no gradient to give
+    undefined = DECLARED[name].over_rows and name not in WRITERS  # where a row is held
+    if undefined:  # what is read by nobody has no gradient to give
         at = next(i for i, v in enumerate(args) if isinstance(v, Tensor) and v.dtype == torch.int64)
         active = args[at][: int(args[at + 1][1:].sum())]
         out, cotangent = out[active], cotangent[active]
@@ -70,6 +67,23 @@ def test_gradients_equal_those_of_the_reference(name, dtype):
             for i, mine, truth in zip(differentiable(name, case.args), got, expected, strict=True):
                 assert mine.dtype == dtype
                 assert relative_rms(mine, truth) < GRADIENT_TOLERANCES[dtype], (case.label, i)
+
+
+@pytest.mark.parametrize("plan", ["empty", "full"])
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_buffer_may_want_no_gradient(name, plan):
+    """As every cache: where no row is active, nothing reaches the result, and all others get 0."""
+    cases = OPERATORS[name].make_cases(torch.float32, "cpu")
+    args = list(next(c for c in cases if c.label.endswith(plan)).args)
+    args[-1] = args[-1].nan_to_num()
+    wanted = differentiable(name, args[:-1])
+    asked = [args[i].detach().clone().requires_grad_() for i in wanted]
+    for i, value in zip(wanted, asked, strict=True):
+        args[i] = value
+    out = registered(name)(*args)
+    got = torch.autograd.grad(out, asked, torch.ones_like(out))
+    assert [one.shape for one in got] == [one.shape for one in asked]
+    assert all(one.any() == (plan == "full") for one in got)
 
 
 @pytest.mark.parametrize("name", WRITERS)

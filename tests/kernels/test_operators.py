@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from nitrogen.kernels import dispatch
-from nitrogen.kernels.gradients import CONSTANT, DIFFERENTIABLE
+from nitrogen.kernels.gradients import CONSTANT
 from nitrogen.kernels.operators import DECLARED
 from nitrogen.kernels.plan import plan_rows
 from nitrogen.kernels.registry import OPERATORS
@@ -16,14 +16,15 @@ from nitrogen.kernels.registry import OPERATORS
 def test_opcheck(name):
     cases = list(OPERATORS[name].make_cases(torch.float32, "cpu"))
     case = next((c for c in cases if c.label.startswith("63") and "mixed" in c.label), cases[0])
+    declared, constant = DECLARED[name], CONSTANT.get(name, {})
     args = [
-        v.nan_to_num().requires_grad_(name in DIFFERENTIABLE and i not in CONSTANT.get(name, {}))
+        v.nan_to_num().requires_grad_(declared.differentiable and i not in constant)
         if isinstance(v, Tensor) and v.is_floating_point()
         else v
         for i, v in enumerate(case.args)
     ]
     # "others undefined": two runs agree on active rows only, so compare with none left undefined.
-    if name in ("norm_modulate", "depthwise", "row_attention"):
+    if declared.over_rows and not declared.writes:
         at = next(i for i, v in enumerate(args) if isinstance(v, Tensor) and v.dtype == torch.int64)
         args[at : at + 2] = plan_rows(torch.full((3, 3, 7), 2), torch.full((3,), 4), 3, 7)
     torch.library.opcheck(getattr(torch.ops.nitrogen, name).default, tuple(args))

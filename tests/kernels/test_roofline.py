@@ -11,8 +11,8 @@ from nitrogen.kernels.roofline import CARDS, SHAPES, Shape, predict_s, work
 from nitrogen.kernels.row_mlp import dense_mlp
 
 
-def test_every_operator_has_a_count_and_a_shape():
-    assert set(roofline.COUNTS) == set(REFERENCES) == {shape.op for shape in SHAPES}
+def test_what_is_counted_has_a_shape_and_is_an_operator():
+    assert {shape.op for shape in SHAPES} == set(roofline.COUNTS) <= set(REFERENCES)
 
 
 @pytest.mark.parametrize("width", [0.25, 1.0])

@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch.utils import _pytree as pytree
 
-from nitrogen.kernels.operators import DECLARED
 from nitrogen.model.cache import Cache, empty_cache
 from nitrogen.model.observation import Past
 from nitrogen.model.policies import Budget, Full, Policy, Static, Threshold
@@ -20,6 +19,10 @@ REQUESTS = [
     Request(0, 1, 4), Request(1, 2, 6, 2.0), Request(2, 3, 5, 1.0, 0.5),
     Request(0, 4, 7, 3.0, 0.9, dense_last=True),
 ]  # fmt: skip
+IN_A_STEP = (  # norm_modulate is fused into row_qkv and depthwise
+    "plan_rows", "depthwise", "row_mlp", "gated_add", "row_linear", "row_qkv", "row_attention",
+    "region_stats", "ode_exit",
+)  # fmt: skip
 EXIT = 0.0211  # a residual that some regions are below behind two steps
 
 
@@ -80,9 +83,8 @@ def _anew():
 @pytest.mark.parametrize(
     ("name", "backend"),
     [
-        ("budget with exits", "eager"),
-        *(pytest.param(name, "eager", marks=pytest.mark.slow) for name in list(SETTINGS)[1:]),
-        pytest.param("budget with exits", "aot_eager", marks=pytest.mark.slow),
+        ("budget with exits", "aot_eager"),
+        *(pytest.param(name, "eager", marks=pytest.mark.slow) for name in SETTINGS),
     ],
 )
 @torch.no_grad()
@@ -134,26 +136,30 @@ def test_a_step_of_the_sampler_exports(denoiser, predictor):
     expected, _ = sampler.compute(live_after(sampler, 2))
     program = torch.export.export(Step(sampler), (live_after(sampler, 2),))
     calls = {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
-    assert {f"nitrogen.{name}.default" for name in DECLARED} - calls == {
-        "nitrogen.norm_modulate.default"  # the network has it fused into row_qkv and depthwise
-    }
+    assert calls >= {f"nitrogen.{name}.default" for name in IN_A_STEP}
     # torch 2.13 writes guards that do not parse where one field's name begins another's.
     same(program.module(check_guards=False)(live_after(sampler, 2)), expected)
 
 
-def test_training_over_rows_is_one_graph(denoiser):
+@pytest.mark.parametrize(
+    "widths",
+    [torch.arange(32).view(2, 4, 4) % 5, torch.zeros(2, 4, 4, dtype=torch.int64)],
+    ids=["mixed", "all held"],
+)
+def test_training_over_rows_is_one_graph(denoiser, widths):
     """The student among held regions, forward and backward, buffers and all."""
     arch = denoiser.arch
     trained = deepcopy(denoiser).requires_grad_(True)
     x_t, sigma, labels = torch.randn(2, 32, 32, 3), torch.tensor([0.5, 2.0]), torch.tensor([0, 3])
-    plan = Plan(torch.arange(32).view(2, 4, 4) % 5)
+    plan = Plan(widths)
 
     def loss():
         rows, _ = trained(x_t, sigma, labels, plan=plan, cache=empty_cache(arch, 2, 32, 32))
         return rows.square().mean()
 
     weights = list(trained.parameters())
-    expected = torch.autograd.grad(loss(), weights)
-    got = torch.autograd.grad(torch.compile(loss, fullgraph=True, backend="aot_eager")(), weights)
+    expected = torch.autograd.grad(loss(), weights, materialize_grads=True)
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")()
+    got = torch.autograd.grad(compiled, weights, materialize_grads=True)
     for mine, theirs in zip(got, expected, strict=True):
         torch.testing.assert_close(mine, theirs, atol=1e-6, rtol=1e-4)

@@ -129,14 +129,19 @@ def test_a_large_workspace_goes_back_and_a_small_one_stays():
 
 
 def test_taps_of_another_kind_are_refused():
-    """A picture's for a volume, a volume's for a picture, and five along the depth."""
+    """A picture's for a volume, a volume's for a picture, five along the depth, as many taps on
+    another axis, and those of fewer channels than there are."""
     rows = every_row(24, torch.device("cpu"))
     picture, volume = torch.randn(1, 6, 4, 8), torch.randn(1, 2, 3, 4, 8)
     rest = (torch.randn(1, 8), torch.randn(1, 8), rows.rows, rows.counts)
-    wrong = ((picture, (3, 3, 3)), (volume, (3, 3)), (volume, (5, 3, 3)), (picture, (5, 5)))
+    wrong = (
+        (picture, (8, 1, 3, 3, 3)), (volume, (8, 1, 3, 3)), (volume, (8, 1, 5, 3, 3)),
+        (picture, (8, 1, 5, 5)), (picture, (8, 3, 3, 3)), (volume, (8, 3, 1, 3, 3)),
+        (picture, (7, 1, 3, 3)), (volume, (4, 1, 3, 3, 3)), (picture, (9, 1, 3, 3)),
+    )  # fmt: skip
     for x, taps in wrong:
         with pytest.raises(TypeError, match=r"weight must be \[c, 1, 3, 3\] for a picture"):
-            CPU["depthwise"](x, torch.randn(8, 1, *taps), *rest)
+            CPU["depthwise"](x, torch.randn(taps), *rest)
     flat = torch.randn(8, 1, 1, 3, 3)
     assert torch.equal(
         CPU["depthwise"](picture[:, None], flat, *rest),

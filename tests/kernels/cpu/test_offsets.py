@@ -1,5 +1,8 @@
 """Offsets beyond 32 bits in C++: rows far down a map, and modulations far apart."""
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -69,6 +72,49 @@ def test_a_row_beyond_element_2_31(name):
     result = CPU[name](*far)
     got = (far[-1] if result is None else result)[[0, last]]
     assert relative_rms(got, expected) <= TOLERANCES[torch.float32]
+
+
+@torch.no_grad()
+def test_attention_in_a_sample_beyond_element_2_31():
+    """Two positions each, so that scores matter; nothing of the samples between is read."""
+    c, plan = 2**12, (torch.arange(4), torch.tensor([0, 0, 0, 0, 4]))
+    qkv = draw(2, 1, 2, 3 * c)
+    expected = OPERATORS["row_attention"].reference(qkv, *plan, 2)
+    last = -(-(2**31) // (6 * c))
+    far = tall(qkv.view(2, -1), last + 1).view(-1, 1, 2, 3 * c)
+    rows = torch.tensor([0, 1, 2 * last, 2 * last + 1])
+    got = CPU["row_attention"](far, rows, plan[1], 2)[rows]
+    assert relative_rms(got, expected) <= TOLERANCES[torch.float32]
+
+
+@pytest.mark.slow  # it reads every row of 8 GiB
+@torch.no_grad()
+def test_depthwise_at_a_row_beyond_element_2_31():
+    """The norm reads every row; those between are zero, and their pages all one."""
+    c, counts = 2**16, torch.tensor([0, 0, 0, 0, 2])
+    x, taps, shift, scale = draw(2, c), draw(c, 1, 3, 3), draw(1, c), draw(1, c)
+    near = torch.zeros(1, 4, 1, c)
+    near[0, [0, 3], 0] = x
+    rows = torch.tensor([0, 3])
+    expected = OPERATORS["depthwise"].reference(near, taps, shift, scale, rows, counts)[rows]
+    last = 2**31 // c
+    far, rows = tall(x, last + 1).view(1, -1, 1, c), torch.tensor([0, last])
+    got = CPU["depthwise"](far, taps, shift, scale, rows, counts)[rows]
+    assert relative_rms(got, expected) <= TOLERANCES[torch.float32]
+
+
+@pytest.mark.slow  # it writes every row of 8 GiB
+@torch.no_grad()
+def test_gated_add_at_a_row_beyond_element_2_31():
+    available = re.search(r"MemAvailable: *(\d+)", Path("/proc/meminfo").read_text())
+    if int(available[1]) < 12 * 2**20:
+        pytest.skip("no memory for 8 GiB")
+    c = 2**16
+    x, gate, residual = draw(2, c), draw(2, c), draw(2, c)
+    expected = OPERATORS["gated_add"].reference(x, gate, residual, 1)
+    last = 2**31 // c  # rows a sample, so that the last row is the second's
+    got = CPU["gated_add"](tall(x, last + 1), gate, tall(residual, last + 1), last)
+    assert relative_rms(got[[0, last]], expected) <= TOLERANCES[torch.float32]
 
 
 @pytest.mark.parametrize(("name", "maps"), [("gated_add", (1,)), ("depthwise", (2, 3))])

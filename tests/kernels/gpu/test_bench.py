@@ -35,6 +35,29 @@ def test_lines_of_an_operator(shape):
     assert ours["error"] <= 2e-6
 
 
+def test_every_shape_is_compiled_as_it_is(monkeypatch):
+    """The compiler sees each shape as if it were the first: no size becomes a symbol."""
+    made, compiling = [], torch.compile
+
+    def compiled(function, **options):
+        def seen(graph, example_inputs):
+            made.append([v for value in example_inputs for v in value.shape])
+            return graph
+
+        assert options.pop("backend") == "eager"
+        return compiling(function, backend=seen, **options)
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    sizes = [replace(TOYS[0], op="gated_add", channels=16 * (i + 1)) for i in range(10)]
+    shapes = [*TOYS, *sizes]
+    lines = list(
+        bench.measure("cpu", dtype=torch.float32, shapes=shapes, repeats=2, backend="eager")
+    )
+    assert len([line for line in lines if line["provider"] == "compile"]) == len(shapes)
+    assert len(made) == len(shapes), "each once"
+    assert all(type(size) is int for shape in made for size in shape)
+
+
 def test_a_wrong_kernel_gets_no_time(monkeypatch):
     wrong = lambda x, gate, residual, _: x + residual  # noqa: E731
     monkeypatch.setattr(bench, "triton_kernel", lambda _: wrong)

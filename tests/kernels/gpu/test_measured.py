@@ -9,7 +9,7 @@ import torch
 
 from nitrogen.kernels import roofline
 from nitrogen.kernels.gpu import bench
-from nitrogen.kernels.measured import BEGIN, END, MeasuredError, filled, measured, write
+from nitrogen.kernels.measured import BEGIN, END, MeasuredError, filled, measured, read_lines, write
 from nitrogen.kernels.roofline import Shape
 
 SHAPES = (
@@ -81,6 +81,25 @@ def test_the_lines_are_of_one_card(lines, cards):
     mixed = [{**one, "hardware": card} for one in lines for card in cards]
     with pytest.raises(MeasuredError, match="must hold the lines of one GPU"):
         measured(mixed, SHAPES)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        *(({key: None}, f"{key} = None") for key in ("op", "provider", "shape", "metric", "p50")),
+        ({"p50": "1.0"}, "p50 = '1.0'"), ({"unit": "us"}, "time in us"),
+        ({"metric": "energy", "unit": "J"}, "energy in J"), ({"failed": True}, "time in ms"),
+    ],
+)  # fmt: skip
+def test_a_line_that_cannot_be_read_is_refused_in_a_sentence(tmp_path, lines, changed, said):
+    """A key that is absent, one of another kind, and a time that would be taken for ms."""
+    path, line = tmp_path / "card.jsonl", of(lines, "triton", SHAPES[0])
+    path.write_text("\n".join(map(json.dumps, lines)))
+    assert read_lines(path) == lines
+    left = {key: value for key, value in (line | changed).items() if value is not None}
+    path.write_text("\n".join(map(json.dumps, [*lines, left])))
+    with pytest.raises(MeasuredError, match=f"got {said} in object {len(lines) + 1} of "):
+        read_lines(path)
 
 
 def test_what_is_written_stands_between_the_markers(tmp_path, lines):

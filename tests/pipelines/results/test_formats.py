@@ -11,9 +11,7 @@ from nitrogen.platform.errors import ConfigError
 def test_a_frontier_of_another_format_is_refused(result, tmp_path):
     path = tmp_path / "old.json"
     path.write_text(json.dumps(result | {"format": 1}))
-    with pytest.raises(
-        ConfigError, match=r"format 2, got .*old\.json of 1\. Run"
-    ):
+    with pytest.raises(ConfigError, match=r"format 2, got .*old\.json of 1\. Run"):
         read_files([path])
 
 
