@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nitrogen.kernels.plan import NUM_WIDTHS
 
-MAPS = (  # operators whose arguments are maps and rows; row_mlp has a table of its own
+OVER_MAPS = (  # operators whose arguments are maps and rows; row_mlp has a table of its own
     "norm_modulate", "depthwise", "gated_add", "row_linear", "row_qkv", "row_attention",
 )  # fmt: skip
 PICTURES = ("region_stats", "ode_exit", "plan_rows")  # whose arguments are pictures and regions

@@ -14,7 +14,7 @@ from nitrogen.kernels.reference import TOLERANCES, relative_rms
 from nitrogen.kernels.registry import OPERATORS, Operator, Provider
 from nitrogen.kernels.row_mlp import dense_mlp
 from nitrogen.pipelines.bench.kernel_inputs import (
-    MAPS,
+    OVER_MAPS,
     PICTURES,
     Drawn,
     map_arguments,
@@ -183,7 +183,7 @@ def map_records(
     channels: int, b: int, side: int, device: str, repeats: int
 ) -> Iterator[dict[str, Any]]:
     """The other operators on a map of b x side x side, every row and half of them."""
-    for name in MAPS:
+    for name in OVER_MAPS:
         operator = OPERATORS[name]
         calls: dict[str, Call] = {}
         wrong: dict[str, float] = {}
