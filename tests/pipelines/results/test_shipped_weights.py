@@ -11,7 +11,7 @@ from nitrogen.pipelines.trained_models import model_directory
 
 @pytest.mark.parametrize("role", ["teacher", "student"])
 def test_results_are_of_the_weights_that_ship(repository, role):
-    published = json.loads((repository / "docs/results/emoji64.json").read_text())
+    published = json.loads((repository / "docs/results/emoji64-at-32-px.json").read_text())
     assert published["models"][role]["sha256"] == weights_digest(model_directory(None, role))
 
 
