@@ -131,7 +131,9 @@ def test_a_run_whose_bucket_another_run_takes_over_stops(workspace):
     process = start(workspace, "bucketed.py")
     halfway(process)
     record = json.dumps({"host": "another", "pid": 1, "id": "x", "time": time.time()})
-    (workspace / "bucket" / LOCK).write_text(record)
+    # At once, as a bucket has it: the run looks at it every now and then.
+    (workspace / "record").write_text(record)
+    (workspace / "record").replace(workspace / "bucket" / LOCK)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == LockLostError.exit_code == 4, errors
     assert "Traceback" not in errors
