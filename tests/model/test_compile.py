@@ -15,6 +15,8 @@ from nitrogen.model.request import Live, Request
 from nitrogen.model.sampler import Sampler
 from nitrogen.model.solvers import History
 
+pytestmark = pytest.mark.slow  # torch.compile takes seconds a graph
+
 REQUESTS = [
     Request(0, 1, 4), Request(1, 2, 6, 2.0), Request(2, 3, 5, 1.0, 0.5),
     Request(0, 4, 7, 3.0, 0.9, dense_last=True),
@@ -84,7 +86,7 @@ def _anew():
     ("name", "backend"),
     [
         ("budget with exits", "aot_eager"),
-        *(pytest.param(name, "eager", marks=pytest.mark.slow) for name in SETTINGS),
+        *((name, "eager") for name in SETTINGS if name != "budget with exits"),
     ],
 )
 @torch.no_grad()
@@ -101,7 +103,6 @@ def test_a_step_of_the_sampler_is_one_graph(name, backend, denoiser, predictor):
     same(got, expected)
 
 
-@pytest.mark.slow
 @torch.no_grad()
 def test_a_sample_that_computes_nothing_is_left_as_it_is(denoiser, predictor):
     """Eagerly it is taken out of the network's batch, compiled it goes through without rows."""
@@ -126,7 +127,6 @@ class Step(torch.nn.Module):
         return self.sampler.compute(live)[0]
 
 
-@pytest.mark.slow
 @torch.no_grad()
 def test_a_step_of_the_sampler_exports(denoiser, predictor):
     for part in (Live, History, Past, Cache):
