@@ -109,5 +109,5 @@ class FrontierConfig(BaseModel):
             },
             static_steps=(3, 4, 6, 8), cache_steps=(8, 12), tea_thresholds=(0.05, 0.2),
             ras_shares=(0.5,), budgets=(0.45, 0.7), thresholds=(1e-4, 1e-3), ours_steps=(4, 8),
-            exit_images=192, num_calibration=192,
+            exit_images=256, num_calibration=256,
         )  # fmt: skip
