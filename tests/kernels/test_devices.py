@@ -22,7 +22,7 @@ def on_card(values):
 
 def small(operator, dtype=torch.float32):
     cases = operator.make_cases(dtype, "cuda")
-    return [case for case in cases if not case.label.startswith("2000")]
+    return [case for case in cases if not case.label.startswith("2000")][::2]  # where, not what
 
 
 @pytest.mark.parametrize("name", OPERATORS)

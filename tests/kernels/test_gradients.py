@@ -126,6 +126,7 @@ def first_full(name):
     ).args
 
 
+@pytest.mark.slow  # as opcheck of the operators themselves
 @pytest.mark.parametrize("name", WRITERS)
 def test_a_twin_passes_opcheck(name):
     args = [v.nan_to_num().requires_grad_() if is_float(v) else v for v in first_full(name)]

@@ -7,7 +7,7 @@ import torch
 from pretended_card import OnCard, pretended_card
 
 from nitrogen.kernels import providers
-from nitrogen.model.policies import Budget, Random, Static, Threshold
+from nitrogen.model.policies import Budget, Threshold
 from nitrogen.model.request import Request
 from nitrogen.model.sampler import Sampler
 
@@ -27,7 +27,6 @@ def moved(module):
     ("policy", "solver"),
     [
         (Budget(0.0211, patience=1), "dpmpp_2m"), (Threshold(0.02), "heun"),
-        (Static(widths=(4, 2, 0, 1)), "unipc"), (Random(0.3), "euler"),
     ],
 )  # fmt: skip
 def test_a_run_on_the_card_is_a_run_on_the_processor(

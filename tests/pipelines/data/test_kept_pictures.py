@@ -1,11 +1,14 @@
 """A preparation that was cut off goes on, and gives what an undisturbed one gives."""
 
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from nitrogen.pipelines.data import kept_pictures
 from nitrogen.pipelines.data.convert import Outcome, convert
@@ -36,14 +39,28 @@ def files(out: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def cut_off(folder: Path, tmp_path: Path) -> Path:
-    """The target of a preparation of `folder` that was killed."""
-    (folder / "ant" / "05.png").write_bytes(b"no picture")
-    out = tmp_path / "out"
-    done = subprocess.run([sys.executable, "-c", CUT_OFF, str(folder), str(out)], check=False)
+def cut_off(folder: Path, tmp_path: Path, killed: tuple[Path, Path]) -> Path:
+    """The target of a preparation of `folder` that was killed, and the folder as it then was."""
+    shutil.rmtree(folder)
+    shutil.copytree(killed[0], folder)
+    return Path(shutil.copytree(killed[1], tmp_path / "out"))
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A source of 30 pictures, one of them broken, and what was left of its preparation."""
+    root = tmp_path_factory.mktemp("killed")
+    source, out = root / "source", root / "out"
+    for label, (name, count) in enumerate({"ant": 12, "bee": 10, "cow": 8}.items()):
+        (source / name).mkdir(parents=True)
+        for i in range(count):
+            pixels = np.random.default_rng(100 * label + i).integers(0, 256, (16, 16, 3), np.uint8)
+            Image.fromarray(pixels).save(source / name / f"{i:02d}.png")
+    (source / "ant" / "05.png").write_bytes(b"no picture")
+    done = subprocess.run([sys.executable, "-c", CUT_OFF, str(source), str(out)], check=False)
     assert done.returncode == -signal.SIGKILL
     assert len(list(out.glob(".kept-*.part"))) == 19
-    return out
+    return source, out
 
 
 @pytest.fixture
