@@ -30,10 +30,11 @@ def whole_steps(
     """The state after at most `most` steps, and whether a sample has only regions that exited; None
     where not one step can be done here. The caches of `state` are written in place."""
     live, denoiser = state.live, planner.denoiser
-    if type(denoiser) is not Denoiser:  # whoever wraps one wants to be asked
+    # Whoever wraps a denoiser wants to be asked.
+    if type(denoiser) is not Denoiser or not planner.in_one_call(live):
         return None
     unet, arch, weights = denoiser.unet, denoiser.arch, weights_of(denoiser.unet)
-    if not planner.in_one_call(live) or not callable_with(live.x, weights):
+    if not callable_with(live.x, weights):
         return None
     assert planner.rules is not None, "one call needs rules"
     unet.check(live.x)

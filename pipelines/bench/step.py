@@ -28,7 +28,7 @@ from nitrogen.pipelines.bench.step_networks import (
     Networks,
     Stepper,
     half_plan,
-    whole_steps,
+    steppers,
 )
 from nitrogen.pipelines.metrics.timing import Timing, time_callables
 from nitrogen.platform.errors import ConfigError
@@ -54,7 +54,7 @@ def run(
     about = provenance()
     with torch.no_grad():
         for batch in batches:
-            steps = whole_steps(networks, batch, size)
+            steps = steppers(networks, batch, size)
             calls = ways(networks.denoiser, steps, batch, size)
             facts: dict[str, dict[str, Any]] = {
                 way: stepper.shares() | {"planned": stepper.planned()}

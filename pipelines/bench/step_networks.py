@@ -81,7 +81,7 @@ def half_plan(widths: Tensor) -> Tensor:
     return half
 
 
-def whole_steps(networks: Networks, batch: int, size: int) -> dict[str, Stepper]:
+def steppers(networks: Networks, batch: int, size: int) -> dict[str, Stepper]:
     """By name: everything, half of the regions, and what policy `budget` makes of BUDGET."""
     policies: Sequence[tuple[str, Policy, float | None]] = (
         ("step full", Full(needs_predictor=True), None),

@@ -13,7 +13,7 @@ from nitrogen.model.planning import Planner
 from nitrogen.model.predictor import Predictor
 from nitrogen.model.prices import PriceTable
 from nitrogen.pipelines.bench import kernels, step
-from nitrogen.pipelines.bench.step_networks import trained, untrained, whole_steps
+from nitrogen.pipelines.bench.step_networks import steppers, trained, untrained
 from nitrogen.pipelines.commands.bench_kernels import verdict
 from nitrogen.pipelines.metrics.timing import Timing
 from nitrogen.platform.errors import ConfigError, DataError
@@ -87,7 +87,7 @@ def test_a_step_is_timed_with_all_that_it_needs(tiny):
 
 
 def test_what_a_step_computes_stands_beside_its_time(tiny):
-    steps = whole_steps(tiny, 3, 32)
+    steps = steppers(tiny, 3, 32)
     shares = {name: one.shares() for name, one in steps.items()}
     assert shares["step full"]["width_share"] == 1 < shares["step full"]["flops_share"]
     assert shares["step half"]["rows_share"] == shares["step half"]["width_share"] == 0.5
@@ -105,7 +105,7 @@ def test_what_a_step_computes_stands_beside_its_time(tiny):
 @pytest.mark.skipif(not cpu_available(), reason="no compiler, no AVX2")
 @torch.no_grad()
 def test_the_budget_is_planned_as_for_users(tiny, monkeypatch):
-    steps = whole_steps(tiny, 2, 32)
+    steps = steppers(tiny, 2, 32)
     by_parts = []
     whole = Planner._by_parts
     monkeypatch.setattr(Planner, "_by_parts", lambda *args: by_parts.append(1) or whole(*args))
@@ -124,7 +124,7 @@ def test_a_trained_student_brings_its_prices(tiny, tmp_path):
     Pipeline(tiny.denoiser, classes, tiny.predictor, prices).save(tmp_path / "with")
     networks = trained(tmp_path / "with", "cpu")
     assert networks.budgeted.price == prices.price(0.5, networks.num_steps)
-    assert whole_steps(networks, 1, 32)["step budget 0.5"].state.live.num_steps.tolist() == [8]
+    assert steppers(networks, 1, 32)["step budget 0.5"].state.live.num_steps.tolist() == [8]
     Pipeline(tiny.denoiser, classes).save(tmp_path / "without")
     with pytest.raises(DataError, match="--run must hold a student with a predictor"):
         trained(tmp_path / "without", "cpu")

@@ -76,6 +76,18 @@ def converted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return keys
 
 
+def interrupt_after(count: int, converted: list[str], patch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C once that many pictures were converted."""
+
+    def interrupted(picture, *rest):
+        if len(converted) == count:
+            raise KeyboardInterrupt
+        converted.append(picture.key)
+        return convert(picture, *rest)
+
+    patch.setattr("nitrogen.pipelines.data.prepare.convert", interrupted)
+
+
 def test_it_goes_on_after_kill_9_and_gives_the_same_bytes(folder, cut_off, tmp_path, converted):
     told: list[str] = []
     prepare(str(folder), str(cut_off), on_message=told.append)
@@ -107,15 +119,9 @@ def test_from_a_damaged_file_on_pictures_are_converted_again(folder, cut_off, co
 
 
 def test_a_cut_off_after_a_cut_off_costs_no_more(folder, cut_off, converted, monkeypatch):
-    def interrupted(picture, *rest):
-        if len(converted) == 4:
-            raise KeyboardInterrupt
-        converted.append(picture.key)
-        return convert(picture, *rest)
-
     with monkeypatch.context() as patch:
         patch.setattr(kept_pictures, "INTERVAL_S", 0)
-        patch.setattr("nitrogen.pipelines.data.prepare.convert", interrupted)
+        interrupt_after(4, converted, patch)
         with pytest.raises(KeyboardInterrupt):
             prepare(str(folder), str(cut_off))
     assert len(list(cut_off.glob(".kept-*.part"))) == 23
@@ -124,15 +130,9 @@ def test_a_cut_off_after_a_cut_off_costs_no_more(folder, cut_off, converted, mon
 
 
 def test_ctrl_c_keeps_all_that_was_converted(folder, tmp_path, converted, monkeypatch):
-    def interrupted(picture, *rest):
-        if len(converted) == 7:
-            raise KeyboardInterrupt
-        converted.append(picture.key)
-        return convert(picture, *rest)
-
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
-        patch.setattr("nitrogen.pipelines.data.prepare.convert", interrupted)
+        interrupt_after(7, converted, patch)
         with pytest.raises(KeyboardInterrupt):
             prepare(str(folder), str(out))
     assert [path.name for path in out.iterdir()] == [".kept-000000.part"]
