@@ -28,6 +28,9 @@ class ArchConfig(BaseModel):
     cond_channels: int = Field(128, ge=16)
     num_classes: int = Field(1, ge=1, le=100_000)
     strided: bool = False  # D answers for the whole step to sigma_next; see Denoiser
+    # Of a strided one: its levels lie evenly in ln sigma down to here, where it goes to 0; None:
+    # EDM's. Every step is then as long a stride (docs/LOG.md, 2026-11-26).
+    stride_sigma_min: float | None = Field(None, gt=0, lt=80)
     sigma_data: float = Field(0.5, gt=0)  # EDM (Karras et al. 2022), table 1
     # Widest quarters of each level by noise level: (sigma from which upwards, one a level), largest
     # sigma first, the last at 0. Bounds what a plan computes over rows; empty: no bound.

@@ -231,7 +231,7 @@ def run(
 def stats_of(finished: Finished, sampler: Sampler, ms: float) -> SampleStats:
     arch, missing = sampler.denoiser.arch, finished.max_steps - finished.num_steps
     widths = torch.nn.functional.pad(finished.widths, (0, 0, 0, 0, 0, missing))
-    sigmas = sampling_sigmas(finished.max_steps, arch.strided)[:-1].float()  # one a step
+    sigmas = sampling_sigmas(finished.max_steps, arch, sampler.spacing)[:-1].float()  # one a step
     share = regions_flops(widths, sampler.cost, sigmas) / sampler.cost.region_flops[-1]
     return SampleStats(
         gflops=finished.flops / 1e9,

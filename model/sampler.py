@@ -26,7 +26,7 @@ from nitrogen.model.policies import Policy, Static
 from nitrogen.model.predictor import Predictor
 from nitrogen.model.regions import HELD, spread_to_pixels
 from nitrogen.model.request import Finished, Live, Request, SamplerState, check_request
-from nitrogen.model.schedules import MAX_STEPS, sampling_sigmas
+from nitrogen.model.schedules import KARRAS, MAX_STEPS, Spacing, sampling_sigmas
 from nitrogen.model.solvers import (
     History,
     dpmpp_2m,
@@ -52,12 +52,13 @@ class Sampler:
         *,
         predictor: Predictor | None = None,  # for policies with needs_predictor
         solver_name: str = "dpmpp_2m",  # of a denoiser that is not strided; see solver_for
+        spacing: Spacing = KARRAS,  # of its noise levels, likewise
         image_size: tuple[int, int] | None = None,  # height, width in px; the arch's by default
         fallback: Policy | None = None,  # for a step of which the predictor says nothing finite
     ):
         arch = denoiser.arch
         height, width = image_size or (arch.image_size, arch.image_size)
-        self.denoiser = denoiser
+        self.denoiser, self.spacing = denoiser, spacing
         solver_name = solver_for(arch.strided, solver_name)
         self.advance, self.heun = solver(solver_name), solver_name == "heun"
         self.cost = CostModel(arch, height, width)
@@ -85,7 +86,9 @@ class Sampler:
             check_request(request, arch)
         ceilings = [self.ledger(r).ceiling(r.budget) for r in requests]
         shape = (self.cost.height, self.cost.width, arch.image_channels)
-        sigmas = [sampling_sigmas(r.num_inference_steps, arch.strided).float() for r in requests]
+        sigmas = [
+            sampling_sigmas(r.num_inference_steps, arch, self.spacing).float() for r in requests
+        ]
         x = torch.stack(
             [noise(r.seed, shape) * s[0] for r, s in zip(requests, sigmas, strict=True)]
         )

@@ -1,42 +1,64 @@
 """Noise levels of sampling."""
 
+from dataclasses import dataclass
+from math import inf, isinf
+
 import torch
 from torch import Tensor
 
+from nitrogen.model.config import ArchConfig
 from nitrogen.model.errors import ModelError
 
-SIGMA_MIN, SIGMA_MAX, RHO = 0.002, 80.0, 7.0
 MAX_STEPS = 1000
 
 
-def karras_sigmas(
-    num_steps: int, sigma_min: float = SIGMA_MIN, sigma_max: float = SIGMA_MAX, rho: float = RHO
-) -> Tensor:
+@dataclass(frozen=True)
+class Spacing:
+    """Where levels lie from sigma_max down to sigma_min: evenly in sigma^(1 / rho) (EDM, eq. 5), in
+    ln sigma for rho = inf."""
+
+    sigma_min: float = 0.002
+    rho: float = 7.0
+    sigma_max: float = 80.0
+
+    def levels(self, num_levels: int) -> Tensor:
+        """sigma_max ... sigma_min, [num_levels] float64."""
+        ramp = torch.linspace(0, 1, num_levels, dtype=torch.float64)
+        if isinf(self.rho):
+            return self.sigma_max * (self.sigma_min / self.sigma_max) ** ramp
+        low, high = self.sigma_min ** (1 / self.rho), self.sigma_max ** (1 / self.rho)
+        return (high + ramp * (low - high)) ** self.rho
+
+
+KARRAS = Spacing()
+
+
+def karras_sigmas(num_steps: int, spacing: Spacing = KARRAS) -> Tensor:
     """sigma_0 > ... > sigma_{n-1} > 0 = sigma_n, [n + 1] float64 (EDM, eq. 5).
 
     Raises ModelError for a number of steps outside 1..1000.
     """
     check_num_steps(num_steps)
-    return torch.cat([karras_levels(num_steps, sigma_min, sigma_max, rho), torch.zeros(1)])
+    return torch.cat([spacing.levels(num_steps), torch.zeros(1)])
 
 
-def sampling_sigmas(num_steps: int, strided: bool) -> Tensor:
+def sampling_sigmas(num_steps: int, arch: ArchConfig, spacing: Spacing = KARRAS) -> Tensor:
     """The noise levels of a sampling run, [n + 1] float64: EDM's, or a strided denoiser's.
 
-    A strided denoiser goes to 0 from wherever it stands: it does not stop at sigma_min first.
+    A strided denoiser goes to 0 from wherever it stands, in place of the last level, and has the
+    spacing that it was trained on; `spacing` is of the others.
     """
-    if not strided:
-        return karras_sigmas(num_steps)
+    if not arch.strided:
+        return karras_sigmas(num_steps, spacing)
     check_num_steps(num_steps)
-    levels = karras_levels(num_steps + 1, SIGMA_MIN, SIGMA_MAX, RHO)[:-1]
-    return torch.cat([levels, torch.zeros(1)])
+    return torch.cat([stride_spacing(arch).levels(num_steps + 1)[:-1], torch.zeros(1)])
 
 
-def karras_levels(num_levels: int, sigma_min: float, sigma_max: float, rho: float) -> Tensor:
-    """sigma_max ... sigma_min, evenly spaced in sigma^(1 / rho), [n] float64."""
-    ramp = torch.linspace(0, 1, num_levels, dtype=torch.float64)
-    low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
-    return (high + ramp * (low - high)) ** rho
+def stride_spacing(arch: ArchConfig) -> Spacing:
+    """Of a strided denoiser: even in ln sigma down to arch.stride_sigma_min, or EDM's."""
+    if arch.stride_sigma_min is None:
+        return KARRAS
+    return Spacing(arch.stride_sigma_min, inf)
 
 
 def check_num_steps(num_steps: int) -> None:

@@ -114,7 +114,7 @@ class Attacker:
 
     def proxy(self, eps: Tensor, label: int) -> Tensor:
         """Sum of the predicted log residuals over the regions of the first steps, a scalar."""
-        sigmas = sampling_sigmas(self.config.num_steps, self.denoiser.arch.strided).float()
+        sigmas = sampling_sigmas(self.config.num_steps, self.denoiser.arch).float()
         labels, x = torch.tensor([label]), eps * sigmas[0]
         denoised, past = torch.zeros_like(x), new_past(1, self.grid)
         total, full = torch.zeros(()), torch.full((1, *self.grid), NUM_WIDTHS)

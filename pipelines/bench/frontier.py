@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from nitrogen.pipelines.bench.ceilings import TIERS
 from nitrogen.pipelines.bench.conditions import where
 from nitrogen.pipelines.bench.contenders import contenders, controls_of, guided
 from nitrogen.pipelines.bench.contest import Contest
@@ -23,7 +24,9 @@ from nitrogen.pipelines.bench.controls import MOVES, Trace
 from nitrogen.pipelines.bench.figures import Measured, Resamples
 from nitrogen.pipelines.bench.forecast import ORACLE_FORWARDS, Say, picture_flops
 from nitrogen.pipelines.bench.frontier_config import FORMAT, FrontierConfig
-from nitrogen.pipelines.bench.kept_figures import calibration, exits, expected, tune
+from nitrogen.pipelines.bench.kept_figures import calibration, exits, expected
+from nitrogen.pipelines.bench.kept_tuning import KeptTuning
+from nitrogen.pipelines.bench.kept_tuning import expected as expected_tuning
 from nitrogen.pipelines.bench.memory import peak_bytes
 from nitrogen.pipelines.bench.methods import Method, runner
 from nitrogen.pipelines.bench.models import Models
@@ -31,7 +34,7 @@ from nitrogen.pipelines.bench.quality import REFERENCE_SOLVER, REFERENCE_STEPS, 
 from nitrogen.pipelines.bench.rounds import part_of, time_rounds
 from nitrogen.pipelines.bench.row_store import Row, row_key
 from nitrogen.pipelines.bench.summary import summarise
-from nitrogen.pipelines.bench.tuning import TIERS, served
+from nitrogen.pipelines.bench.tuning import served
 from nitrogen.pipelines.bench.twins import by_rows, with_twins
 from nitrogen.pipelines.report.provenance import commit, machine
 from nitrogen.pipelines.sampling import draws
@@ -54,16 +57,19 @@ def run_frontier(
     at_hand: only rows whose pictures an earlier run left, and ours; they are timed and summed up.
     """
     contest = Contest.prepare(config, models, folder, extract, say)
-    known = wanted(contest, with_twins(list(contenders(config, models))), at_hand)
-    plan(contest, known)
-    tuned, tune_drawn = tune(contest)
+    tuning = KeptTuning(contest)
+    plan(contest, with_twins(list(contenders(config, models))))
+    fit = lambda methods: with_twins([tuning.spacings.of(m, models) for m in methods])  # noqa: E731
+    known = wanted(contest, fit(contenders(config, models)), at_hand)
+    contest.expect(known)
+    tuned = [tuning.spacings.of(method, models) for method in tuning.tiers()]
     ours = [method for method in tuned if method.group == "ours"]
     middle = next(method for method in ours if method.setting["tier"] == "middle")
     others = [served(m) for m in ours if not m.setting.get("served")]
     others += guided(config, middle)
     for method in ours:
         others += traced_controls(contest, method)
-    rest = wanted(contest, with_twins([*tuned, *others]), at_hand)
+    rest = wanted(contest, fit([*tuned, *others]), at_hand)
     contest.forecast.drop(TIER_ROWS)
     contest.expect(rest)
     rows = {method: contest.row(method) for method in distinct([*known, *rest])}
@@ -75,13 +81,14 @@ def run_frontier(
         "reference": f"teacher, {REFERENCE_SOLVER}, {REFERENCE_STEPS} steps",
         "hardware": machine(),
         "threads": torch.get_num_threads(),
+        "step_overhead_gflops": tuning.overhead / 1e9,
         "load_1m": round(os.getloadavg()[0], 2),
         "commit": commit(),
         "config": config.model_dump(mode="json"),
         "at_hand": at_hand,
         "rows": [shown(contest, m, rows[m], times) | {"memory_mib": memory[m]} for m in rows],
         "headline": [] if at_hand else headline(contest, [*ours, *_teachers_of(ours, list(rows))]),
-        "forward_passes_saved": exits(contest, tune_drawn, at_hand),
+        "forward_passes_saved": exits(contest, tuning.drawn, at_hand),
         "calibration": calibration(contest, at_hand),
         "summary": {
             str(batch): summarise(*measured(rows, contest, ms)) for batch, ms in times.items()
@@ -132,7 +139,7 @@ def plan(contest: Contest, known: Sequence[Method]) -> None:
     asked = ORACLE_FORWARDS * len(TIERS) * float(np.mean(config.tune_steps)) * config.num_controls
     # Tuned, as served, and static; then the controls and what the oracle asks of the teacher.
     rows = 3 * len(contest.drawn) * forwards + moved * forwards + asked
-    contest.forecast.expect({TIER_ROWS: rows * full} | expected(contest))
+    contest.forecast.expect({TIER_ROWS: rows * full} | expected(contest) | expected_tuning(contest))
     for batch in config.batches:
         work = timing_work(contest, known, batch) * TIMED_BESIDE
         contest.forecast.expect({timing_name(batch): work})

@@ -39,7 +39,7 @@ class FrontierConfig(BaseModel):
     num_controls: int = Field(1536, ge=4)
     num_guided: int = Field(512, ge=4)
     num_headline: int = Field(5000, ge=4)
-    num_tune: int = Field(64, ge=4)
+    num_tune: int = Field(192, ge=4)
     num_moves: int = Field(80, ge=0)
     num_priced: int = Field(2, ge=0)
     tune_steps: tuple[int, ...] = (3, 4, 5, 6, 7, 8, 10, 12, 14)
@@ -101,7 +101,7 @@ class FrontierConfig(BaseModel):
         What can lie on a hull, and ours, over seeds enough for fd_lite0; few of the others.
         """
         return cls(
-            num_images=1280, num_controls=384, num_guided=128, num_headline=4, num_tune=48,
+            num_images=1280, num_controls=384, num_guided=128, num_headline=4, num_tune=128,
             num_moves=40, num_priced=1, tune_steps=(3, 4, 5, 6, 8, 10, 12), rounds=20,
             teacher_steps={
                 "euler": (8, 16), "heun": (4, 6), "dpmpp_2m": (3, 4, 5, 6, 7, 8, 10, 12, 16),

@@ -1,78 +1,23 @@
-"""What a benchmark finds beside its rows, kept by key: tuned settings, exits, calibration."""
+"""What a benchmark finds beside its rows, kept by key: exits and calibration."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-import numpy as np
-
 from nitrogen.model.config import NUM_WIDTHS
 from nitrogen.pipelines.bench.calibrate import calibrate
 from nitrogen.pipelines.bench.contest import Contest, first
 from nitrogen.pipelines.bench.exits import forward_passes_saved
 from nitrogen.pipelines.bench.forecast import ORACLE_FORWARDS
-from nitrogen.pipelines.bench.methods import Method
 from nitrogen.pipelines.bench.models import TUNE_SPLIT, pictures
-from nitrogen.pipelines.bench.quality import reference
 from nitrogen.pipelines.bench.row_store import Row, row_key
-from nitrogen.pipelines.bench.tuning import (
-    BISECTIONS,
-    EXIT_THRESHOLDS,
-    TIERS,
-    Tuning,
-    searched_schedule,
-    tuned_budget,
-)
 from nitrogen.pipelines.code_digest import code_digests
 from nitrogen.pipelines.evaluation.residuals import Uniform
 from nitrogen.pipelines.sampling import Draws, draws
 
-NUM_PLANNERS = 2
 NOT_YET = "not measured yet"
-TUNING, EXITS, CALIBRATION = "tuning on validation", "forward passes saved", "calibration"
-
-
-def tune(contest: Contest) -> tuple[list[Method], Draws]:
-    """The tiers' settings of ours and of the static schedule, found on the validation split."""
-    config, models, store = contest.config, contest.models, contest.store
-    labels = pictures(models.data_uri, TUNE_SPLIT, models.arch.image_size)[1]
-    drawn = draws("sweep", config.num_tune, labels, config.seed)
-    target: list[np.ndarray] = []
-    found = []
-    for tier in TIERS:
-        for search in (tuned_budget, searched_schedule):
-            key = search_key(contest, search.__name__, tier, drawn)
-            row = store.get(key)
-            if row is None:
-                with contest.forecast.working(search_name(search.__name__, tier)):
-                    if not target:
-                        target.append(reference(models, drawn))
-                    tuning = Tuning(
-                        models, drawn, target[0], config.tune_steps, config.num_moves,
-                        num_priced=config.num_priced,
-                    )  # fmt: skip
-                    chosen = search(tuning, tier)
-                    row = store.put(Row(key, {"method": chosen.described()}, {}))
-            contest.forecast.drop(search_name(search.__name__, tier))
-            found.append(Method(**row.values["method"]))
-    return found, drawn
-
-
-def search_name(search: str, tier: str) -> str:
-    return f"{TUNING}: {search} for {tier}, {TIERS[tier]:g} forwards"
-
-
-def search_key(contest: Contest, search: str, tier: str, drawn: Draws) -> str:
-    """Of what a search chose; thin models have no part in it."""
-    config = contest.config
-    described = {
-        "search": search, "tier": tier, "ceiling": TIERS[tier], "moves": config.num_moves,
-        "steps": config.tune_steps, "priced": config.num_priced,
-    }  # fmt: skip
-    code = code_digests("nitrogen.pipelines.bench.tuning")
-    more = {"tune": drawn.seeds, "labels": drawn.labels, "code": code}
-    return row_key(described, contest.facts_of("student") | more)
+EXITS, CALIBRATION = "forward passes saved", "calibration"
 
 
 def exits(contest: Contest, tune_drawn: Draws, at_hand: bool = False) -> dict[str, Any]:
@@ -130,24 +75,14 @@ def calibration(contest: Contest, at_hand: bool = False) -> dict[str, Any]:
 
 
 def expected(contest: Contest) -> dict[str, float]:
-    """About the FLOPs of all of these."""
+    """About the FLOPs of both."""
     config, full = contest.config, float(contest.models.cost.full_flops)
-    settings = len(config.tune_steps) * len(EXIT_THRESHOLDS) * NUM_PLANNERS
-    tried = {
-        tuned_budget.__name__: settings + config.num_priced * (BISECTIONS + 1),
-        searched_schedule.__name__: len(config.tune_steps) + config.num_moves,
-    }
-    work = {
-        search_name(search, tier): num * config.num_tune * ceiling * full
-        for search, num in tried.items()
-        for tier, ceiling in TIERS.items()
-    }
     # The validation seeds at thresholds and without exits, the report seeds at one and without.
     tries = 1 + math.ceil(math.log2(len(config.exit_thresholds) + 1))
     pictures_drawn = config.num_tune * tries + 2 * config.exit_images
     asked = 1 + ORACLE_FORWARDS - NUM_WIDTHS  # a step: the student's, and the teacher's answer
     steps = 2 * config.num_calibration * max(config.ours_steps)
-    return work | {
+    return {
         EXITS: pictures_drawn * config.exit_steps * full,
         CALIBRATION: steps * asked * full,
     }

@@ -21,7 +21,7 @@ from nitrogen.model.policies import Full, Policy, Static, make_policy
 from nitrogen.model.request import Request
 from nitrogen.model.row_denoiser import RowDenoiser
 from nitrogen.model.sampler import Sampler, noise
-from nitrogen.model.schedules import sampling_sigmas
+from nitrogen.model.schedules import KARRAS, Spacing, sampling_sigmas
 from nitrogen.model.solvers import sample_dense, solver_for
 from nitrogen.pipelines.bench import baselines, controls
 from nitrogen.pipelines.bench.models import Models
@@ -100,7 +100,7 @@ def dense(models: Models, method: Method) -> Runner:
 
     def draw(labels: Sequence[int], seeds: Sequence[int]) -> Drawn:
         eps = start_noise(denoiser, seeds)
-        sigmas = sampling_sigmas(s["num_steps"], denoiser.arch.strided)
+        sigmas = sampling_sigmas(s["num_steps"], denoiser.arch, spacing_of(s))
         x_0 = sample_dense(denoiser, eps, torch.tensor(labels), sigmas, s["solver"])
         return Drawn(x_0, constant(flops, seeds), constant(calls, seeds))
 
@@ -114,11 +114,12 @@ def stepwise(
     s = method.setting
     denoiser = models.get(s["model"]).denoiser
     network = RowDenoiser(denoiser) if by_rows else denoiser
-    own = {k: v for k, v in s.items() if k not in ("model", "solver", "num_steps", "tier")}
+    shared = ("model", "solver", "num_steps", "spacing", "tier")
+    own = {k: v for k, v in s.items() if k not in shared}
 
     def draw(labels: Sequence[int], seeds: Sequence[int]) -> Drawn:
         eps = start_noise(denoiser, seeds)
-        sigmas = sampling_sigmas(s["num_steps"], denoiser.arch.strided)
+        sigmas = sampling_sigmas(s["num_steps"], denoiser.arch, spacing_of(s))
         evaluate = choose(network, torch.tensor(labels), num_steps=s["num_steps"], **own)
         solver_name = solver_for(denoiser.arch.strided, s["solver"])
         x_0, spent = baselines.integrate(evaluate, eps, sigmas, solver_name)
@@ -136,7 +137,10 @@ def with_policy(
     """
     s, pipeline = method.setting, models.get(model)
     network = pipeline.denoiser if bounded else pipeline.denoiser.without_bounds()
-    sampler = Sampler(network, policy, predictor=pipeline.predictor, solver_name=s["solver"])
+    sampler = Sampler(
+        network, policy, predictor=pipeline.predictor, solver_name=s["solver"],
+        spacing=spacing_of(s),
+    )  # fmt: skip
 
     def draw(labels: Sequence[int], seeds: Sequence[int]) -> Drawn:
         requests = [
@@ -222,6 +226,11 @@ KINDS: dict[str, Callable[[Models, Method], Runner]] = {
     "ignored": ignored,
     "control": control,
 }
+
+
+def spacing_of(setting: Mapping[str, Any]) -> Spacing:
+    """Of the noise levels: [sigma_min, rho] of the setting, or EDM's."""
+    return Spacing(*setting["spacing"]) if "spacing" in setting else KARRAS
 
 
 def slices(quarters: int, num_steps: int) -> list[int]:

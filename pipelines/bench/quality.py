@@ -151,11 +151,3 @@ def spent_values(flops: np.ndarray, nfe: np.ndarray) -> dict[str, float]:
         "gflops": float(flops.mean() / 1e9), "gflops_max": float(flops.max() / 1e9),
         "nfe": float(nfe.mean()),
     }  # fmt: skip
-
-
-def mean_error(
-    method: Method, models: Models, drawn: Draws, target: np.ndarray
-) -> tuple[float, float]:
-    """Mean MSE and mean FLOPs, all that a search needs."""
-    sampled = sample(runner(method, models), drawn)
-    return float(squared_errors(sampled.x_0, target).mean()), float(sampled.flops.mean())

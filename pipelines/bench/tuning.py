@@ -1,53 +1,81 @@
 """Settings chosen on the validation split: a static schedule of widths and steps, and our budget.
 
-Both are given the same ceilings, in forwards of the full model, and the same seeds to look at. The
-search over schedules is a local one (DDSM searches widths per step, BudCache steps to skip; here a
-step's width may be 0, which keeps the last D): the best fixed width first, then single changes and
-exchanges between two steps that stay under the ceiling, kept when they help.
+Both are given the same ceilings, the time of some forwards of the full model, and the same seeds to
+look at; both minimise the same error: the geometric mean of the squared distance to the teacher's
+pictures in pixels and in features, for pixels alone prefer a blur. The search over schedules is a
+local one (DDSM searches widths per step, BudCache steps to skip; here a step's width may be 0,
+which keeps the last D): the best fixed width first, then single changes and exchanges between two
+steps that stay under the ceiling, kept when they help.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 
 from nitrogen.model.config import NUM_WIDTHS
-from nitrogen.model.cost import CostModel
 from nitrogen.model.errors import BudgetError
-from nitrogen.pipelines.bench.methods import Method
+from nitrogen.model.pipeline import to_uint8
+from nitrogen.pipelines.bench.ceilings import Ceiling, ceiling
+from nitrogen.pipelines.bench.methods import Method, runner
 from nitrogen.pipelines.bench.models import Models
-from nitrogen.pipelines.bench.quality import mean_error
+from nitrogen.pipelines.bench.quality import Extract, sample, squared_errors
+from nitrogen.pipelines.bench.spacings import Spacings
 from nitrogen.pipelines.bench.twins import by_rows
 from nitrogen.pipelines.sampling import Draws
 
-TIERS = {"low": 3.0, "middle": 5.0, "high": 8.0}  # forwards of the full model
 SOLVER = "dpmpp_2m"
 PRICES = (1e-14, 1e-6)  # mean squared error per FLOP; a region has 1e6 to 1e8 FLOPs
 EXIT_THRESHOLDS = (0.0, 1e-4)
-MAX_SHARE = 2.0  # that a request may ask for
 BISECTIONS = 9
 SPENT = 0.98  # of the ceiling, by the mean picture: the hard bound cuts the others off
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """What a search looks at: validation seeds and the teacher's pictures of them."""
+    """What a search looks at: validation seeds and the teacher's pictures of them.
+
+    overhead: FLOPs that a step's fixed time would pay for; see ceilings.py.
+    """
 
     models: Models
     drawn: Draws
     target: np.ndarray  # [n, h, w, c]
+    extract: Extract
+    overhead: float
+    spacings: Spacings = field(default_factory=Spacings)  # of a student that is not strided
     num_steps: Sequence[int] = (3, 4, 5, 6, 7, 8, 10, 12, 14)
     num_moves: int = 80
     exit_thresholds: Sequence[float] = EXIT_THRESHOLDS
     num_priced: int = 2
 
     def error(self, method: Method) -> float:
+        """What is minimised; 0 for the teacher's own pictures."""
+        return self.look(method)[0]
+
+    def look(self, method: Method) -> tuple[float, float]:
+        """The error, and the mean FLOPs of a picture with those that its steps' time would pay."""
+        method = self.spacings.of(method, self.models)
         method = by_rows(method) or method  # the faster of two that make the same pictures
-        return mean_error(method, self.models, self.drawn, self.target)[0]
+        sampled = sample(runner(method, self.models), self.drawn)
+        pixels = squared_errors(sampled.x_0, self.target).mean()
+        features = np.square(self.extract(sampled.images) - self.features).mean()
+        spent = sampled.flops + self.overhead * sampled.nfe
+        return math.sqrt(float(pixels) * float(features)), float(spent.mean())
+
+    @cached_property
+    def features(self) -> np.ndarray:
+        """[n, d] of the teacher's pictures."""
+        return self.extract(to_uint8(torch.from_numpy(self.target)).numpy())
+
+    def ceiling(self, tier: str) -> Ceiling:
+        return ceiling(self.models, tier, self.overhead)
 
     def planners(self) -> list[dict[str, Any]]:
         """Equal shares for every step, and the library's own where the student has prices."""
@@ -92,8 +120,8 @@ def tuned_budget(tuning: Tuning, tier: str) -> Method:
     ceiling: equal shares for every step, the student's own prices, or a price; see `priced`."""
     found: list[tuple[float, Method]] = []
     for num_steps in tuning.num_steps:
-        share = budget_share(tuning.models, TIERS[tier], num_steps)
-        for threshold in tuning.exit_thresholds:
+        share = tuning.ceiling(tier).share(num_steps)
+        for threshold in tuning.exit_thresholds if share > 0 else ():
             for planner in tuning.planners():
                 method = budget_method(num_steps, share, threshold, tier, **planner)
                 try:
@@ -115,36 +143,25 @@ def priced(tuning: Tuning, method: Method, tier: str) -> Method:
 
     Found by bisection of the logarithm: the higher the price, the less is bought.
     """
-    s = method.setting
-    ceiling = s["budget"] * s["num_steps"] * tuning.models.cost_of("student").full_flops
+    s, most = method.setting, SPENT * tuning.ceiling(tier).flops
     low, high = PRICES
     for _ in range(BISECTIONS):
         middle = math.sqrt(low * high)
         tried = budget_method(s["num_steps"], s["budget"], s["threshold"], tier, price=middle)
-        _, flops = mean_error(tried, tuning.models, tuning.drawn, tuning.target)
-        low, high = (middle, high) if flops > SPENT * ceiling else (low, middle)
+        low, high = (middle, high) if tuning.look(tried)[1] > most else (low, middle)
     return budget_method(s["num_steps"], s["budget"], s["threshold"], tier, price=high)
-
-
-def budget_share(models: Models, ceiling: float, num_steps: int) -> float:
-    """A ceiling in forwards of the teacher, as the share of the student's num_steps that requests
-    are charged by; rounded down, so that a rounding never spends more. Above 1 where the ceiling
-    leaves room for the predictor beside everything at full width."""
-    ratio = models.cost.full_flops / models.cost_of("student").full_flops
-    return min(MAX_SHARE, math.floor(1e4 * ceiling * ratio / num_steps) / 1e4)
 
 
 def searched_schedule(tuning: Tuning, tier: str, seed: int = 0) -> Method:
     """The schedule of least validation error under the tier's ceiling."""
-    price = step_prices(tuning.models)
-    starts = [
-        widths for n in tuning.num_steps if (widths := richest(price, n, TIERS[tier])) is not None
-    ]
+    limit = tuning.ceiling(tier)
+    price, most = limit.prices(), limit.forwards
+    starts = [widths for n in tuning.num_steps if (widths := richest(price, n, most)) is not None]
     scored = [(tuning.error(schedule_method(w)), w) for w in starts]
     best, widths = min(scored, key=lambda pair: pair[0])
     generator = np.random.default_rng(seed)
     tried = {tuple(w) for w in starts}
-    moves = neighbours(widths, price, TIERS[tier], generator)
+    moves = neighbours(widths, price, most, generator)
     for _ in range(tuning.num_moves):
         candidate = next((w for w in moves if tuple(w) not in tried), None)
         if candidate is None:
@@ -153,20 +170,8 @@ def searched_schedule(tuning: Tuning, tier: str, seed: int = 0) -> Method:
         error = tuning.error(schedule_method(candidate))
         if error < best:
             best, widths = error, candidate
-            moves = neighbours(widths, price, TIERS[tier], generator)
+            moves = neighbours(widths, price, most, generator)
     return schedule_method(widths, tier)
-
-
-def step_prices(models: Models) -> np.ndarray:
-    """[5] forwards of the full model that a step costs at 0, 1, .. 4 quarters."""
-    return prices_in(models.cost_of("student"), models.cost.full_flops)
-
-
-def prices_in(cost: CostModel, forward: float) -> np.ndarray:
-    """[5] what a step costs at 0, 1, .. 4 quarters, in units of `forward` FLOPs."""
-    flops = cost.fixed_flops + cost.num_regions * cost.region_flops.numpy()
-    flops[0] = 0.0
-    return flops / forward
 
 
 def richest(price: np.ndarray, num_steps: int, ceiling: float) -> list[int] | None:

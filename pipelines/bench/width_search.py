@@ -23,7 +23,8 @@ from nitrogen.model.sampler import Sampler, noise
 from nitrogen.model.schedules import sampling_sigmas
 from nitrogen.model.solvers import sample_dense
 from nitrogen.model.width_table import WidthTable
-from nitrogen.pipelines.bench.tuning import neighbours, prices_in, richest
+from nitrogen.pipelines.bench.ceilings import step_flops
+from nitrogen.pipelines.bench.tuning import neighbours, richest
 from nitrogen.pipelines.sampling import Draws
 
 STEPS, BUDGETS = (4, 8, 12), (0.4, 0.5, 0.6, 0.75)
@@ -112,7 +113,7 @@ class WidthSearch:
     def prices(self) -> np.ndarray:
         """[5] of a step at 0, 1, .. 4 quarters, in forwards of the full student."""
         cost = CostModel(self.student.arch, self.student.image_size, self.student.image_size)
-        return prices_in(cost, cost.full_flops)
+        return step_flops(cost) / cost.full_flops
 
     def share(self, widths: Sequence[int]) -> float:
         """Of full compute, rounded up: a budget of as much pays for it."""
@@ -124,7 +125,7 @@ class WidthSearch:
 def teacher_pictures(teacher: Pipeline, drawn: Draws) -> torch.Tensor:
     """x_0 of the teacher's long run, [n, h, w, c]."""
     side, channels = teacher.image_size, teacher.arch.image_channels
-    sigmas = sampling_sigmas(REFERENCE_STEPS, teacher.arch.strided)
+    sigmas = sampling_sigmas(REFERENCE_STEPS, teacher.arch)
     parts = []
     for start in range(0, len(drawn), BATCH):
         seeds = drawn.seeds[start : start + BATCH]

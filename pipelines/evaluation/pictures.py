@@ -41,7 +41,7 @@ def save_pictures(
         labels=[bench.student.classes[label] for label in drawn.labels[:num]],
         seeds=drawn.seeds[:num],
         heatmaps=np.stack([s.heatmap.numpy() for s in stats[:NUM_HEATMAPS]]),
-        sigmas=sampling_sigmas(steps, bench.student.arch.strided)[:-1].tolist(),
+        sigmas=sampling_sigmas(steps, bench.student.arch)[:-1].tolist(),
         active_fraction=[s.active_fraction for s in stats[:num]],
     )
     near = neighbours.by_features.indices

@@ -10,6 +10,7 @@ from nitrogen.pipelines.results.headline import headline
 from nitrogen.pipelines.results.markdown import count, facts, interval, percent, plain, table
 from nitrogen.pipelines.results.pairing import best_pair
 from nitrogen.pipelines.results.targets import MIN_FRECHET, MIN_SEEDS
+from nitrogen.pipelines.results.tuned_settings import tuned_settings
 from nitrogen.pipelines.results.verdicts import ERROR_NAMES, tally, verdict_table, verdicts
 
 GROUPS = {
@@ -42,6 +43,7 @@ def dataset_page(file: BenchFile, plots: Mapping[str, str], width_map: str | Non
         verdict_table(found),
         "## Figures\n",
         *_figures(content),
+        tuned_settings(content),
     ]
     if width_map:
         parts += ["## Where compute went\n", width_map]

@@ -124,7 +124,7 @@ def draw_widths(
         FigureCanvasAgg(figure)
         sheet = Sheet(figure, tile, look, RAMPS[theme])
         sheet.legend()
-        sigmas = sampling_sigmas(steps, student.arch.strided)
+        sigmas = sampling_sigmas(steps, student.arch)
         sheet.write(sheet.at(0.5), HEAD_INCH - 0.12, "picture", look.muted)
         for step in range(steps):
             named = f"{float(sigmas[step]):.2g}"

@@ -163,7 +163,7 @@ def trial_settings(
     check_budgets(config, own)
     return {
         "arch": described["arch"],
-        "student": config.student.model_dump(mode="json") | {"strided": own.get("strided", False)},
+        "student": config.student.model_dump(mode="json") | as_distilled(own),
         "optim": config.optim.model_dump(mode="json"),
         "data_uri": context.for_workers(context.inputs["prepare"]["data_uri"]),
         "seed": context.seed,
@@ -178,6 +178,14 @@ def trial_settings(
         "solver": config.solver,
         "reference": context.for_workers(reference.path),
         "described": described,
+    }
+
+
+def as_distilled(arch: dict[str, Any]) -> dict[str, Any]:
+    """Of a student's architecture, what a trial may not change."""
+    return {
+        "strided": arch.get("strided", False),
+        "stride_sigma_min": arch.get("stride_sigma_min"),
     }
 
 

@@ -105,6 +105,7 @@ class StudentConfig(PredictionConfig):
     stale_weight: float = Field(1.0, ge=0)  # of the random plan over a stale cache
     weight_tilt: float = Field(0.0, ge=0, le=1)  # of the loss toward high noise: times sigma^tilt
     strided: bool = False  # D is to land where the teacher's ODE lands at the next sigma
+    stride_sigma_min: float | None = Field(0.15, gt=0, lt=80)  # of its noise levels; see ArchConfig
     distilled: bool = True  # False: D is pulled to x_0 at fresh noise; for the ablation
     same_noise: bool = True  # False: narrow widths answer other noise than the full one; likewise
     train_denoiser: bool = True  # False: only the predictor learns, as in the sweep's trials
@@ -119,7 +120,14 @@ class StudentConfig(PredictionConfig):
         return self
 
 
-FROZEN = ("narrow_weight", "stale_weight", "weight_tilt", "distilled", "same_noise")
+FROZEN = (
+    "stride_sigma_min",
+    "narrow_weight",
+    "stale_weight",
+    "weight_tilt",
+    "distilled",
+    "same_noise",
+)
 
 
 class TrialConfig(PredictionConfig):

@@ -23,7 +23,7 @@ def save_preview(net: Denoiser, path: Path) -> None:
     eps = torch.randn(num, side, side, arch.image_channels, generator=generator)
     labels = torch.arange(num) % arch.num_classes
     device = next(net.parameters()).device
-    sigmas = sampling_sigmas(NUM_STEPS, arch.strided)
+    sigmas = sampling_sigmas(NUM_STEPS, arch)
     x_0 = sample_dense(net, eps.to(device), labels.to(device), sigmas, "dpmpp_2m")
     tile_grid(x_0.cpu(), COLUMNS, SCALE).save(path)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nitrogen.model.cache import Cache, empty_cache
-from nitrogen.model.config import NUM_WIDTHS
+from nitrogen.model.config import NUM_WIDTHS, ArchConfig
 from nitrogen.model.cost import CostModel
 from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.observation import Past, new_past, region_features, remember
@@ -55,7 +55,7 @@ class Explorer:
         """None, one or two student steps from x_0 + sigma eps; on_policy: share of the samples
         whose plans are the policy's."""
         num, device = x_0.shape[0], x_0.device
-        sigmas = draw_sigmas(num, self.num_steps, self.denoiser.arch.strided, generator).to(device)
+        sigmas = draw_sigmas(num, self.num_steps, self.denoiser.arch, generator).to(device)
         eps = torch.randn(x_0.shape, generator=generator).to(device)
         x_t = x_0 + sigmas[:, 0, None, None, None] * eps
         state = RollOut(
@@ -118,10 +118,10 @@ def renoised(state: RollOut, x_0: Tensor, generator: torch.Generator) -> RollOut
 
 
 def draw_sigmas(
-    num: int, num_steps: tuple[int, ...], strided: bool, generator: torch.Generator
+    num: int, num_steps: tuple[int, ...], arch: ArchConfig, generator: torch.Generator
 ) -> Tensor:
     """[num, 4] neighbours on sampling grids of random length; the last may be 0."""
-    grids = [sampling_sigmas(n, strided).float() for n in num_steps]
+    grids = [sampling_sigmas(n, arch).float() for n in num_steps]
     which = torch.randint(len(grids), (num,), generator=generator).tolist()
     where = torch.rand(num, generator=generator).tolist()
     picked = []

@@ -34,7 +34,8 @@ ON_POLICY_FROM = 0.25  # of the training: a young predictor's plans are noise
 
 def student_arch(arch: ArchConfig, config: StudentConfig) -> ArchConfig:
     """The student's architecture: the teacher's, strided if it is to be."""
-    return arch.model_copy(update={"strided": config.strided})
+    levels = config.stride_sigma_min if config.strided else None
+    return arch.model_copy(update={"strided": config.strided, "stride_sigma_min": levels})
 
 
 class Student(nn.Module):

@@ -129,7 +129,7 @@ def test_equal_bounds_at_every_sigma_are_a_thin_model(denoiser, arch):
 
 @pytest.mark.parametrize("solver", ["dpmpp_2m", "heun"])
 def test_what_is_shown_is_what_ran_under_the_bounds(denoiser, bounded, bounded_arch, solver):
-    steps, caps = 5, level_caps(bounded_arch, sampling_sigmas(5, False)[:-1].float())
+    steps, caps = 5, level_caps(bounded_arch, sampling_sigmas(5, bounded_arch)[:-1].float())
     asked = {"labels": [0], "seeds": [3], "num_inference_steps": steps, "solver": solver}
     shown = Pipeline(bounded, ["a", "b", "c"]).generate(**asked).stats[0]
     cost = CostModel(bounded_arch, 32, 32)

@@ -57,7 +57,7 @@ def test_a_strided_denoiser_alone_equals_in_a_mixed_batch(strided, predictor):
         assert torch.equal(sampler.run([request])[0].x_0, result.x_0)
     full = make(strided, None, Full()).run([Request(1, 5, 6)])[0].x_0
     eps, labels = noise(5, full.shape)[None], torch.tensor([1])
-    dense = sample_dense(strided, eps, labels, sampling_sigmas(6, strided=True), "dpmpp_2m")[0]
+    dense = sample_dense(strided, eps, labels, sampling_sigmas(6, strided.arch), "dpmpp_2m")[0]
     assert torch.allclose(full, dense, atol=1e-5)
 
 

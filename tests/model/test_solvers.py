@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from nitrogen.model.errors import ModelError
-from nitrogen.model.schedules import karras_sigmas
+from nitrogen.model.schedules import Spacing, karras_sigmas
 from nitrogen.model.solvers import (
     SOLVERS,
     new_history,
@@ -39,7 +39,7 @@ def errors(name, steps):
     eps = torch.randn(2, 4, 4, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     found = []
     for num_steps in steps:
-        sigmas = karras_sigmas(num_steps, sigma_min=0.005, sigma_max=10.0)
+        sigmas = karras_sigmas(num_steps, Spacing(0.005, sigma_max=10.0))
         got = sample_dense(GaussianDenoiser(), eps, torch.zeros(2), sigmas, name)
         found.append((got - exact(eps, sigmas[0])).abs().max().item())
     return found
@@ -62,7 +62,7 @@ def test_better_solvers_are_better():
 def test_exit_in_closed_form_equals_a_fine_solver(name):
     """Once D is frozen, any number of steps of any solver lands where one slide lands."""
     eps = torch.randn(1, 8, 8, 3, dtype=torch.float64)
-    sigmas = karras_sigmas(200, sigma_min=0.01, sigma_max=5.0)[:-1]
+    sigmas = karras_sigmas(200, Spacing(0.01, sigma_max=5.0))[:-1]
     x, labels, everywhere = eps * sigmas[0], torch.zeros(1), torch.ones(1, 8, 8, 1).bool()
     history, start, at_exit = new_history(x), 3, x
     for step, (sigma, sigma_next) in enumerate(pairwise(sigmas)):

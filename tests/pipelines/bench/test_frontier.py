@@ -13,6 +13,7 @@ from nitrogen.pipelines.bench import conditions, kept_figures, quality
 from nitrogen.pipelines.bench import contest as contests
 from nitrogen.pipelines.bench import frontier as module
 from nitrogen.pipelines.bench.calibrate import pairs
+from nitrogen.pipelines.bench.ceilings import TIERS, ceiling
 from nitrogen.pipelines.bench.contenders import contenders, dense
 from nitrogen.pipelines.bench.contest import Contest
 from nitrogen.pipelines.bench.frontier import run_frontier
@@ -21,15 +22,7 @@ from nitrogen.pipelines.bench.models import REPORT_SPLIT, TRAIN_SPLIT, TUNE_SPLI
 from nitrogen.pipelines.bench.pareto_plot import draw_pareto
 from nitrogen.pipelines.bench.quality import psnr, squared_errors
 from nitrogen.pipelines.bench.row_store import Row, RowStore
-from nitrogen.pipelines.bench.tuning import (
-    TIERS,
-    Tuning,
-    budget_method,
-    neighbours,
-    priced,
-    richest,
-    step_prices,
-)
+from nitrogen.pipelines.bench.tuning import Tuning, budget_method, neighbours, priced, richest
 from nitrogen.pipelines.bench.twins import with_twins
 from nitrogen.pipelines.evaluation.residuals import Uniform
 from nitrogen.pipelines.sampling import Draws
@@ -156,8 +149,10 @@ def test_controls_cost_what_ours_costs_but_the_predictor(result, models, folder)
 def test_ours_stays_under_its_ceiling(result, models):
     for row in result["rows"]:
         if row["setting"].get("tier") and row["group"] == "ours":
-            ceiling = TIERS[row["setting"]["tier"]] * models.cost.full_flops / 1e9
-            assert row["gflops_max"] <= ceiling
+            limit = ceiling(models, row["setting"]["tier"], 1e9 * result["step_overhead_gflops"])
+            share = limit.share(row["setting"]["num_steps"])
+            steps = row["setting"]["num_steps"] * models.cost_of("student").full_flops
+            assert row["gflops_max"] <= share * steps / 1e9
 
 
 @pytest.mark.slow
@@ -274,7 +269,7 @@ def test_tuning_sees_the_validation_split_only(models, extract, tmp_path, monkey
     config = TINY.model_copy(update={"num_moves": 0, "tune_steps": (5,)})
     contest = Contest.prepare(config, models, tmp_path, extract, lambda text: None)
     seen.clear()
-    methods, drawn = kept_figures.tune(contest)
+    methods, drawn = kept_figures.tune(contest, 0.0)
     assert seen == [TUNE_SPLIT]
     assert not set(drawn.seeds) & set(contest.drawn.seeds)
     assert {m.group for m in methods} == {"ours", "static"}
@@ -285,7 +280,7 @@ def test_tuning_sees_the_validation_split_only(models, extract, tmp_path, monkey
 
 
 def test_schedules_stay_under_the_ceiling(models):
-    price, generator = step_prices(models), np.random.default_rng(0)
+    price, generator = ceiling(models, "middle", 0.0).prices(), np.random.default_rng(0)
     widths = richest(price, 6, 4.0)
     assert widths is not None
     assert price[widths].sum() <= 4.0
@@ -326,17 +321,26 @@ def test_the_plot_is_a_picture_of_both_batches(result, tmp_path, which):
         assert len(drawn.convert("RGB").getcolors(maxcolors=2**24)) > 50
 
 
-def test_a_price_spends_the_ceiling_and_never_more(models, drawn):
+def test_a_price_spends_the_ceiling_and_never_more(models, drawn, extract):
     target = quality.reference(models, drawn)
-    tuning = Tuning(models, drawn, target, num_steps=(6,))
-    equal = budget_method(6, 0.8, tier="high")
-    found = priced(tuning, equal, "high")
+    overhead = 0.3 * models.cost.full_flops
+    tuning = Tuning(models, drawn, target, extract, overhead, num_steps=(6,))
+    limit = tuning.ceiling("middle")
+    equal = budget_method(6, limit.share(6), tier="middle")
+    found = priced(tuning, equal, "middle")
     assert found.setting["price"] > 0
-    _, flops = quality.mean_error(found, models, drawn, target)
-    ceiling = 0.8 * 6 * models.cost.full_flops
-    assert flops <= ceiling
-    cheaper = budget_method(6, 0.8, price=found.setting["price"] * 100)
-    assert quality.mean_error(cheaper, models, drawn, target)[1] < flops
+    _, spent = tuning.look(found)
+    assert spent <= limit.flops
+    cheaper = budget_method(6, limit.share(6), price=found.setting["price"] * 100)
+    assert tuning.look(cheaper)[1] < spent
+
+
+def test_what_is_minimised_sees_pixels_and_features(models, drawn, extract):
+    target = quality.reference(models, drawn)
+    tuning = Tuning(models, drawn, target, extract, overhead=0.0)
+    near, far = (tuning.error(dense("teacher", "teacher", "dpmpp_2m", n)) for n in (32, 2))
+    assert 0 < near < far
+    assert tuning.error(quality.reference_method()) == 0
 
 
 def test_a_peak_of_memory_holds_for_its_machine_and_kernels(tmp_path, monkeypatch, models):

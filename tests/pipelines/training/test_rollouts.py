@@ -84,8 +84,8 @@ def test_random_widths_see_every_width():
     assert counts[1] > counts[4]
 
 
-def test_noise_levels_fall_and_reach_both_ends():
-    sigmas = draw_sigmas(400, (8, 12), False, seeded())
+def test_noise_levels_fall_and_reach_both_ends(arch):
+    sigmas = draw_sigmas(400, (8, 12), arch, seeded())
     assert sigmas.shape == (400, MAX_STEPS + 2)
     assert bool((sigmas.diff(dim=1) < 0).all())
     assert sigmas.max() == 80

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from nitrogen.model.denoiser import Denoiser
-from nitrogen.model.schedules import SIGMA_MIN, karras_sigmas, sampling_sigmas
+from nitrogen.model.schedules import KARRAS, karras_sigmas, sampling_sigmas
 from nitrogen.model.solvers import slide
 from nitrogen.pipelines.training.config import StudentConfig
 from nitrogen.pipelines.training.stride import stride_target
-from nitrogen.pipelines.training.student import StudentTask
+from nitrogen.pipelines.training.student import StudentTask, student_arch
 
 VARIANCE = 0.25
 
@@ -53,14 +53,25 @@ def test_a_strided_student_starts_as_its_teacher(arch):
     assert not torch.allclose(changed, theirs)
 
 
-def test_a_strided_run_does_not_stop_at_the_least_noise():
+@pytest.mark.parametrize("sigma_min", [None, 0.15])
+def test_a_strided_run_does_not_stop_at_the_least_noise(arch, sigma_min):
+    strided = arch.model_copy(update={"strided": True, "stride_sigma_min": sigma_min})
     for num_steps in (1, 2, 5, 12):
-        levels = sampling_sigmas(num_steps, strided=True)
+        levels = sampling_sigmas(num_steps, strided)
         assert len(levels) == num_steps + 1
+        assert levels[0] == 80
         assert levels[-1] == 0
-        assert levels[-2] > SIGMA_MIN
+        assert levels[-2] > (sigma_min or KARRAS.sigma_min)
         assert bool((levels.diff() < 0).all())
-    assert torch.equal(sampling_sigmas(7, strided=False), karras_sigmas(7))
+    assert torch.equal(sampling_sigmas(7, arch), karras_sigmas(7))
+
+
+def test_a_student_strides_evenly_and_keeps_its_levels(arch):
+    config = StudentConfig(strided=True, stride_sigma_min=0.2)
+    levels = sampling_sigmas(5, student_arch(arch, config))[:-1]
+    ratios = levels[1:] / levels[:-1]
+    torch.testing.assert_close(ratios, torch.full_like(ratios, (0.2 / 80) ** 0.2))
+    assert student_arch(arch, StudentConfig()).stride_sigma_min is None
 
 
 @pytest.mark.parametrize("bounds", [(), ((0.5, (1, 2)), (0.0, (2, 1)))])

@@ -1,0 +1,94 @@
+"""Ceilings in time: what a step costs beside its arithmetic, and what a ceiling leaves for that.
+
+Milliseconds are a + b steps + c FLOPs, to 3 % (docs/LOG.md, 2026-11-26), so one number is the
+whole table of latencies: b / c, the FLOPs that the time of an empty step would pay for. A ceiling
+in FLOPs alone would take ever more and narrower steps, which cost more time than they save.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from nitrogen.model.cost import CostModel
+from nitrogen.pipelines.bench.forecast import width_flops
+from nitrogen.pipelines.bench.methods import Method, runner, slices
+from nitrogen.pipelines.bench.models import Models
+from nitrogen.pipelines.bench.rounds import part_of
+from nitrogen.pipelines.metrics.timing import time_callables
+from nitrogen.pipelines.sampling import Draws
+
+TIERS = {"low": 3.0, "middle": 5.0, "high": 8.0}  # the time of as many forwards of the full model
+MAX_SHARE = 2.0  # that a request may ask for
+WIDTHS, STEPS, REPEATS = (1, 2, 4), (3, 7), 9
+
+
+@dataclass(frozen=True)
+class Ceiling:
+    """The time of `forwards` steps of the teacher at full width.
+
+    teacher, student: what their steps cost; overhead: FLOPs that a step's fixed time would pay for.
+    """
+
+    forwards: float
+    teacher: CostModel
+    student: CostModel
+    overhead: float
+
+    @property
+    def flops(self) -> float:
+        """The whole of it, were there no steps."""
+        return self.forwards * (self.teacher.full_flops + self.overhead)
+
+    def share(self, num_steps: int) -> float:
+        """What it leaves for num_steps, as the share of the student's full steps that requests are
+        charged by; rounded down, so that a rounding never spends more. 0 where the steps alone are
+        too dear; above 1 where there is room for the predictor beside everything at full width."""
+        left = self.flops - num_steps * self.overhead
+        share = math.floor(1e4 * left / (self.student.full_flops * num_steps)) / 1e4
+        return min(MAX_SHARE, max(0.0, share))
+
+    def prices(self) -> np.ndarray:
+        """[5] what a step of the student takes of it at 0, 1, .. 4 quarters, in `forwards`; a step
+        that keeps the last D is not run."""
+        flops = step_flops(self.student) + self.overhead
+        flops[0] = 0.0
+        return flops * self.forwards / self.flops
+
+
+def ceiling(models: Models, tier: str, overhead: float) -> Ceiling:
+    return Ceiling(TIERS[tier], models.cost, models.cost_of("student"), overhead)
+
+
+def step_flops(cost: CostModel) -> np.ndarray:
+    """[5] FLOPs of a step at 0, 1, .. 4 quarters; none at 0."""
+    return np.array([width_flops(cost, quarters) for quarters in range(5)])
+
+
+def step_overhead(models: Models, drawn: Draws, batch: int) -> float:
+    """FLOPs that a step's fixed time would pay for, from a line through the student's own times at
+    several widths and numbers of steps, measured side by side; never below 0 or above a forward."""
+    cost = models.cost_of("student")
+    part = part_of(drawn, 0, batch)
+    settings = [(q, n) for q in WIDTHS for n in STEPS]
+    calls = {f"{q} {n}": partial(runner(_played(slices(q, n)), models), *part) for q, n in settings}
+    times = time_callables(calls, repeats=REPEATS, images_per_call=batch)
+    ms = np.array([times[f"{q} {n}"].p50 for q, n in settings])
+    steps = np.array([n for _, n in settings])
+    flops = np.array([n * width_flops(cost, q) for q, n in settings]) / cost.full_flops
+    _, a_step, a_forward = np.linalg.lstsq(
+        np.stack([np.ones(len(ms)), steps, flops], axis=1), ms, rcond=None
+    )[0]
+    full = float(cost.full_flops)
+    return float(np.clip(a_step / a_forward, 0, 1)) * full if a_forward > 0 else full
+
+
+def _played(widths: Sequence[int]) -> Method:
+    setting = {
+        "model": "student", "solver": "dpmpp_2m", "num_steps": len(widths), "widths": list(widths),
+    }  # fmt: skip
+    return Method("a line's point", "static", "played", setting)

@@ -1,0 +1,155 @@
+"""What a benchmark chooses on the validation split before it compares, kept by key.
+
+What a step costs beside its arithmetic, so that ceilings are times; the noise levels of every
+solver at few steps; the settings of ours and of the static schedule under each ceiling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from nitrogen.model.schedules import Spacing
+from nitrogen.pipelines.bench.ceilings import TIERS, step_overhead
+from nitrogen.pipelines.bench.conditions import where
+from nitrogen.pipelines.bench.contenders import dense
+from nitrogen.pipelines.bench.contest import Contest
+from nitrogen.pipelines.bench.methods import Method
+from nitrogen.pipelines.bench.models import TUNE_SPLIT, pictures
+from nitrogen.pipelines.bench.quality import reference
+from nitrogen.pipelines.bench.row_store import Row, row_key
+from nitrogen.pipelines.bench.spacings import TRIES, Spacings, best_spacing
+from nitrogen.pipelines.bench.tuning import (
+    BISECTIONS,
+    EXIT_THRESHOLDS,
+    Tuning,
+    searched_schedule,
+    tuned_budget,
+)
+from nitrogen.pipelines.code_digest import code_digests
+from nitrogen.pipelines.sampling import Draws, draws, forwards
+
+NUM_PLANNERS = 2
+OVERHEAD = "what a step costs beside its arithmetic"
+
+
+@dataclass(frozen=True)
+class KeptTuning:
+    """Each choice is made once for a folder: a second run tunes to the same ceilings."""
+
+    contest: Contest
+
+    @cached_property
+    def drawn(self) -> Draws:
+        """Seeds of the validation split."""
+        contest, config = self.contest, self.contest.config
+        labels = pictures(contest.models.data_uri, TUNE_SPLIT, contest.models.arch.image_size)[1]
+        return draws("sweep", config.num_tune, labels, config.seed)
+
+    @cached_property
+    def overhead(self) -> float:
+        """FLOPs that the fixed time of a student's step would pay for; see ceilings.py."""
+        contest, batch = self.contest, max(self.contest.config.batches)
+        facts = contest.facts_of("student") | {"code": code_digests(step_overhead.__module__)}
+        key = row_key({"overhead": batch}, facts | where())
+        row = contest.store.get(key)
+        if row is None:
+            contest.say(OVERHEAD)
+            overhead = step_overhead(contest.models, contest.drawn, batch)
+            row = contest.store.put(Row(key, {"flops": overhead}, {}))
+        return float(row.values["flops"])
+
+    @cached_property
+    def spacings(self) -> Spacings:
+        """The noise levels of the teacher's solvers at each of their numbers of steps."""
+        return Spacings({
+            (solver, num_steps): self._spacing(dense("teacher", "teacher", solver, num_steps))
+            for solver, steps in self.contest.config.teacher_steps.items()
+            for num_steps in steps
+        })  # fmt: skip
+
+    def _spacing(self, method: Method) -> Spacing:
+        contest, name = self.contest, spacing_name(method)
+        key = self._key(method.described() | {"search": best_spacing.__name__}, best_spacing)
+        row = contest.store.get(key)
+        if row is None:
+            with contest.forecast.working(name):
+                found = best_spacing(method, self._tuning(Spacings(), 0.0).error)
+                row = contest.store.put(Row(key, {"levels": [found.sigma_min, found.rho]}, {}))
+        contest.forecast.drop(name)
+        return Spacing(*row.values["levels"])
+
+    def tiers(self) -> list[Method]:
+        """Ours and the static schedule under each ceiling."""
+        return [
+            self._searched(search, tier) for tier in TIERS
+            for search in (tuned_budget, searched_schedule)
+        ]  # fmt: skip
+
+    def _searched(self, search: Callable[[Tuning, str], Method], tier: str) -> Method:
+        contest, config = self.contest, self.contest.config
+        name = search_name(search.__name__, tier)
+        described = {
+            "search": search.__name__, "tier": tier, "ceiling": TIERS[tier],
+            "overhead": self.overhead, "moves": config.num_moves, "steps": config.tune_steps,
+            "priced": config.num_priced,
+        }  # fmt: skip
+        key = self._key(described, search)
+        row = contest.store.get(key)
+        if row is None:
+            with contest.forecast.working(name):
+                chosen = search(self._tuning(self.spacings, self.overhead), tier)
+                row = contest.store.put(Row(key, {"method": chosen.described()}, {}))
+        contest.forecast.drop(name)
+        return Method(**row.values["method"])
+
+    def _tuning(self, spacings: Spacings, overhead: float) -> Tuning:
+        contest, config = self.contest, self.contest.config
+        return Tuning(
+            contest.models, self.drawn, self._target, contest.yardstick.extract, overhead,
+            spacings, config.tune_steps, config.num_moves, num_priced=config.num_priced,
+        )  # fmt: skip
+
+    @cached_property
+    def _target(self) -> np.ndarray:
+        """The teacher's 64-step pictures, drawn when the first search needs them."""
+        return reference(self.contest.models, self.drawn)
+
+    def _key(self, described: Mapping[str, Any], search: Callable[..., Any]) -> str:
+        """Of what a search chose; thin models have no part in it."""
+        code = code_digests(search.__module__)
+        more = {"tune": self.drawn.seeds, "labels": self.drawn.labels, "code": code}
+        return row_key(described, self.contest.facts_of("student") | more)
+
+
+def search_name(search: str, tier: str) -> str:
+    return f"tuning on validation: {search} for {tier}, the time of {TIERS[tier]:g} forwards"
+
+
+def spacing_name(method: Method) -> str:
+    return f"noise levels on validation: {method.name}"
+
+
+def expected(contest: Contest) -> dict[str, float]:
+    """About the FLOPs of the searches."""
+    config, full = contest.config, float(contest.models.cost.full_flops)
+    settings = len(config.tune_steps) * len(EXIT_THRESHOLDS) * NUM_PLANNERS
+    tried = {
+        tuned_budget.__name__: settings + config.num_priced * (BISECTIONS + 1),
+        searched_schedule.__name__: len(config.tune_steps) + config.num_moves,
+    }
+    searches = {
+        search_name(search, tier): num * config.num_tune * ceiling * full
+        for search, num in tried.items()
+        for tier, ceiling in TIERS.items()
+    }
+    return searches | {
+        spacing_name(dense("teacher", "teacher", solver, n)): TRIES * config.num_tune
+        * forwards(n, solver) * full
+        for solver, steps in config.teacher_steps.items()
+        for n in steps
+    }  # fmt: skip

@@ -1,0 +1,58 @@
+"""The noise levels of few steps, chosen on the validation split for every solver.
+
+EDM's spacing was made for 18 steps and more. With few, other levels are worth up to a step, so the
+full model, thin models and caches are given the best that is found (as is a student that is not
+strided; a strided one has the levels that it was trained on).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from nitrogen.model.schedules import KARRAS, Spacing
+from nitrogen.pipelines.bench.methods import Method
+from nitrogen.pipelines.bench.models import Models
+
+RHOS = (4.0, 7.0, 12.0, 30.0)  # 30 is as good as even in ln sigma
+SIGMA_MINS = (0.002, 0.01, 0.03, 0.1)
+TRIES = len(RHOS) + len(SIGMA_MINS) - 1
+
+
+@dataclass(frozen=True)
+class Spacings:
+    """The spacing of a solver with a number of steps, where one was chosen."""
+
+    chosen: Mapping[tuple[str, int], Spacing] = field(default_factory=dict)
+
+    def of(self, method: Method, models: Models) -> Method:
+        """The method on the levels that were chosen for its solver and nearest number of steps."""
+        solver, num_steps = method.setting["solver"], method.setting["num_steps"]
+        known = [steps for name, steps in self.chosen if name == solver]
+        if not known or models.get(method.model).arch.strided:
+            return method
+        nearest = min(known, key=lambda steps: (abs(steps - num_steps), steps))
+        return spaced(method, self.chosen[solver, nearest])
+
+
+def spaced(method: Method, spacing: Spacing) -> Method:
+    """The method on these levels."""
+    if spacing == KARRAS:
+        return method
+    levels = {"spacing": [spacing.sigma_min, spacing.rho]}
+    return replace(method, setting={**method.setting, **levels})
+
+
+def best_spacing(method: Method, error: Callable[[Method], float]) -> Spacing:
+    """Of least error: the best rho at EDM's sigma_min, then the best sigma_min at that rho."""
+    found = {KARRAS: error(method)}
+    for rho in RHOS:
+        spacing = replace(KARRAS, rho=rho)
+        if spacing not in found:
+            found[spacing] = error(spaced(method, spacing))
+    best = min(found, key=lambda one: found[one])
+    for sigma_min in SIGMA_MINS:
+        spacing = replace(best, sigma_min=sigma_min)
+        if spacing not in found:
+            found[spacing] = error(spaced(method, spacing))
+    return min(found, key=lambda one: found[one])

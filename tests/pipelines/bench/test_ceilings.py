@@ -1,0 +1,58 @@
+"""Ceilings in time: more steps leave less for arithmetic, and nothing goes above."""
+
+import numpy as np
+import pytest
+
+from nitrogen.pipelines.bench import ceilings
+from nitrogen.pipelines.bench.ceilings import TIERS, Ceiling, ceiling, step_flops, step_overhead
+from nitrogen.pipelines.metrics.timing import Timing
+
+
+def test_without_overhead_a_ceiling_is_of_flops(models):
+    limit = ceiling(models, "middle", 0.0)
+    assert limit.flops == 5 * models.cost.full_flops
+    student = models.cost_of("student").full_flops
+    assert limit.share(8) == pytest.approx(5 * models.cost.full_flops / (8 * student), abs=1e-4)
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_steps_of_the_teacher_take_the_time_of_their_number(models, tier):
+    """As many steps as the ceiling has forwards are all full, whatever a step costs beside."""
+    student = models.cost_of("student")
+    for overhead in (0.0, 0.3 * student.full_flops, student.full_flops):
+        limit = Ceiling(TIERS[tier], student, student, overhead)
+        assert limit.share(int(limit.forwards)) == pytest.approx(1, abs=1e-4)
+        assert limit.prices()[4] == pytest.approx(1)
+
+
+def test_more_steps_leave_less_and_too_many_nothing(models):
+    limit = ceiling(models, "low", 0.4 * models.cost.full_flops)
+    spent = [n * limit.share(n) for n in (3, 4, 6, 8)]
+    assert spent == sorted(spent, reverse=True)
+    for n in (3, 4, 6, 8):
+        flops = n * (limit.share(n) * models.cost_of("student").full_flops + limit.overhead)
+        assert flops <= limit.flops * (1 + 1e-12)
+    assert limit.share(40) == 0
+
+
+def test_a_narrow_step_costs_more_than_its_arithmetic(models):
+    free, dear = (ceiling(models, "low", x * models.cost.full_flops).prices() for x in (0.0, 0.4))
+    assert free[0] == dear[0] == 0
+    assert (np.diff(free) > 0).all()
+    assert dear[1] / dear[4] > free[1] / free[4]
+
+
+def test_the_line_finds_what_a_step_costs(models, drawn, monkeypatch):
+    """Made-up times: 2 ms a call, 0.3 a step, 1.5 a full forward."""
+    per = step_flops(models.cost_of("student")) / models.cost_of("student").full_flops
+
+    def timed(calls, **_):
+        settings = {name: [int(x) for x in name.split()] for name in calls}
+        return {
+            name: Timing(name, np.full(3, 2 + n * (0.3 + 1.5 * per[q])))
+            for name, (q, n) in settings.items()
+        }
+
+    monkeypatch.setattr(ceilings, "time_callables", timed)
+    found = step_overhead(models, drawn, 2)
+    assert found == pytest.approx(0.2 * models.cost_of("student").full_flops)

@@ -1,0 +1,29 @@
+"""What the searches chose stands on the page, with the ceiling that they were given."""
+
+from nitrogen.pipelines.results.tuned_settings import tuned_settings
+
+OURS = {
+    "name": "ours low", "group": "ours", "kind": "policy",
+    "setting": {"tier": "low", "num_steps": 4, "budget": 0.6667, "threshold": 0.0, "price": 1e-9},
+}  # fmt: skip
+SCHEDULE = {
+    "name": "schedule low", "group": "static", "kind": "schedule",
+    "setting": {"tier": "low", "num_steps": 3, "widths": [2, 4, 4]},
+}  # fmt: skip
+TWIN = SCHEDULE | {"name": "schedule low, by rows", "kind": "played"}
+
+
+def test_settings_and_ceilings_are_told():
+    text = tuned_settings({"rows": [OURS, SCHEDULE, TWIN], "step_overhead_gflops": 0.06})
+    assert "60 MFLOPs" in text
+    assert "by one price, 1e-09" in text
+    assert "2 4 4" in text
+    assert "by rows" not in text
+
+
+def test_an_older_file_had_ceilings_in_flops():
+    assert "ceilings in FLOPs" in tuned_settings({"rows": [OURS]})
+
+
+def test_nothing_tuned_is_no_section():
+    assert tuned_settings({"rows": []}) == ""
