@@ -74,7 +74,8 @@ class KeptTuning:
 
     def _spacing(self, method: Method) -> Spacing:
         contest, name = self.contest, spacing_name(method)
-        key = self._key(method.described() | {"search": best_spacing.__name__}, best_spacing)
+        described = method.described() | {"search": best_spacing.__name__}
+        key = self._key(described, best_spacing, "teacher")
         row = contest.store.get(key)
         if row is None:
             with contest.forecast.working(name):
@@ -98,7 +99,7 @@ class KeptTuning:
             "overhead": self.overhead, "moves": config.num_moves, "steps": config.tune_steps,
             "priced": config.num_priced,
         }  # fmt: skip
-        key = self._key(described, search)
+        key = self._key(described, search, "student")
         row = contest.store.get(key)
         if row is None:
             with contest.forecast.working(name):
@@ -119,11 +120,11 @@ class KeptTuning:
         """The teacher's 64-step pictures, drawn when the first search needs them."""
         return reference(self.contest.models, self.drawn)
 
-    def _key(self, described: Mapping[str, Any], search: Callable[..., Any]) -> str:
-        """Of what a search chose; thin models have no part in it."""
+    def _key(self, described: Mapping[str, Any], search: Callable[..., Any], model: str) -> str:
+        """Of what a search chose for a model; others, but for the teacher, have no part in it."""
         code = code_digests(search.__module__)
         more = {"tune": self.drawn.seeds, "labels": self.drawn.labels, "code": code}
-        return row_key(described, self.contest.facts_of("student") | more)
+        return row_key(described, self.contest.facts_of(model) | more)
 
 
 def search_name(search: str, tier: str) -> str:

@@ -29,6 +29,7 @@ from nitrogen.pipelines.bench.quality import Extract, sample, squared_errors
 from nitrogen.pipelines.bench.spacings import Spacings
 from nitrogen.pipelines.bench.twins import by_rows
 from nitrogen.pipelines.sampling import Draws
+from nitrogen.platform.errors import ConfigError
 
 SOLVER = "dpmpp_2m"
 PRICES = (1e-14, 1e-6)  # mean squared error per FLOP; a region has 1e6 to 1e8 FLOPs
@@ -128,6 +129,8 @@ def tuned_budget(tuning: Tuning, tier: str) -> Method:
                     found.append((tuning.error(method), method))
                 except BudgetError:  # too many steps for so little
                     continue
+    if not found:
+        raise too_dear(tuning, tier)
     found.sort(key=lambda pair: pair[0])
     # A price for the best few settings: finding one takes as many runs as all of the above.
     settings = {(m.setting["num_steps"], m.setting["threshold"]): m for _, m in reversed(found)}
@@ -152,11 +155,21 @@ def priced(tuning: Tuning, method: Method, tier: str) -> Method:
     return budget_method(s["num_steps"], s["budget"], s["threshold"], tier, price=high)
 
 
+def too_dear(tuning: Tuning, tier: str) -> ConfigError:
+    """No number of steps fits: on this machine a step's fixed time takes it all."""
+    return ConfigError(
+        f"tune_steps must hold a number of steps that the {tier} ceiling pays for, the time of "
+        f"{tuning.ceiling(tier).forwards:g} forwards, got {list(tuning.num_steps)}. Add fewer."
+    )
+
+
 def searched_schedule(tuning: Tuning, tier: str, seed: int = 0) -> Method:
     """The schedule of least validation error under the tier's ceiling."""
     limit = tuning.ceiling(tier)
     price, most = limit.prices(), limit.forwards
     starts = [widths for n in tuning.num_steps if (widths := richest(price, n, most)) is not None]
+    if not starts:
+        raise too_dear(tuning, tier)
     scored = [(tuning.error(schedule_method(w)), w) for w in starts]
     best, widths = min(scored, key=lambda pair: pair[0])
     generator = np.random.default_rng(seed)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nitrogen.model.predictor import predictor_flops
-from nitrogen.pipelines.bench import conditions, kept_figures, quality
+from nitrogen.pipelines.bench import conditions, kept_figures, kept_tuning, quality
 from nitrogen.pipelines.bench import contest as contests
 from nitrogen.pipelines.bench import frontier as module
 from nitrogen.pipelines.bench.calibrate import pairs
@@ -30,11 +30,14 @@ from nitrogen.pipelines.sampling import Draws
 TINY = FrontierConfig.quick().model_copy(
     update={
         "num_images": 6, "num_controls": 5, "num_guided": 4, "num_headline": 8, "num_tune": 4,
-        "num_moves": 2, "tune_steps": (5,), "rounds": 2, "batches": (1, 2),
+        "num_moves": 2, "tune_steps": (3, 5), "rounds": 2, "batches": (1, 2),
         "teacher_steps": {"euler": (8,), "heun": (3,), "dpmpp_2m": (3, 5, 8), "unipc": (4,)},
         "exit_images": 4, "exit_steps": 6, "num_calibration": 6, "resamples": 100,
     }
 )  # fmt: skip
+
+
+PICTURED = (contests, kept_figures, kept_tuning, quality)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +60,7 @@ def few_pictures():
         return images, generator.integers(0, 26, 40)
 
     with pytest.MonkeyPatch.context() as patch:
-        for where in (contests, kept_figures, quality):
+        for where in PICTURED:
             patch.setattr(where, "pictures", made_up)
         yield
 
@@ -218,8 +221,8 @@ def test_what_is_at_hand_is_summed_up_and_nothing_else_is_drawn(
 
 @pytest.mark.slow
 def test_rows_in_the_store_are_found_by_their_key(result, models, folder, extract, told):
-    method = next(contenders(TINY, models))
     same = Contest.prepare(TINY, models, folder, extract, told.append)
+    method = kept_tuning.KeptTuning(same).spacings.of(next(contenders(TINY, models)), models)
     assert same.store.get(same.key(method)) is not None
 
 
@@ -264,14 +267,17 @@ def test_tuning_sees_the_validation_split_only(models, extract, tmp_path, monkey
         seen.append(split)
         return made_up(uri, split, image_size)
 
-    for where in (contests, kept_figures, quality):
+    for where in PICTURED:
         monkeypatch.setattr(where, "pictures", watched)
-    config = TINY.model_copy(update={"num_moves": 0, "tune_steps": (5,)})
+    update = {"num_moves": 0, "tune_steps": (3, 5), "teacher_steps": {"dpmpp_2m": (5,)}}
+    config = TINY.model_copy(update=update)
     contest = Contest.prepare(config, models, tmp_path, extract, lambda text: None)
     seen.clear()
-    methods, drawn = kept_figures.tune(contest, 0.0)
+    tuning = kept_tuning.KeptTuning(contest)
+    methods = tuning.tiers()
+    assert set(tuning.spacings.chosen) == {("dpmpp_2m", 5)}
     assert seen == [TUNE_SPLIT]
-    assert not set(drawn.seeds) & set(contest.drawn.seeds)
+    assert not set(tuning.drawn.seeds) & set(contest.drawn.seeds)
     assert {m.group for m in methods} == {"ours", "static"}
     assert len({TUNE_SPLIT, REPORT_SPLIT, TRAIN_SPLIT}) == 3
 
