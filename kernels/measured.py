@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nitrogen.kernels.roofline import Shape, table
+from nitrogen.kernels.counts import Shape
+from nitrogen.kernels.roofline import table
 
 OURS, OTHERS = "triton", ("dense", "eager", "compile")
 BEGIN, END = "<!-- predictions:", "<!-- /predictions -->"

@@ -16,13 +16,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nitrogen.kernels.counts import Shape, work
 from nitrogen.kernels.gpu.calls import WRITES, arguments
 from nitrogen.kernels.gpu.dense import DENSE
 from nitrogen.kernels.gpu.launch import FAMILIES, family, interpreted, scope
 from nitrogen.kernels.gpu.tuning import candidates
 from nitrogen.kernels.providers import EAGER, triton_kernel
 from nitrogen.kernels.reference import TOLERANCES, relative_rms
-from nitrogen.kernels.roofline import SHAPES, Shape, work
+from nitrogen.kernels.roofline import SHAPES
 
 COPY_BYTES, PRODUCT_SIDE = 2**28, 8192
 CLEAR_BYTES = 2**28  # written between calls, so that no operand waits in the L2 cache (256 MiB)

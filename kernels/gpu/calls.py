@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nitrogen.kernels.counts import Shape
 from nitrogen.kernels.plan import NUM_WIDTHS
-from nitrogen.kernels.roofline import Shape
 
 WRITES = ("row_mlp", "row_linear", "row_qkv")  # the last argument is a buffer
 REGION_PX, PER_HEAD = 8, 64

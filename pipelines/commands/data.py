@@ -64,7 +64,7 @@ def prepare(
 
     Asking again for what --out holds already reads the source, changes nothing and succeeds.
     """
-    from nitrogen.pipelines.data.prepare import check_places
+    from nitrogen.pipelines.data.places import check_places
     from nitrogen.pipelines.data.prepare import prepare as prepare_data
     from nitrogen.pipelines.data.repeat import find_prepared
     from nitrogen.pipelines.progress import make_progress

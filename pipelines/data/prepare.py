@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice
-from pathlib import Path
 
 import PIL
 
@@ -18,6 +17,7 @@ from nitrogen.pipelines.data.images import NOTES
 from nitrogen.pipelines.data.kept_pictures import KeptPictures
 from nitrogen.pipelines.data.limits import Limits
 from nitrogen.pipelines.data.manifest import BrokenImage, Manifest, Origin
+from nitrogen.pipelines.data.places import check_places
 from nitrogen.pipelines.data.readers import open_source
 from nitrogen.pipelines.data.repeat import PictureDigest, origin_of
 from nitrogen.pipelines.data.shards import (
@@ -240,19 +240,3 @@ def _bounded(pictures: Iterable[Outcome], count: int, max_bytes: int) -> Iterato
         yield picture
         if num_bytes >= max_bytes:
             return
-
-
-def check_places(source: str, out: str) -> None:
-    """Raises DataError for places that cannot be meant."""
-    for field, value in (("source", source), ("out", out)):
-        if not value:
-            raise DataError(f"{field} must be a path or URI, got nothing. Name one.")
-    if not storage.is_s3(out) and Path(out).expanduser().is_file():
-        raise DataError(f"out must be a folder or s3://, got the file {out}. Choose another --out.")
-    if storage.is_s3(source) or storage.is_s3(out) or ":" in source:
-        same = out.rstrip("/") == source.rstrip("/") or out.startswith(source.rstrip("/") + "/")
-    else:
-        inside, outside = Path(out).expanduser().resolve(), Path(source).expanduser().resolve()
-        same = inside == outside or outside in inside.parents
-    if same:
-        raise DataError(f"out must lie outside the source, got {out} in {source}. Choose another.")

@@ -5,14 +5,15 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from nitrogen.kernels import roofline
+from nitrogen.kernels.counts import COUNTS, Shape, work
 from nitrogen.kernels.measured import BEGIN, END
 from nitrogen.kernels.reference import REFERENCES
-from nitrogen.kernels.roofline import CARDS, SHAPES, Shape, predict_s, work
+from nitrogen.kernels.roofline import CARDS, SHAPES, predict_s
 from nitrogen.kernels.row_mlp import dense_mlp
 
 
 def test_what_is_counted_has_a_shape_and_is_an_operator():
-    assert {shape.op for shape in SHAPES} == set(roofline.COUNTS) <= set(REFERENCES)
+    assert {shape.op for shape in SHAPES} == set(COUNTS) <= set(REFERENCES)
 
 
 @pytest.mark.parametrize("width", [0.25, 1.0])
