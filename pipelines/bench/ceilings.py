@@ -69,9 +69,18 @@ def step_flops(cost: CostModel) -> np.ndarray:
     return np.array([width_flops(cost, quarters) for quarters in range(5)])
 
 
-def step_overhead(models: Models, drawn: Draws, batch: int) -> float:
-    """FLOPs that a step's fixed time would pay for, from a line through the student's own times at
-    several widths and numbers of steps, measured side by side; never below 0 or above a forward."""
+@dataclass(frozen=True)
+class Line:
+    """overhead: FLOPs that a step's fixed time would pay for; residual: root mean square of what
+    the line leaves, over the mean time."""
+
+    overhead: float
+    residual: float
+
+
+def step_line(models: Models, drawn: Draws, batch: int) -> Line:
+    """A line through the student's own times at several widths and numbers of steps, measured side
+    by side; its overhead is never below 0 or above a forward."""
     cost = models.cost_of("student")
     part = part_of(drawn, 0, batch)
     settings = [(q, n) for q in WIDTHS for n in STEPS]
@@ -80,11 +89,12 @@ def step_overhead(models: Models, drawn: Draws, batch: int) -> float:
     ms = np.array([times[f"{q} {n}"].p50 for q, n in settings])
     steps = np.array([n for _, n in settings])
     flops = np.array([n * width_flops(cost, q) for q, n in settings]) / cost.full_flops
-    _, a_step, a_forward = np.linalg.lstsq(
-        np.stack([np.ones(len(ms)), steps, flops], axis=1), ms, rcond=None
-    )[0]
-    full = float(cost.full_flops)
-    return float(np.clip(a_step / a_forward, 0, 1)) * full if a_forward > 0 else full
+    points = np.stack([np.ones(len(ms)), steps, flops], axis=1)
+    found = np.linalg.lstsq(points, ms, rcond=None)[0]
+    _, a_step, a_forward = found
+    forwards = float(np.clip(a_step / a_forward, 0, 1)) if a_forward > 0 else 1.0
+    residual = float(np.sqrt(np.mean((points @ found - ms) ** 2)) / ms.mean())
+    return Line(forwards * cost.full_flops, residual)
 
 
 def _played(widths: Sequence[int]) -> Method:

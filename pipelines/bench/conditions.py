@@ -12,7 +12,12 @@ from nitrogen.pipelines.report.provenance import machine
 
 def where() -> dict[str, Any]:
     """JSON values: a time of one machine may not stand for another's."""
-    return {"machine": machine(), "threads": torch.get_num_threads(), "kernels": provider()}
+    return {
+        "machine": machine(),
+        "threads": torch.get_num_threads(),
+        "kernels": provider(),
+        "torch": torch.__version__,
+    }
 
 
 def provider() -> str:

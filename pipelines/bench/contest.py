@@ -59,7 +59,8 @@ class Contest:
         drawn = draws("evaluate", config.num_images, labels, config.seed)
         facts = {
             "data": models.data_digest, "threads": torch.get_num_threads(), "kernels": provider(),
-            "code": code_digests("nitrogen.pipelines.bench.quality"),
+            "code": code_digests("nitrogen.pipelines.bench.quality")
+            | code_digests(type(extract).__module__), "torch": torch.__version__,
         }  # fmt: skip
         say("features of the data")
         return cls(

@@ -82,6 +82,7 @@ def run_frontier(
         "hardware": machine(),
         "threads": torch.get_num_threads(),
         "step_overhead_gflops": tuning.overhead / 1e9,
+        "step_line": tuning.line,
         "load_1m": round(os.getloadavg()[0], 2),
         "commit": commit(),
         "config": config.model_dump(mode="json"),

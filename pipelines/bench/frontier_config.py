@@ -55,7 +55,7 @@ class FrontierConfig(BaseModel):
     )
     static_steps: tuple[int, ...] = (3, 4, 6, 8, 10, 12, 16)
     cache_steps: tuple[int, ...] = (8, 10, 12, 16, 20)
-    tea_thresholds: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2)
+    tea_thresholds: tuple[float, ...] = (0.1, 0.2, 0.4, 0.8)
     ras_shares: tuple[float, ...] = (0.25, 0.5, 0.75)
     budgets: tuple[float, ...] = (0.3, 0.45, 0.6, 0.8)
     thresholds: tuple[float, ...] = (3e-5, 1e-4, 3e-4, 1e-3)
@@ -107,7 +107,7 @@ class FrontierConfig(BaseModel):
                 "euler": (8, 16), "heun": (4, 6), "dpmpp_2m": (3, 4, 5, 6, 7, 8, 10, 12, 16),
                 "unipc": (4, 5, 6, 7, 8, 10, 12),
             },
-            static_steps=(3, 4, 6, 8), cache_steps=(8, 12), tea_thresholds=(0.05, 0.2),
+            static_steps=(3, 4, 6, 8), cache_steps=(8, 12), tea_thresholds=(0.2, 0.5),
             ras_shares=(0.5,), budgets=(0.45, 0.7), thresholds=(1e-4, 1e-3), ours_steps=(4, 8),
             exit_images=256, num_calibration=256,
         )  # fmt: skip

@@ -6,6 +6,7 @@ solver at few steps; the settings of ours and of the static schedule under each 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from nitrogen.model.schedules import Spacing
-from nitrogen.pipelines.bench.ceilings import TIERS, step_overhead
+from nitrogen.pipelines.bench.ceilings import TIERS, step_line
 from nitrogen.pipelines.bench.conditions import where
 from nitrogen.pipelines.bench.contenders import dense
 from nitrogen.pipelines.bench.contest import Contest
+from nitrogen.pipelines.bench.forecast import picture_flops
 from nitrogen.pipelines.bench.methods import Method
 from nitrogen.pipelines.bench.models import TUNE_SPLIT, pictures
 from nitrogen.pipelines.bench.quality import reference
@@ -26,12 +28,13 @@ from nitrogen.pipelines.bench.spacings import TRIES, Spacings, best_spacing
 from nitrogen.pipelines.bench.tuning import (
     BISECTIONS,
     EXIT_THRESHOLDS,
+    SOLVER,
     Tuning,
     searched_schedule,
     tuned_budget,
 )
 from nitrogen.pipelines.code_digest import code_digests
-from nitrogen.pipelines.sampling import Draws, draws, forwards
+from nitrogen.pipelines.sampling import Draws, draws
 
 NUM_PLANNERS = 2
 OVERHEAD = "what a step costs beside its arithmetic"
@@ -50,32 +53,38 @@ class KeptTuning:
         labels = pictures(contest.models.data_uri, TUNE_SPLIT, contest.models.arch.image_size)[1]
         return draws("sweep", config.num_tune, labels, config.seed)
 
-    @cached_property
+    @property
     def overhead(self) -> float:
         """FLOPs that the fixed time of a student's step would pay for; see ceilings.py."""
+        return float(self.line["overhead"])
+
+    @cached_property
+    def line(self) -> dict[str, float]:
+        """What `overhead` was read from: how well a line fits, the batch, the machine's load."""
         contest, batch = self.contest, max(self.contest.config.batches)
-        facts = contest.facts_of("student") | {"code": code_digests(step_overhead.__module__)}
+        facts = contest.facts_of("student") | {"code": code_digests(step_line.__module__)}
         key = row_key({"overhead": batch}, facts | where())
         row = contest.store.get(key)
         if row is None:
             contest.say(OVERHEAD)
-            overhead = step_overhead(contest.models, contest.drawn, batch)
-            row = contest.store.put(Row(key, {"flops": overhead}, {}))
-        return float(row.values["flops"])
+            load = round(os.getloadavg()[0], 2)
+            found = step_line(contest.models, contest.drawn, batch)
+            values = {"overhead": found.overhead, "residual": found.residual}
+            row = contest.store.put(Row(key, values | {"batch": batch, "load_1m": load}, {}))
+        return row.values
 
     @cached_property
     def spacings(self) -> Spacings:
-        """The noise levels of the teacher's solvers at each of their numbers of steps."""
+        """The noise levels of the teacher's solvers, and of thin models, at their numbers of steps."""
         return Spacings({
-            (solver, num_steps): self._spacing(dense("teacher", "teacher", solver, num_steps))
-            for solver, steps in self.contest.config.teacher_steps.items()
-            for num_steps in steps
+            (one.model, one.setting["solver"], one.setting["num_steps"]): self._spacing(one)
+            for one in spaced_alone(self.contest)
         })  # fmt: skip
 
     def _spacing(self, method: Method) -> Spacing:
         contest, name = self.contest, spacing_name(method)
         described = method.described() | {"search": best_spacing.__name__}
-        key = self._key(described, best_spacing, "teacher")
+        key = self._key(described, best_spacing, method.model)
         row = contest.store.get(key)
         if row is None:
             with contest.forecast.working(name):
@@ -97,7 +106,7 @@ class KeptTuning:
         described = {
             "search": search.__name__, "tier": tier, "ceiling": TIERS[tier],
             "overhead": self.overhead, "moves": config.num_moves, "steps": config.tune_steps,
-            "priced": config.num_priced,
+            "priced": config.num_priced, "spacings": self.spacings.values(),
         }  # fmt: skip
         key = self._key(described, search, "student")
         row = contest.store.get(key)
@@ -121,10 +130,27 @@ class KeptTuning:
         return reference(self.contest.models, self.drawn)
 
     def _key(self, described: Mapping[str, Any], search: Callable[..., Any], model: str) -> str:
-        """Of what a search chose for a model; others, but for the teacher, have no part in it."""
-        code = code_digests(search.__module__)
+        """Of what a search chose for a model; others, but for the teacher, have no part in it.
+
+        Its code is that of the search and of what it minimises.
+        """
+        code = code_digests(search.__module__) | code_digests(Tuning.__module__)
+        code |= self.contest.facts["code"]
         more = {"tune": self.drawn.seeds, "labels": self.drawn.labels, "code": code}
         return row_key(described, self.contest.facts_of(model) | more)
+
+
+def spaced_alone(contest: Contest) -> list[Method]:
+    """The rows whose noise levels are searched: the others take those of one of them."""
+    config = contest.config
+    teacher = [
+        dense("teacher", "teacher", solver, n)
+        for solver, steps in config.teacher_steps.items() for n in steps
+    ]  # fmt: skip
+    thin = [
+        dense(name, "thin", SOLVER, n) for name in contest.models.thin for n in config.static_steps
+    ]
+    return teacher + thin
 
 
 def search_name(search: str, tier: str) -> str:
@@ -149,8 +175,6 @@ def expected(contest: Contest) -> dict[str, float]:
         for tier, ceiling in TIERS.items()
     }
     return searches | {
-        spacing_name(dense("teacher", "teacher", solver, n)): TRIES * config.num_tune
-        * forwards(n, solver) * full
-        for solver, steps in config.teacher_steps.items()
-        for n in steps
-    }  # fmt: skip
+        spacing_name(one): TRIES * config.num_tune * picture_flops(one, contest.models)
+        for one in spaced_alone(contest)
+    }

@@ -1,8 +1,9 @@
 """The noise levels of few steps, chosen on the validation split for every solver.
 
 EDM's spacing was made for 18 steps and more. With few, other levels are worth up to a step, so the
-full model, thin models and caches are given the best that is found (as is a student that is not
-strided; a strided one has the levels that it was trained on).
+full model and thin models are each given the best that is found; caches on the full model and
+static schedules of a student take the full model's. Ours is sampled as the library samples it: on
+EDM's levels, or those that a strided student was trained on.
 """
 
 from __future__ import annotations
@@ -17,22 +18,30 @@ from nitrogen.pipelines.bench.models import Models
 RHOS = (4.0, 7.0, 12.0, 30.0)  # 30 is as good as even in ln sigma
 SIGMA_MINS = (0.002, 0.01, 0.03, 0.1)
 TRIES = len(RHOS) + len(SIGMA_MINS) - 1
+AS_IN_THE_LIBRARY = ("ours", "control", "ignored")
 
 
 @dataclass(frozen=True)
 class Spacings:
-    """The spacing of a solver with a number of steps, where one was chosen."""
+    """The spacing of a model by a solver with a number of steps, where one was chosen."""
 
-    chosen: Mapping[tuple[str, int], Spacing] = field(default_factory=dict)
+    chosen: Mapping[tuple[str, str, int], Spacing] = field(default_factory=dict)
 
     def of(self, method: Method, models: Models) -> Method:
         """The method on the levels that were chosen for its solver and nearest number of steps."""
-        solver, num_steps = method.setting["solver"], method.setting["num_steps"]
-        known = [steps for name, steps in self.chosen if name == solver]
-        if not known or models.get(method.model).arch.strided:
+        if method.group in AS_IN_THE_LIBRARY or models.get(method.model).arch.strided:
             return method
-        nearest = min(known, key=lambda steps: (abs(steps - num_steps), steps))
-        return spaced(method, self.chosen[solver, nearest])
+        solver, num_steps = method.setting["solver"], method.setting["num_steps"]
+        for model in (method.model, "teacher"):
+            known = [n for of, by, n in self.chosen if (of, by) == (model, solver)]
+            if known:
+                nearest = min(known, key=lambda steps: (abs(steps - num_steps), steps))
+                return spaced(method, self.chosen[model, solver, nearest])
+        return method
+
+    def values(self) -> list[list[object]]:
+        """All of them as JSON values, in order: part of the key of what is tuned on them."""
+        return sorted([*key, one.sigma_min, one.rho] for key, one in self.chosen.items())
 
 
 def spaced(method: Method, spacing: Spacing) -> Method:

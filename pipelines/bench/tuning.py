@@ -33,7 +33,7 @@ from nitrogen.platform.errors import ConfigError
 
 SOLVER = "dpmpp_2m"
 PRICES = (1e-14, 1e-6)  # mean squared error per FLOP; a region has 1e6 to 1e8 FLOPs
-EXIT_THRESHOLDS = (0.0, 1e-4)
+EXIT_THRESHOLDS = (0.0, 1e-4, 1e-3)
 BISECTIONS = 9
 SPENT = 0.98  # of the ceiling, by the mean picture: the hard bound cuts the others off
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nitrogen.pipelines.bench import ceilings
-from nitrogen.pipelines.bench.ceilings import TIERS, Ceiling, ceiling, step_flops, step_overhead
+from nitrogen.pipelines.bench.ceilings import TIERS, Ceiling, ceiling, step_flops, step_line
 from nitrogen.pipelines.metrics.timing import Timing
 
 
@@ -54,5 +54,6 @@ def test_the_line_finds_what_a_step_costs(models, drawn, monkeypatch):
         }
 
     monkeypatch.setattr(ceilings, "time_callables", timed)
-    found = step_overhead(models, drawn, 2)
-    assert found == pytest.approx(0.2 * models.cost_of("student").full_flops)
+    found = step_line(models, drawn, 2)
+    assert found.overhead == pytest.approx(0.2 * models.cost_of("student").full_flops)
+    assert found.residual < 1e-9

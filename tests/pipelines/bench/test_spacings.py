@@ -45,7 +45,7 @@ def test_a_search_never_ends_worse_than_edm():
 
 
 def test_all_that_run_on_the_teachers_solver_get_its_levels(models, strided):
-    spacings = Spacings({("dpmpp_2m", 6): OTHER, ("dpmpp_2m", 12): KARRAS})
+    spacings = Spacings({("teacher", "dpmpp_2m", 6): OTHER, ("teacher", "dpmpp_2m", 12): KARRAS})
     config = FrontierConfig.quick()
     some = [
         dense("teacher", "teacher", "dpmpp_2m", 7),
@@ -58,9 +58,24 @@ def test_all_that_run_on_the_teachers_solver_get_its_levels(models, strided):
     assert spacings.of(far, models) == far  # nearest to 12 steps, which keep EDM's
     euler = dense("teacher", "teacher", "euler", 6)
     assert spacings.of(euler, models) == euler
-    for ours in (budget_method(6, 0.5), schedule_method([2] * 6)):
-        assert "spacing" in spacings.of(ours, models).setting
-        assert "spacing" not in spacings.of(ours, strided).setting
+    schedule = schedule_method([2] * 6)
+    assert "spacing" in spacings.of(schedule, models).setting
+    assert "spacing" not in spacings.of(schedule, strided).setting
+
+
+def test_ours_is_sampled_as_the_library_samples_it(models):
+    spacings = Spacings({("teacher", "dpmpp_2m", 6): OTHER})
+    for ours in (budget_method(6, 0.5), budget_method(6, 0.5, served=True)):
+        assert spacings.of(ours, models) == ours
+
+
+def test_a_thin_model_has_levels_of_its_own(models):
+    own = Spacing(0.01, 4.0)
+    key = ("thin quarter", "dpmpp_2m", 8)
+    spacings = Spacings({("teacher", "dpmpp_2m", 8): OTHER, key: own})
+    thin = dense("thin quarter", "thin", "dpmpp_2m", 8)
+    assert spacings.of(thin, models).setting["spacing"] == [0.01, 4.0]
+    assert spacings.values() == sorted(spacings.values())
 
 
 @pytest.mark.parametrize("solver", ["euler", "heun", "dpmpp_2m", "unipc"])
