@@ -75,7 +75,7 @@ class KeptTuning:
 
     @cached_property
     def spacings(self) -> Spacings:
-        """The noise levels of the teacher's solvers, and of thin models, at their numbers of steps."""
+        """The noise levels of the teacher's solvers and of thin models, by number of steps."""
         return Spacings({
             (one.model, one.setting["solver"], one.setting["num_steps"]): self._spacing(one)
             for one in spaced_alone(self.contest)
