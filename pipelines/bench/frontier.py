@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from nitrogen.pipelines.bench.ceilings import TIERS
+from nitrogen.pipelines.bench.charged import charged
 from nitrogen.pipelines.bench.conditions import where
 from nitrogen.pipelines.bench.contenders import contenders, controls_of, guided
 from nitrogen.pipelines.bench.contest import Contest
@@ -219,7 +220,7 @@ def measured(
         for method, row in rows.items()
         if method.guidance == 1
     ]  # fmt: skip
-    return found, Resamples.draw(len(contest.drawn), config.rounds, config.resamples, config.seed)
+    return charged(found), Resamples.draw(len(contest.drawn), config.rounds, config.resamples, config.seed)
 
 
 def headline(contest: Contest, methods: Sequence[Method]) -> list[dict[str, Any]]:
