@@ -220,7 +220,8 @@ def measured(
         for method, row in rows.items()
         if method.guidance == 1
     ]  # fmt: skip
-    return charged(found), Resamples.draw(len(contest.drawn), config.rounds, config.resamples, config.seed)
+    drawn = len(contest.drawn), config.rounds, config.resamples, config.seed
+    return charged(found), Resamples.draw(*drawn)
 
 
 def headline(contest: Contest, methods: Sequence[Method]) -> list[dict[str, Any]]:

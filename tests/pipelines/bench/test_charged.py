@@ -9,7 +9,8 @@ from nitrogen.pipelines.bench.figures import Measured
 def row(solver, steps, ms, model="teacher", operators="rows"):
     return Measured(
         name=f"{model} {solver} {steps} {operators}",
-        group="teacher" if model == "teacher" else "thin", mse=np.ones(3), kid=1.0, kid_influence=np.zeros(3), ms=np.array(ms), flops=1.0,
+        group="teacher" if model == "teacher" else "thin",
+        mse=np.ones(3), kid=1.0, kid_influence=np.zeros(3), ms=np.array(ms), flops=1.0,
         num_steps=steps, setting={"model": model, "solver": solver}, operators=operators,
     )  # fmt: skip
 
