@@ -110,6 +110,14 @@ def test_the_large_picture_is_drawn_region_by_region(models):
     assert found["process_mib"] is None or found["within_16_gib"]
 
 
+@pytest.mark.parametrize(("process", "inside"), [(16 * 10**9, True), (16 * 10**9 + 1, False)])
+def test_the_bound_of_the_large_picture_is_16_gb(models, monkeypatch, process, inside):
+    monkeypatch.setattr(huge, "resident_bytes", lambda: process - 5)
+    monkeypatch.setattr(huge, "peak_bytes", lambda run: run() or 5)
+    found = huge_picture(models.teacher.denoiser, models.student.predictor, 0.25, 64)
+    assert found["within_16_gib"] is inside
+
+
 def test_a_picture_that_memory_cannot_hold_is_not_begun(models, monkeypatch):
     needed = needed_bytes(models.arch, 256)
     monkeypatch.setattr(huge, "free_bytes", lambda: needed - 1)
