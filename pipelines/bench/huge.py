@@ -17,10 +17,10 @@ from nitrogen.model.policies import Decision, no_exit
 from nitrogen.model.predictor import Predictor
 from nitrogen.model.request import Finished, Request
 from nitrogen.model.sampler import Sampler
-from nitrogen.pipelines.bench.memory import peak_bytes, resident_bytes
+from nitrogen.pipelines.bench.memory import hand_back, peak_bytes, resident_bytes
 from nitrogen.pipelines.bench.scaling_step import spread_plan
 
-HUGE_PX, HUGE_BYTES, NUM_STEPS = 4096, 16 * 2**30, 4
+HUGE_PX, HUGE_BYTES, NUM_STEPS = 4096, 16 * 10**9, 4
 MAPS_BESIDE = 6  # of the finest level, that a step holds at once beside the cache
 
 
@@ -45,7 +45,8 @@ def huge_picture(
     """A whole picture of size x size px in NUM_STEPS steps.
 
     peak_mib: what it adds to the process at its peak, cache included; process_mib: with what was
-    resident before. Where too little memory is free nothing runs, and `skipped` says so.
+    resident before; within_16_gib: whether that is at most HUGE_BYTES (16 GB, by an older name).
+    Where too little memory is free nothing runs, and `skipped` says so.
     """
     needed, free = needed_bytes(denoiser.arch, size), free_bytes()
     if free is not None and free < needed:
@@ -65,6 +66,7 @@ def huge_picture(
             step_ms.append((time.perf_counter() - began) * 1e3)
         finished.extend(state.finished)
 
+    hand_back()
     before = resident_bytes()
     peak = peak_bytes(run)
     process = None if peak is None or before is None else before + peak

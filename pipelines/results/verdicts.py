@@ -138,10 +138,10 @@ def _scaling(content: Mapping[str, Any], quick: bool) -> Iterator[Verdict]:
     if huge and "size" in huge:
         title = f"one picture of {huge['size']:,} px"
         if "skipped" in huge:
-            yield Verdict(title, "within 16 GiB", "-", None, f"not measured: {huge['skipped']}")
+            yield Verdict(title, "within 16 GB", "-", None, f"not measured: {huge['skipped']}")
             return
         inside = huge["within_16_gib"]
         outcome = "not measured" if inside is None else "reached" if inside else "missed"
         memory = plain(huge.get("process_mib", huge["peak_mib"]))
         shown = f"{plain(huge['ms'] / 1e3)} s, process {memory} MiB"
-        yield Verdict(title, "within 16 GiB", shown, 1, targets.QUICK if quick else outcome)
+        yield Verdict(title, "within 16 GB", shown, 1, targets.QUICK if quick else outcome)

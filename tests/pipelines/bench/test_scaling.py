@@ -8,7 +8,6 @@ from nitrogen.model.cost import CostModel
 from nitrogen.model.predictor import predictor_flops
 from nitrogen.pipelines.bench import huge, scaling
 from nitrogen.pipelines.bench.huge import cache_bytes, huge_picture, needed_bytes
-from nitrogen.pipelines.bench.memory import peak_bytes
 from nitrogen.pipelines.bench.scaling import ScalingConfig, conversion, per_pixel, run_scaling
 from nitrogen.pipelines.bench.scaling_step import Step, spread_plan
 
@@ -107,8 +106,16 @@ def test_the_large_picture_is_drawn_region_by_region(models):
     assert found["active_share"] == [1.0, 0.25, 0.25, 0.25]
     assert found["finite"]
     assert found["cache_mib"] > 1
-    # The peak is growth of the resident set: an allocator that has room shows none.
+    assert found["peak_mib"] is None or found["peak_mib"] > found["cache_mib"]
     assert found["process_mib"] is None or found["within_16_gib"]
+
+
+@pytest.mark.parametrize(("process", "inside"), [(16 * 10**9, True), (16 * 10**9 + 1, False)])
+def test_the_bound_of_the_large_picture_is_16_gb(models, monkeypatch, process, inside):
+    monkeypatch.setattr(huge, "resident_bytes", lambda: process - 5)
+    monkeypatch.setattr(huge, "peak_bytes", lambda run: run() or 5)
+    found = huge_picture(models.teacher.denoiser, models.student.predictor, 0.25, 64)
+    assert found["within_16_gib"] is inside
 
 
 def test_a_picture_that_memory_cannot_hold_is_not_begun(models, monkeypatch):
@@ -122,11 +129,3 @@ def test_a_picture_that_memory_cannot_hold_is_not_begun(models, monkeypatch):
 def test_the_cache_is_counted_as_it_is_made(models):
     made = empty_cache(models.arch, 1, 64, 64).maps()
     assert cache_bytes(models.arch, 64) == sum(m.numel() * m.element_size() for m in made)
-
-
-def test_peak_memory_sees_what_a_call_takes_and_gives_back():
-    peak = peak_bytes(lambda: torch.ones(32 * 2**20).sum())  # 128 MiB
-    if peak is None:
-        pytest.skip("this kernel does not reset VmHWM")
-    assert 100 * 2**20 < peak < 400 * 2**20
-    assert peak_bytes(lambda: None) < 16 * 2**20
