@@ -135,8 +135,10 @@ def plan(contest: Contest, known: Sequence[Method]) -> None:
     forwards = sum(TIERS.values())
     moved = len(MOVES) * config.num_controls
     asked = ORACLE_FORWARDS * len(TIERS) * float(np.mean(config.tune_steps)) * config.num_controls
-    # Tuned, as served, and static; then the controls and what the oracle asks of the teacher.
-    rows = 3 * len(contest.drawn) * forwards + moved * forwards + asked
+    # Tuned, as served, and static; student and teacher at full width at the same steps; then the
+    # controls and what the oracle asks of the teacher.
+    wide = 2 * len(TIERS) * float(np.mean(config.tune_steps))
+    rows = len(contest.drawn) * (3 * forwards + wide) + moved * forwards + asked
     contest.forecast.expect({TIER_ROWS: rows * full} | expected(contest) | expected_tuning(contest))
     for batch in config.batches:
         work = timing_work(contest, known, batch) * TIMED_BESIDE

@@ -187,8 +187,8 @@ def _python_note(content: Mapping[str, Any]) -> str:
     )
     if not cached:
         return f"{text}."
-    on_it = ", ".join(sorted(cached & hulls))
-    return f"{text}. Of the caches, {on_it or 'none'} is a corner of the hull."
+    corners = ", ".join(sorted(cached & hulls))
+    return f"{text}. Caches that are corners of a tier's hull: {corners or 'none'}."
 
 
 def _rows(content: Mapping[str, Any]) -> Iterator[str]:

@@ -291,10 +291,15 @@ def test_the_saving_over_plain_pytorch_stands_on_the_page(file):
 def test_the_page_says_which_rows_plan_in_python(file):
     page = dataset_page(file, {}, None)
     assert "plan in Python: their ms are upper bounds" in page
+    for figures in file.content["summary"].values():
+        for tier in figures["speedup_at_equal_quality"].values():
+            for one in tier.values():
+                one["hull"] = ["teacher dpmpp_2m 4"]
+    assert "corners of a tier's hull: none." in dataset_page(file, {}, None)
     cached = next(r["name"] for r in file.content["rows"] if r["group"] == "cache")
     one = file.content["summary"]["1"]["speedup_at_equal_quality"]["low"]["mse"]
     one["hull"] = [*one["hull"], cached]
-    assert f"Of the caches, {cached}" in dataset_page(file, {}, None)
+    assert f"corners of a tier's hull: {cached}." in dataset_page(file, {}, None)
 
 
 def test_rows_of_few_seeds_say_so(file):
