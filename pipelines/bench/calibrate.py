@@ -6,7 +6,7 @@ the student's own roll-outs; what it keeps is measured on the report split.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,7 +42,7 @@ def calibrate(
     """Reliability on the report split, and for each eps the threshold with its guarantee.
 
     For each eps: the threshold chosen on the validation split, and P(error > eps | exit) that it
-    led to on the report split; `holds` says whether that is at most delta.
+    led to on the report split over `exits` region-steps; `holds`: see below.
     """
     known, unseen = pairs(models, policy, tune, num_steps), pairs(models, policy, report, num_steps)
     inside = ~np.isnan(unseen.actual)
@@ -55,8 +55,8 @@ def calibrate(
         entry = found.to_dict()
         if found.value is not None:
             kept = realised(unseen.predicted, unseen.actual, found.value, bound)
-            holds = kept["value"] is None or kept["value"] <= delta
-            entry |= {"unseen": kept, "holds": holds}
+            exits = int(((unseen.predicted < found.value) & inside).sum())
+            entry |= {"unseen": kept, "holds": holds(kept, delta), "exits": exits}
         thresholds.append(entry)
     return {
         "num_steps": num_steps,
@@ -66,6 +66,16 @@ def calibrate(
         "thresholds": thresholds,
         "ranking": ranking(unseen, num_steps),
     }
+
+
+def holds(unseen: Mapping[str, Any], delta: float) -> bool | None:
+    """Whether the whole interval of the share of exits above eps is at most delta (True) or above
+    it (False); None where it holds delta, or where nothing exited."""
+    if not unseen["n"]:
+        return None
+    if unseen["high"] <= delta:
+        return True
+    return False if unseen["low"] > delta else None
 
 
 def ranking(found: Pairs, num_steps: int) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
+from nitrogen.model.config import NUM_WIDTHS
 from nitrogen.pipelines.bench.controls import CONTROLS, Trace
 from nitrogen.pipelines.bench.frontier_config import FrontierConfig
 from nitrogen.pipelines.bench.methods import Method, slices
@@ -75,6 +76,14 @@ def guided(config: FrontierConfig, ours: Method) -> Iterator[Method]:
     yield Method(name, "ours", ours.kind, _untiered(ours.setting), weight)
     for n in (6, 8, 12):
         yield dense("teacher", "teacher", SOLVER, n, weight)
+
+
+def at_full_width(ours: Sequence[Method]) -> Iterator[Method]:
+    """The student at full width and the teacher at the steps of ours: whether the student is
+    inferior before anything is saved is judged there."""
+    for n in sorted({method.setting["num_steps"] for method in ours}):
+        yield schedule_method(slices(NUM_WIDTHS, n))
+        yield dense("teacher", "teacher", SOLVER, n)
 
 
 def controls_of(ours: Method, trace: Trace) -> Iterator[Method]:

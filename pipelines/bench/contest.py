@@ -38,12 +38,13 @@ JUDGED_FLOPS = 4e8
 
 @dataclass(frozen=True)
 class Contest:
-    """What all rows share. drawn: of the report split; facts: what every key depends on, beside
-    the models that a row is made by; paired: whether pictures are compared with the reference's,
-    which takes longer than many rows."""
+    """What all rows share. labels: of the report split; drawn: pictures of them; facts: what every
+    key depends on, beside the models that a row is made by; paired: whether pictures are compared
+    with the reference's, which takes longer than many rows."""
 
     config: FrontierConfig
     models: Models
+    labels: np.ndarray
     drawn: Draws
     yardstick: Yardstick
     store: RowStore
@@ -64,12 +65,16 @@ class Contest:
         }  # fmt: skip
         say("features of the data")
         return cls(
-            config, models, drawn, Yardstick.of(models, extract), RowStore(folder / "rows"),
+            config, models, labels, drawn, Yardstick.of(models, extract), RowStore(folder / "rows"),
             facts, Forecast(say),
         )  # fmt: skip
 
     def say(self, text: str) -> None:
         self.forecast.say(text)
+
+    def draw(self, num: int) -> Draws:
+        """num pictures of the report split's labels, the first ones as `drawn`."""
+        return draws("evaluate", num, self.labels, self.config.seed)
 
     def facts_of(self, *models: str) -> dict[str, Any]:
         """What a key depends on that these models and the reference, the teacher's, are in."""

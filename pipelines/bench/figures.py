@@ -128,6 +128,7 @@ class Field:
             beats_all=bool(mine[0] < whole.error[-1]),
             slower_than_all=bool(mine[0] > whole.error[0]),
             hull=[self.rows[i].name for i in whole.rows],
+            rounds=self.resamples.rounds.shape[1],
         )  # fmt: skip
 
 
@@ -158,8 +159,16 @@ def conversion(ours: Measured, teacher: Measured, resamples: Resamples) -> dict[
     saved_flops = 1 - ours.flops / teacher.flops
     if saved_flops < MIN_SAVED:
         return undefined("no FLOPs are saved", len(resamples.rounds[0]))
-    ratio = ours.p50(resamples.rounds) / teacher.p50(resamples.rounds)
+    ratio = time_ratio(ours, teacher, resamples)
     return figure((1 - ratio) / saved_flops, len(resamples.rounds[0]))
+
+
+def time_ratio(row: Measured, other: Measured, resamples: Resamples) -> np.ndarray:
+    """[k] median of the ratios of both in the same round: a round's mood and pictures cancel,
+    which they do not in a ratio of two medians."""
+    assert row.ms is not None, f"{row.name} was not timed"
+    assert other.ms is not None, f"{other.name} was not timed"
+    return np.median((row.ms / other.ms)[resamples.rounds], axis=1)
 
 
 def latency_saved(ours: Measured, teacher: Measured, resamples: Resamples) -> dict[str, Any]:
@@ -180,5 +189,5 @@ def error_ratio(row: Measured, other: Measured, which: str, resamples: Resamples
 
 def predictor_share(ignored: Measured, full: Measured, resamples: Resamples) -> dict[str, Any]:
     """What the predictor adds to full steps that do not read it, as a share of their time."""
-    ratio = ignored.p50(resamples.rounds) / full.p50(resamples.rounds)
+    ratio = time_ratio(ignored, full, resamples)
     return figure(ratio - 1, len(resamples.rounds[0]))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,12 +18,13 @@ import torch
 from nitrogen.pipelines.bench.ceilings import TIERS
 from nitrogen.pipelines.bench.charged import charged
 from nitrogen.pipelines.bench.conditions import where
-from nitrogen.pipelines.bench.contenders import contenders, controls_of, guided
+from nitrogen.pipelines.bench.contenders import at_full_width, contenders, controls_of, guided
 from nitrogen.pipelines.bench.contest import Contest
 from nitrogen.pipelines.bench.controls import MOVES, Trace
 from nitrogen.pipelines.bench.figures import Measured, Resamples
 from nitrogen.pipelines.bench.forecast import ORACLE_FORWARDS, Say, picture_flops
 from nitrogen.pipelines.bench.frontier_config import FORMAT, FrontierConfig
+from nitrogen.pipelines.bench.headline_rows import headline, teachers_of
 from nitrogen.pipelines.bench.kept_figures import calibration, exits, expected
 from nitrogen.pipelines.bench.kept_tuning import KeptTuning
 from nitrogen.pipelines.bench.kept_tuning import expected as expected_tuning
@@ -38,9 +38,7 @@ from nitrogen.pipelines.bench.summary import summarise
 from nitrogen.pipelines.bench.tuning import served
 from nitrogen.pipelines.bench.twins import by_rows, with_twins
 from nitrogen.pipelines.report.provenance import commit, machine
-from nitrogen.pipelines.sampling import draws
 
-HEADLINE = "headline: "  # a row again, over num_headline seeds
 TIER_ROWS = "rows of the tiers"
 TIMED_BESIDE = 1.3  # timed rows over those that are known before the tuning
 
@@ -67,7 +65,7 @@ def run_frontier(
     ours = [method for method in tuned if method.group == "ours"]
     middle = next(method for method in ours if method.setting["tier"] == "middle")
     others = [served(m) for m in ours if not m.setting.get("served")]
-    others += guided(config, middle)
+    others += [*at_full_width(ours), *guided(config, middle)]
     for method in ours:
         others += traced_controls(contest, method)
     rest = wanted(contest, fit([*tuned, *others]), at_hand)
@@ -89,7 +87,7 @@ def run_frontier(
         "config": config.model_dump(mode="json"),
         "at_hand": at_hand,
         "rows": [shown(contest, m, rows[m], times) | {"memory_mib": memory[m]} for m in rows],
-        "headline": [] if at_hand else headline(contest, [*ours, *_teachers_of(ours, list(rows))]),
+        "headline": [] if at_hand else headline(contest, [*ours, *teachers_of(ours, list(rows))]),
         "forward_passes_saved": exits(contest, tuning.drawn, at_hand),
         "calibration": calibration(contest, at_hand),
         "summary": {
@@ -139,8 +137,10 @@ def plan(contest: Contest, known: Sequence[Method]) -> None:
     forwards = sum(TIERS.values())
     moved = len(MOVES) * config.num_controls
     asked = ORACLE_FORWARDS * len(TIERS) * float(np.mean(config.tune_steps)) * config.num_controls
-    # Tuned, as served, and static; then the controls and what the oracle asks of the teacher.
-    rows = 3 * len(contest.drawn) * forwards + moved * forwards + asked
+    # Tuned, as served, and static; student and teacher at full width at the same steps; then the
+    # controls and what the oracle asks of the teacher.
+    wide = 2 * len(TIERS) * float(np.mean(config.tune_steps))
+    rows = len(contest.drawn) * (3 * forwards + wide) + moved * forwards + asked
     contest.forecast.expect({TIER_ROWS: rows * full} | expected(contest) | expected_tuning(contest))
     for batch in config.batches:
         work = timing_work(contest, known, batch) * TIMED_BESIDE
@@ -222,29 +222,6 @@ def measured(
     ]  # fmt: skip
     drawn = len(contest.drawn), config.rounds, config.resamples, config.seed
     return charged(found), Resamples.draw(*drawn)
-
-
-def headline(contest: Contest, methods: Sequence[Method]) -> list[dict[str, Any]]:
-    """These rows again over num_headline seeds, for fd_lite0 and KID alone."""
-    config = contest.config
-    if config.num_headline <= config.num_images:
-        return []
-    more = draws("evaluate", config.num_headline, np.array(contest.drawn.labels), config.seed)
-    wide = replace(contest, drawn=more, paired=False)
-    named = [replace(m, name=HEADLINE + m.name) for m in methods]
-    wide.expect(named)
-    return [wide.row(m).values for m in named]
-
-
-def _teachers_of(ours: Sequence[Method], rows: Sequence[Method]) -> list[Method]:
-    """The teacher's rows at the steps of ours, by the same solver and operators."""
-    wanted = {(m.setting["num_steps"], m.setting["solver"]) for m in ours}
-    return [
-        m
-        for m in rows
-        if m.group == "teacher" and m.guidance == 1 and m.operators == "rows"
-        and (m.setting["num_steps"], m.setting["solver"]) in wanted
-    ]  # fmt: skip
 
 
 def distinct(methods: Sequence[Method]) -> list[Method]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from nitrogen.pipelines.results.exit_figures import calibration, exits
 from nitrogen.pipelines.results.files import BenchFile
 from nitrogen.pipelines.results.headline import headline
 from nitrogen.pipelines.results.markdown import count, facts, interval, percent, plain, table
-from nitrogen.pipelines.results.pairing import best_pair
+from nitrogen.pipelines.results.pairing import tier_pairs
 from nitrogen.pipelines.results.targets import MIN_FRECHET, MIN_SEEDS
 from nitrogen.pipelines.results.tuned_settings import tuned_settings
 from nitrogen.pipelines.results.verdicts import ERROR_NAMES, tally, verdict_table, verdicts
@@ -56,6 +57,8 @@ def warning(file: BenchFile) -> str:
     notes = []
     if file.quick:
         notes.append("A quick run: it shows that the benchmark runs, and decides nothing.")
+    if file.content.get("at_hand"):
+        notes.append("Only rows that were at hand, before all were measured: it decides nothing.")
     if str(file.content.get("commit", "")).endswith("-dirty"):
         notes.append("Made from a working tree with local changes, which its commit does not hold.")
     notes += too_good(file.content) if file.kind == "frontier" else []
@@ -64,15 +67,12 @@ def warning(file: BenchFile) -> str:
 
 def too_good(content: Mapping[str, Any]) -> Iterator[str]:
     """Figures that are more likely a mistake than a success."""
-    for batch in content["summary"]:
-        pair = best_pair(content, batch)
-        if pair and pair.ours_fd and pair.teacher_fd:
-            if pair.ours_fd["high"] < pair.teacher_fd["low"]:
-                yield (
-                    f"Check twice: fd_lite0 of {pair.ours['name']} lies below its teacher's, and "
-                    "a student has no reason to be better."
-                )
-            break
+    pairs = [p for batch in content["summary"] for p in tier_pairs(content, batch).values()]
+    for name in dict.fromkeys(pair.ours["name"] for pair in pairs if pair and pair.better):
+        yield (
+            f"Check twice: fd_lite0 of {name} lies below its teacher's, and a student has no "
+            "reason to be better."
+        )
 
 
 def _figures(content: Mapping[str, Any]) -> Iterator[str]:
@@ -105,7 +105,7 @@ def _figures(content: Mapping[str, Any]) -> Iterator[str]:
     yield table(
         ("row", "batch", "latency saved (95 %)", "over plain PyTorch's", "conversion (95 %)",
          "fd_lite0 over teacher's", "rounds"),
-        [(row, batch, percent(one["saved"]), percent(one["saved"].get("saved_over_torch")),
+        [(row, batch, percent(one["saved"]), percent(one.get("saved_over_torch")),
           _value(one["conversion"]), plain(one["saved"].get("fd_ratio")),
           count(one["saved"]["n"]))
          for batch, figures in summary.items()
@@ -119,8 +119,8 @@ def _figures(content: Mapping[str, Any]) -> Iterator[str]:
          for steps, one in figures["predictor_share"].items()],
     )  # fmt: skip
     yield "### exits\n"
-    yield _exits(content["forward_passes_saved"])
-    yield _calibration(content["calibration"])
+    yield exits(content["forward_passes_saved"])
+    yield calibration(content["calibration"])
 
 
 def _speedups(by_batch: Mapping[str, Mapping[str, Any]]) -> str:
@@ -147,36 +147,6 @@ def _value(one: Mapping[str, Any] | None) -> str:
     return interval(one) + "".join(f", {text}" for text in flags)
 
 
-def _exits(saved: Mapping[str, Any]) -> str:
-    if saved["threshold"] is None:
-        return f"Forward passes saved by exit alone: {saved['reason']}.\n"
-    return (
-        f"Forward passes saved by exit alone, {saved['solver']}, {saved['num_steps']} steps, "
-        f"threshold {saved['threshold']:g}: {percent(saved['regions'])} weighted by regions, "
-        f"{percent(saved['samples'])} of whole samples, at {interval(saved['psnr_db'], 1, ' dB')} "
-        f"to no exit as a mean over pictures, {interval(saved['psnr_db_pooled'], 1, ' dB')} of "
-        f"their pooled error (n = {saved['n']}).\n"
-    )
-
-
-def _calibration(found: Mapping[str, Any]) -> str:
-    rows = []
-    for one in found["thresholds"]:
-        unseen = one.get("unseen")
-        holds = {True: "holds", False: "does not hold", None: "no threshold was found"}
-        rows.append((
-            f"error at most {one['eps']:g}, at most {100 * one['delta']:g} % above",
-            plain(one["value"]), percent(unseen), count(unseen["n"] if unseen else None),
-            holds[one.get("holds")],
-        ))  # fmt: skip
-    ranking = found.get("ranking") or {}
-    text = "Exit thresholds that were chosen on the validation split, on unseen pictures "
-    text += f"(n = {found['n']}); rank correlation of predicted and true error within a picture "
-    text += f"and step: {plain(ranking.get('value'))}.\n\n"
-    headers = ("asked for", "threshold", "above, of exits on unseen pictures", "exits", "")
-    return text + table(headers, rows)
-
-
 def _models(content: Mapping[str, Any]) -> str:
     """What was trained for how long, where the file tells: thin models are to be given the same."""
     rows = [
@@ -196,7 +166,29 @@ def _rows_note(content: Mapping[str, Any]) -> str:
         f"(1,280), and {MIN_FRECHET:,} for a headline: below those it decides nothing."
     )
     few = f" n = {sizes[0]} is too small to decide anything." if sizes[0] < MIN_SEEDS else ""
-    return text + few + "\n"
+    return text + few + _python_note(content) + "\n"
+
+
+def _python_note(content: Mapping[str, Any]) -> str:
+    """Which rows are slower here than they need be, and whether a hull was made of them."""
+    if not {"cache", "control"} & {row["group"] for row in content["rows"]}:
+        return ""
+    cached = {row["name"] for row in content["rows"] if row["group"] == "cache"}
+    hulls = {
+        name
+        for figures in content["summary"].values()
+        for tier in figures["speedup_at_equal_quality"].values()
+        for one in tier.values()
+        for name in one.get("hull", ())
+    }
+    text = (
+        " Controls and the DeepCache-, TeaCache- and RAS-like rows plan in Python: their ms are "
+        "upper bounds"
+    )
+    if not cached:
+        return f"{text}."
+    corners = ", ".join(sorted(cached & hulls))
+    return f"{text}. Caches that are corners of a tier's hull: {corners or 'none'}."
 
 
 def _rows(content: Mapping[str, Any]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from nitrogen.pipelines.bench.row_names import SOLVERS
 from nitrogen.pipelines.results.files import BenchFile
 from nitrogen.pipelines.results.markdown import NONE, interval, plain, table
 from nitrogen.pipelines.results.pairing import Pair, best_pair
-from nitrogen.pipelines.results.targets import MIN_FRECHET, MIN_SEEDS
+from nitrogen.pipelines.results.targets import MIN_FRECHET, MIN_ROUNDS, MIN_SEEDS, timed
 
 FASTER, SLOWER, OPEN = "faster", "slower", "open"
 ERRORS = {"mse": "same-seed error", "kid": "KID"}
@@ -33,8 +33,14 @@ def headline(file: BenchFile, batch: str) -> str:
     where = f"On {content['dataset']}, batch {batch},"
     if file.quick:
         return f"{where} nothing is decided: a quick run."
+    if content.get("at_hand"):
+        return f"{where} nothing is decided: only rows that were at hand."
     if n < MIN_SEEDS:
         return f"{where} nothing is decided: n = {n} seeds are too few."
+    figures = [timed(found[which], content) for found in tiers.values() for which in ERRORS]
+    rounds = min((one.get("rounds", MIN_ROUNDS) for one in figures if one), default=MIN_ROUNDS)
+    if rounds < MIN_ROUNDS:
+        return f"{where} nothing is decided: {rounds} rounds of timing are too few."
     return (
         f"{where} against the best of {_listed(_others(content))}, "
         f"the adaptive student {', and '.join(parts)} (times as fast at the "

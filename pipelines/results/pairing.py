@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nitrogen.pipelines.bench.figures import MAX_FD_RATIO
-from nitrogen.pipelines.bench.frontier import HEADLINE
+from nitrogen.pipelines.bench.headline_rows import HEADLINE
 from nitrogen.pipelines.bench.tuning import SOLVER
 from nitrogen.pipelines.results.targets import MIN_FRECHET
 
@@ -17,7 +17,9 @@ Row = Mapping[str, Any]
 @dataclass(frozen=True)
 class Pair:
     """Both rows, the figures of the summary, and fd_lite0 of both over as many pictures as there
-    are. within: whether ours is at most MAX_FD_RATIO of the teacher's."""
+    are. fd_over: ours over the teacher's, paired, with its interval; None in older files and where
+    the headline's pictures were not drawn. within: whether ours is at most MAX_FD_RATIO of the
+    teacher's, by the interval's upper end where there is one."""
 
     ours: Row
     teacher: Row
@@ -25,16 +27,28 @@ class Pair:
     conversion: Mapping[str, Any]
     ours_fd: Mapping[str, Any] | None
     teacher_fd: Mapping[str, Any] | None
+    fd_over: Mapping[str, Any] | None = None
 
     @property
     def fd_ratio(self) -> float | None:
+        if self.fd_over:
+            return float(self.fd_over["value"])
         if not self.ours_fd or not self.teacher_fd:
             return None
         return float(self.ours_fd["value"] / self.teacher_fd["value"])
 
     @property
     def within(self) -> bool:
-        return self.fd_ratio is not None and self.fd_ratio <= MAX_FD_RATIO
+        most = self.fd_over["high"] if self.fd_over else self.fd_ratio
+        return most is not None and most <= MAX_FD_RATIO
+
+    @property
+    def better(self) -> bool:
+        """Whether ours is shown to be nearer than its teacher."""
+        if self.fd_over:
+            return bool(self.fd_over["high"] < 1)
+        both = self.ours_fd and self.teacher_fd
+        return bool(both and self.ours_fd["high"] < self.teacher_fd["low"])  # type: ignore[index]
 
     @property
     def enough(self) -> bool:
@@ -59,10 +73,20 @@ def pairs(content: Mapping[str, Any], batch: str) -> list[Pair]:
         teacher = teachers.get(row["setting"]["num_steps"]) if row else None
         if row is None or teacher is None:
             continue
-        wide = (_distance(content, row), _distance(content, teacher))
-        both = wide if all(wide) else (row["fd_lite0"], teacher["fd_lite0"])
-        found.append(Pair(row, teacher, figures["saved"], figures["conversion"], *both))
+        mine, theirs = _again(content, row), _again(content, teacher)
+        over = mine.get("fd_over_teacher")
+        if not (mine.get("fd_lite0") and theirs.get("fd_lite0")):
+            mine, theirs, over = row, teacher, None
+        both = (mine["fd_lite0"], theirs["fd_lite0"])
+        found.append(Pair(row, teacher, figures["saved"], figures["conversion"], *both, over))
     return found
+
+
+def tier_pairs(content: Mapping[str, Any], batch: str) -> dict[str, Pair | None]:
+    """The pair of each tier, which were chosen on validation; None where it was not measured."""
+    by_name = {pair.ours["name"]: pair for pair in pairs(content, batch)}
+    tiers = content["summary"][batch]["tiers"]
+    return {tier: by_name.get(name) for tier, name in tiers.items()}
 
 
 def is_teacher(row: Row) -> bool:
@@ -74,21 +98,21 @@ def is_teacher(row: Row) -> bool:
 def best_pair(content: Mapping[str, Any], batch: str) -> Pair | None:
     """The pair that saves the most time within MAX_FD_RATIO; else the one nearest to it.
 
-    Pairs whose distances are of MIN_FRECHET pictures come first, since a distance of fewer is no
-    headline. Without any distance, the middle tier.
+    Where there are pairs whose distances are of MIN_FRECHET pictures only they count, since a
+    distance of fewer is no headline. Without any distance, the middle tier.
     """
     everything = pairs(content, batch)
-    for candidates in ([p for p in everything if p.enough], everything):
-        if within := [p for p in candidates if p.within]:
-            return max(within, key=lambda p: p.saved["value"])
-    if known := [p for p in everything if p.fd_ratio is not None]:
-        return min(known, key=lambda p: (not p.enough, p.fd_ratio))
+    candidates = [p for p in everything if p.enough] or everything
+    if within := [p for p in candidates if p.within]:
+        return max(within, key=lambda p: p.saved["value"])
+    if known := [p for p in candidates if p.fd_ratio is not None]:
+        return min(known, key=lambda p: p.fd_ratio or 0.0)
     tier = [p for p in everything if p.ours["setting"].get("tier") == "middle"]
     return next(iter(tier or everything), None)
 
 
-def _distance(content: Mapping[str, Any], row: Row) -> Mapping[str, Any] | None:
-    """fd_lite0 of the row over the headline's seeds, where it was drawn again over them.
+def _again(content: Mapping[str, Any], row: Row) -> Row:
+    """The row over the headline's seeds, or nothing where it was not drawn over them.
 
     A teacher's pictures are the same by whichever operators.
     """
@@ -97,6 +121,5 @@ def _distance(content: Mapping[str, Any], row: Row) -> Mapping[str, Any] | None:
         same = is_teacher(row) and is_teacher(other)
         same = same and other["setting"]["num_steps"] == row["setting"]["num_steps"]
         if same or other["name"] == HEADLINE + row["name"]:
-            found: Mapping[str, Any] | None = other["fd_lite0"]
-            return found
-    return None
+            return other
+    return {}

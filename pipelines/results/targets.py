@@ -15,6 +15,7 @@ from nitrogen.pipelines.results.markdown import interval, percent
 MIN_SEEDS, MIN_ROUNDS = 256, 20  # of a figure that decides something
 MIN_FRECHET = 5000  # pictures behind a Frechet distance that is a headline
 QUICK = "decides nothing: a quick run"
+AT_HAND = "decides nothing: only rows that were at hand"
 
 Figure = Mapping[str, Any]
 
@@ -75,8 +76,14 @@ class Verdict:
         return {"rea": True, "aim": True, "mis": False}.get(self.outcome[:3])
 
 
+def timed(figure: Figure | None, content: Mapping[str, Any]) -> Figure | None:
+    """The figure with the rounds behind its times, which older files tell for all of them."""
+    rounds = (content.get("config") or {}).get("rounds")
+    return figure if not figure or rounds is None else {"rounds": rounds, **figure}
+
+
 def judge(name: str, target: Target, figure: Figure | None, *, quick: bool) -> Verdict:
-    """figure: {value, low, high, n}, or {value: None, reason}."""
+    """figure: {value, low, high, n}, or {value: None, reason}; rounds: behind its times."""
     n = figure.get("n") if figure else None
     return Verdict(name, str(target), target.shown(figure), n, outcome(target, figure, quick))
 
@@ -92,6 +99,9 @@ def outcome(target: Target, figure: Figure | None, quick: bool) -> str:
     n = figure.get("n")
     if n is not None and n < target.min_n:
         return f"decides nothing: n = {n} is too small"
+    rounds = figure.get("rounds")
+    if rounds is not None and rounds < MIN_ROUNDS:
+        return f"decides nothing: {rounds} rounds of timing are too few"
     value, low, high = (float(figure.get(k, figure["value"])) for k in ("value", "low", "high"))
     if target.least is not None:
         return _at_least(target, value, low)

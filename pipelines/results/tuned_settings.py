@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from nitrogen.model.schedules import KARRAS
+from nitrogen.pipelines.bench.row_names import SOLVERS
+from nitrogen.pipelines.bench.summary import FULL_GROUPS
 from nitrogen.pipelines.results.markdown import plain, table
 
 
 def tuned_settings(content: Mapping[str, Any]) -> str:
-    """The tiers' settings, and the ceiling that they were given."""
+    """The tiers' settings, the ceiling that they were given, and the noise levels of all rows."""
+    parts = [part for part in (_tiers(content), noise_levels(content)) if part]
+    return "\n".join(["## What was tuned\n", *parts]) if parts else ""
+
+
+def _tiers(content: Mapping[str, Any]) -> str:
     tuned = [r for r in content["rows"] if r["setting"].get("tier") and _by_torch_or_ours(r)]
     if not tuned:
         return ""
@@ -27,7 +35,30 @@ def tuned_settings(content: Mapping[str, Any]) -> str:
         "shares of the budget",
         "quarters by step",
     )
-    return f"## What was tuned\n\n{_ceilings(content)}\n\n{table(headers, rows)}"
+    return f"{_ceilings(content)}\n\n{table(headers, rows)}"
+
+
+def noise_levels(content: Mapping[str, Any]) -> str:
+    """sigma_min and rho by solver and number of steps, where any were chosen on validation."""
+    rows = [row for row in content["rows"] if row["group"] in FULL_GROUPS]
+    if not any("spacing" in row["setting"] for row in content["rows"]):
+        return ""
+    chosen: dict[tuple[str, int], list[str]] = {}
+    for setting in (row["setting"] for row in rows):
+        levels = setting.get("spacing", (KARRAS.sigma_min, KARRAS.rho))
+        shown = " and ".join(f"{value:g}" for value in levels)
+        some = chosen.setdefault((setting["solver"], setting["num_steps"]), [])
+        some += [shown] if shown not in some else []
+    text = (
+        "Noise levels chosen on validation for the full model, thin models and caches (EDM's are "
+        f"{KARRAS.sigma_min:g} and {KARRAS.rho:g}); a strided student has those that it was "
+        "trained on."
+    )
+    shown_rows = [
+        (SOLVERS.get(solver, solver), str(steps), "; ".join(some))
+        for (solver, steps), some in sorted(chosen.items())
+    ]
+    return f"{text}\n\n{table(('solver', 'steps', 'sigma_min and rho'), shown_rows)}"
 
 
 def _by_torch_or_ours(row: Mapping[str, Any]) -> bool:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from nitrogen.pipelines.bench.figures import MAX_FD_RATIO
 from nitrogen.pipelines.results import targets
 from nitrogen.pipelines.results.files import BenchFile
-from nitrogen.pipelines.results.markdown import count, plain, table
-from nitrogen.pipelines.results.pairing import Pair, best_pair
-from nitrogen.pipelines.results.targets import Verdict, judge
+from nitrogen.pipelines.results.markdown import count, interval, plain, table
+from nitrogen.pipelines.results.pairing import Pair, tier_pairs
+from nitrogen.pipelines.results.targets import Verdict, judge, timed
 
 ERROR_NAMES = {"mse": "MSE", "kid": "KID"}
 
@@ -18,7 +19,10 @@ ERROR_NAMES = {"mse": "MSE", "kid": "KID"}
 def verdicts(file: BenchFile) -> list[Verdict]:
     """Every target that this kind of file can answer."""
     of = {"frontier": _frontier, "attack": _attack, "scaling": _scaling}.get(file.kind)
-    return list(of(file.content, file.quick)) if of else []
+    found = list(of(file.content, file.quick)) if of else []
+    if not file.content.get("at_hand"):
+        return found
+    return [v if v.reached is None else replace(v, outcome=targets.AT_HAND) for v in found]
 
 
 def verdict_table(found: Sequence[Verdict]) -> str:
@@ -40,16 +44,21 @@ def tally(found: Iterable[Verdict]) -> str:
 
 def _frontier(content: Mapping[str, Any], quick: bool) -> Iterator[Verdict]:
     yield from _full_width(content, quick)
+    missing = absent(content)
     for batch, figures in content["summary"].items():
         for tier, target in targets.SPEEDUPS.items():
             for which, one in figures["speedup_at_equal_quality"].get(tier, {}).items():
                 name = f"speedup at equal {ERROR_NAMES.get(which, which)}, {tier} budget"
-                yield judge(f"{name}, batch {batch}", target, one, quick=quick)
+                one = timed(one, content)
+                found = judge(f"{name}, batch {batch}", target, one, quick=quick)
+                yield _beside(found, missing)
         for tier, errors in figures["speedup_over_static"].items():
             for which, one in errors.items():
                 name = f"speedup over static at equal {ERROR_NAMES.get(which, which)}, {tier}"
-                yield judge(f"{name} budget, batch {batch}", targets.OVER_STATIC, one, quick=quick)
-        yield _latency(best_pair(content, batch), batch, quick)
+                title = f"{name} budget, batch {batch}"
+                yield judge(title, targets.OVER_STATIC, timed(one, content), quick=quick)
+        for tier, pair in tier_pairs(content, batch).items():
+            yield _latency(pair, tier, batch, quick)
     yield _passes(content["forward_passes_saved"], quick)
     yield from _where(content, quick)
     batch = targets.CONVERSION_BATCH
@@ -69,33 +78,51 @@ def _full_width(content: Mapping[str, Any], quick: bool) -> Iterator[Verdict]:
     """Of errors alone, so the same at every batch size; at the steps that the tiers run."""
     figures = next(iter(content["summary"].values()))
     tiers = set(figures["tiers"].values())
-    steps = {str(r["setting"]["num_steps"]) for r in content["rows"] if r["name"] in tiers}
-    for num, errors in figures.get("full_width", {}).items():
-        for which, one in errors.items() if num in steps else ():
-            title = f"{ERROR_NAMES.get(which, which)} of the student at full width over the "
-            title += f"teacher's, {num} steps"
-            yield judge(title, targets.NOT_INFERIOR, one, quick=quick)
+    steps = {r["setting"]["num_steps"] for r in content["rows"] if r["name"] in tiers}
+    for num in sorted(steps):
+        errors = figures.get("full_width", {}).get(str(num), {})
+        for which, name in ERROR_NAMES.items():
+            title = f"{name} of the student at full width over the teacher's, {num} steps"
+            yield judge(title, targets.NOT_INFERIOR, errors.get(which), quick=quick)
 
 
-def _latency(pair: Pair | None, batch: str, quick: bool) -> Verdict:
-    """Time saved at equal steps, by the row that saves most at nearly the teacher's distance."""
+def absent(content: Mapping[str, Any]) -> list[str]:
+    """What ours should be compared with and is not, for there are no rows of it."""
+    groups = {row["group"] for row in content["rows"]}
+    names = {"teacher": "the teacher", "thin": "thin models", "cache": "caches"}
+    return [name for group, name in names.items() if group not in groups]
+
+
+def _beside(verdict: Verdict, missing: Sequence[str]) -> Verdict:
+    """The verdict, which says what it was reached or missed without."""
+    if not missing or verdict.reached is None:
+        return verdict
+    return replace(verdict, outcome=f"{verdict.outcome}, without {' and '.join(missing)}")
+
+
+def _latency(pair: Pair | None, tier: str, batch: str, quick: bool) -> Verdict:
+    """Time that a tier saves at equal steps, where it keeps nearly the teacher's distance."""
     target, bound = targets.LATENCY_SAVED, f"{MAX_FD_RATIO:g} of the teacher's fd_lite0"
-    title = f"latency saved at equal steps within {bound}, batch {batch}"
+    title = f"latency saved at equal steps within {bound}, {tier} budget, batch {batch}"
     if pair is None or pair.fd_ratio is None or pair.ours_fd is None:
-        reason = {"value": None, "reason": "no row has an fd_lite0: too few pictures"}
+        reason = {"value": None, "reason": "no fd_lite0: too few pictures"}
         return judge(title, target, reason if pair else None, quick=quick)
-    found = judge(f"{title}: {pair.ours['name']}", target, pair.saved, quick=quick)
-    shown = f"{found.measured} at {pair.fd_ratio:.3f} (n = {pair.ours_fd['n']:,})"
+    found = judge(title, target, pair.saved, quick=quick)
+    ratio = interval(pair.fd_over) if pair.fd_over else f"{pair.fd_ratio:.3f} without an interval"
+    shown = f"{found.measured} at {ratio} (n = {pair.ours_fd['n']:,})"
     outcome = found.outcome
     if not quick and not pair.within:
-        outcome = f"missed: its distance is {pair.fd_ratio:.3f} of the teacher's"
+        far = pair.fd_ratio > MAX_FD_RATIO
+        reach = pair.fd_over["high"] if pair.fd_over and not far else pair.fd_ratio
+        outcome = f"missed: its distance {'is' if far else 'may be'} {reach:.3f} of the teacher's"
     elif found.reached and not pair.enough:
         outcome = f"decides nothing: fd_lite0 of fewer than {targets.MIN_FRECHET:,} pictures"
     return Verdict(found.figure, found.target, shown, found.n, outcome)
 
 
 def _passes(saved: Mapping[str, Any], quick: bool) -> Verdict:
-    title, target = "forward passes saved by exit alone", targets.PASSES_SAVED
+    whose = f", of the {saved['denoiser']}" if saved.get("denoiser") else ""
+    title, target = f"forward passes saved by exit alone{whose}", targets.PASSES_SAVED
     if saved.get("threshold") is None:
         return judge(title, target, {"value": None, "reason": saved.get("reason")}, quick=quick)
     found = judge(title, target, saved["regions"], quick=quick)

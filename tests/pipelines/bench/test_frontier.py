@@ -87,6 +87,9 @@ def test_the_file_holds_every_group_and_figure(result):
         for gains in figures["adaptivity_gain"].values():
             assert set(gains) == {"random", "shuffled", "time_average", "centre"}
         assert "8" in figures["predictor_share"]
+        run = {r["setting"]["num_steps"] for r in result["rows"]
+               if r["group"] == "ours" and r["setting"].get("tier")}  # fmt: skip
+        assert run <= {int(steps) for steps in figures["full_width"]}
     assert {"regions", "threshold"} & set(result["forward_passes_saved"])
     assert len(result["calibration"]["thresholds"]) == 3
     json.dumps(result, allow_nan=False)

@@ -83,6 +83,7 @@ def test_speedup_is_the_hulls_ms_at_our_error_over_ours(resamples):
     assert found["value"] == pytest.approx(4 / 2)  # half way in log ms between 1 and 16 is 4
     assert (found["low"], found["high"]) == (pytest.approx(2), pytest.approx(2))
     assert not found["beats_all"]
+    assert (found["n"], found["rounds"]) == (N, ROUNDS)
 
 
 def test_better_than_all_is_compared_with_the_best_row(resamples):
@@ -108,6 +109,20 @@ def test_rounds_are_the_same_for_every_row(resamples):
     saved = latency_saved(*moody, resamples)
     assert (saved["low"], saved["high"]) == (pytest.approx(0.75), pytest.approx(0.75))
     assert conversion(*moody, resamples)["value"] == pytest.approx(0.75 / 0.5)
+
+
+def test_shares_are_medians_of_what_a_round_says(resamples):
+    # Medians of either alone are equal: 4 and 4.
+    timed = {"i": [11.0, 1.1, 4.0], "f": [10.0, 1.0, 4.0], "h": [5.0, 0.5, 2.0]}
+    three = Resamples.draw(N, 3, 200)
+    ignored, full, half = (
+        Measured(**{**vars(row(name, "x", 1, 1)), "ms": np.array(ms), "flops": flops})
+        for (name, ms), flops in zip(timed.items(), (1.0, 1.0, 0.5), strict=True)
+    )
+    found = predictor_share(ignored, full, three)
+    assert found["value"] == pytest.approx(0.1)
+    assert found["low"] == pytest.approx(0.0)
+    assert conversion(half, ignored, three)["value"] == pytest.approx((1 - 5 / 11) / 0.5)
 
 
 def test_conversion_needs_flops_to_be_saved(resamples):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nitrogen.pipelines.bench.contenders import FrontierConfig, contenders, dense
+from nitrogen.pipelines.bench.contenders import FrontierConfig, at_full_width, contenders, dense
 from nitrogen.pipelines.bench.controls import CONTROLS
 from nitrogen.pipelines.bench.figures import Measured, Resamples
 from nitrogen.pipelines.bench.methods import Method
@@ -34,6 +34,7 @@ def methods(config: FrontierConfig) -> list[Method]:
 def alone(config: FrontierConfig) -> Iterator[Method]:
     yield from contenders(config, MODELS)
     tuned = {"low": (6, 0.5), "middle": (8, 0.62), "high": (10, 0.8)}
+    yield from at_full_width([budget_method(*some) for some in tuned.values()])
     for tier, (steps, budget) in tuned.items():
         ours = budget_method(steps, budget, 1e-4, tier)
         yield ours
@@ -140,8 +141,8 @@ def frontier(
         "commit": "0123456789ab", "date": "2026-11-26T04:00:00+00:00",
         "config": config.model_dump(mode="json"), "rows": rows, "headline": wide,
         "forward_passes_saved": {
-            "threshold": 1e-4, "num_steps": 50, "solver": "euler", "regions": saved,
-            "samples": saved | {"value": 0.1, "low": 0.05, "high": 0.2},
+            "threshold": 1e-4, "denoiser": "teacher", "num_steps": 50, "solver": "euler",
+            "regions": saved, "samples": saved | {"value": 0.1, "low": 0.05, "high": 0.2},
             "psnr_db": saved | {"value": 36.0, "low": 35.5, "high": 36.6},
             "psnr_db_pooled": saved | {"value": 34.8, "low": 34.1, "high": 35.6}, "holds": True,
             "n": config.exit_images,

@@ -72,7 +72,7 @@ def test_a_time_is_decided_by_rounds_which_every_preset_but_quick_has():
 
 def test_every_target_of_a_file_is_judged(file):
     found = verdicts(file)
-    assert len(found) == 2 + 2 * (6 + 6 + 1) + 1 + 6 + 3 + 4
+    assert len(found) == 6 + 2 * (6 + 6 + 3) + 1 + 6 + 3 + 4
     assert not [v for v in found if v.outcome in ("", "not measured")]
     states = [v.reached for v in found]
     assert tally(found).startswith(f"{states.count(True)} of {len(found)} targets are reached")
@@ -103,6 +103,113 @@ def test_a_distance_of_few_pictures_is_no_headline(file):
         row["fd_lite0"] = None
     assert verdict(file, "latency saved").outcome.startswith("not defined")
     assert "too few pictures" in article_table([file], "1")
+
+
+def with_ratios(file, value, low, high):
+    """As newer files are: the rows of the tiers over the headline's seeds, paired."""
+    for row in file.content["headline"]:
+        if row["group"] == "ours":
+            ratio = {"value": value, "low": low, "high": high, "n": 5000}
+            row["fd_over_teacher"] = ratio
+
+
+def test_the_distance_must_be_near_by_its_whole_interval(file):
+    assert "without an interval" in verdict(file, "latency saved").measured
+    with_ratios(file, 1.01, 0.99, 1.04)
+    assert verdict(file, "latency saved").reached
+    assert "at 1.01 (0.990 to 1.04) (n = 5,000)" in verdict(file, "latency saved").measured
+    with_ratios(file, 1.01, 0.96, 1.06)
+    assert verdict(file, "latency saved").outcome.startswith("missed: its distance may be 1.060")
+    assert not best_pair(file.content, "1").within
+
+
+def test_latency_is_judged_for_every_tier(file):
+    start = "latency saved at equal steps"
+    found = [v for v in verdicts(file) if v.figure.startswith(start)]
+    assert len(found) == 6
+    far = next(r for r in file.content["headline"] if r["name"] == "headline: ours high")
+    far["fd_lite0"]["value"] *= 1.5
+    outcomes = {
+        tier: v.outcome
+        for tier in ("low", "middle", "high")
+        for v in verdicts(file)
+        if v.figure.startswith(start) and f"{tier} budget, batch 1" in v.figure
+    }
+    assert outcomes["high"].startswith("missed: its distance is 1.")
+    assert "distance" not in outcomes["low"] + outcomes["middle"]
+    del file.content["summary"]["1"]["latency"]["rows"]["ours low"]
+    assert verdict(file, start).outcome == "not measured"
+
+
+def test_a_pair_of_few_pictures_does_not_stand_in_for_one_of_many(file):
+    for row in file.content["headline"]:
+        if row["group"] == "ours":
+            row["fd_lite0"]["value"] *= 1.5
+    pair = best_pair(file.content, "1")
+    assert pair.enough
+    assert not pair.within
+
+
+@pytest.mark.parametrize("where", ["figure", "file"])
+def test_a_speedup_of_few_rounds_is_not_decided(file, where):
+    start = "speedup at equal MSE, low"
+    for tier in file.content["summary"]["1"]["speedup_at_equal_quality"].values():
+        for one in tier.values():
+            one |= {"value": 2.0, "low": 1.9, "high": 2.1}
+    assert verdict(file, start).reached
+    for tier in file.content["summary"]["1"]["speedup_at_equal_quality"].values():
+        for one in tier.values():
+            one["rounds"] = 12
+            if where == "file":  # an older one, whose figures do not say
+                del one["rounds"]
+    if where == "file":
+        file.content["config"]["rounds"] = 12
+    assert verdict(file, start).outcome == "decides nothing: 12 rounds of timing are too few"
+    assert "nothing is decided: 12 rounds" in headline(file, "1")
+
+
+def test_a_speedup_says_what_it_was_not_compared_with(file):
+    one = file.content["summary"]["1"]["speedup_at_equal_quality"]["low"]["mse"]
+    one |= {"value": 2.0, "low": 1.9, "high": 2.1}
+    assert verdict(file, "speedup at equal MSE, low").outcome == "reached"
+    file.content["rows"][:] = [row for row in file.content["rows"] if row["group"] != "thin"]
+    found = verdict(file, "speedup at equal MSE, low")
+    assert found.outcome == "reached, without thin models"
+    assert found.reached
+    assert "without" not in verdict(file, "speedup over static at equal MSE, low").outcome
+
+
+def test_rows_at_hand_decide_nothing(file):
+    file.content["at_hand"] = True
+    assert {v.reached for v in verdicts(file)} == {None}
+    assert "nothing is decided: only rows that were at hand" in headline(file, "1")
+    assert "Only rows that were at hand" in dataset_page(file, {}, None)
+
+
+def test_exits_name_whose_forwards_they_save(file):
+    assert verdict(file, "forward passes saved by exit alone, of the teacher").reached
+    assert "Forward passes of the teacher saved by exit alone" in dataset_page(file, {}, None)
+    del file.content["forward_passes_saved"]["denoiser"]
+    assert "Forward passes saved by exit alone" in dataset_page(file, {}, None)
+
+
+@pytest.mark.parametrize(
+    ("unseen", "words"),
+    [
+        ({"value": 0.06, "low": 0.05, "high": 0.07, "n": 50}, "| 50 | - | holds |"),
+        ({"value": 0.09, "low": 0.07, "high": 0.11, "n": 50}, "| 50 | - | not decided |"),
+        ({"value": 0.2, "low": 0.15, "high": 0.25, "n": 50}, "| 50 | - | does not hold |"),
+        ({"value": None, "low": None, "high": None, "n": 0}, "| 0 | - | not decided |"),
+    ],
+)
+def test_a_promise_holds_by_its_whole_interval(file, unseen, words):
+    one = file.content["calibration"]["thresholds"][0]
+    one |= {"unseen": unseen, "holds": True}  # as older files say
+    page = dataset_page(file, {}, None)
+    assert words in page
+    assert "pictures with an exit" in page
+    one["exits"] = 4321
+    assert words.replace("| - |", "| 4,321 |") in dataset_page(file, {}, None)
 
 
 def test_exits_that_cost_quality_do_not_count(file):
@@ -148,7 +255,17 @@ def test_a_better_distance_than_the_teachers_is_a_warning(file):
     for row in file.content["headline"]:
         if row["group"] == "ours":
             row["fd_lite0"] |= {"value": 100.0, "low": 90.0, "high": 110.0}
-    assert "Check twice" in dataset_page(file, {}, None)
+    page = dataset_page(file, {}, None)
+    assert all(f"Check twice: fd_lite0 of ours {tier} " in page for tier in ("low", "high"))
+    assert page.count("fd_lite0 of ours middle lies") == 1
+
+
+def test_one_tier_that_is_too_good_is_enough_for_a_warning(file):
+    with_ratios(file, 1.01, 0.99, 1.03)
+    assert "Check twice" not in dataset_page(file, {}, None)
+    last = [row for row in file.content["headline"] if row["group"] == "ours"][-1]
+    last["fd_over_teacher"] = {"value": 0.98, "low": 0.97, "high": 0.99, "n": 5000}
+    assert "Check twice: fd_lite0 of ours high lies" in dataset_page(file, {}, None)
 
 
 # --------------------------------------------------------------------------------------- pages
@@ -163,6 +280,26 @@ def test_the_page_holds_every_row_and_every_figure_also_new_ones(file):
     assert "### speedup over torch" in page
     assert "a new row" in page
     assert file.content["command"] in page
+
+
+def test_the_saving_over_plain_pytorch_stands_on_the_page(file):
+    one = file.content["summary"]["1"]["latency"]["rows"]["ours low"]
+    one["saved_over_torch"] = {"value": 0.6543, "low": 0.61, "high": 0.68, "n": 40}
+    assert "| 65.4 % (61.0 to 68.0) |" in dataset_page(file, {}, None)
+
+
+def test_the_page_says_which_rows_plan_in_python(file):
+    page = dataset_page(file, {}, None)
+    assert "plan in Python: their ms are upper bounds" in page
+    for figures in file.content["summary"].values():
+        for tier in figures["speedup_at_equal_quality"].values():
+            for one in tier.values():
+                one["hull"] = ["teacher dpmpp_2m 4"]
+    assert "corners of a tier's hull: none." in dataset_page(file, {}, None)
+    cached = next(r["name"] for r in file.content["rows"] if r["group"] == "cache")
+    one = file.content["summary"]["1"]["speedup_at_equal_quality"]["low"]["mse"]
+    one["hull"] = [*one["hull"], cached]
+    assert f"corners of a tier's hull: {cached}." in dataset_page(file, {}, None)
 
 
 def test_rows_of_few_seeds_say_so(file):
@@ -208,14 +345,16 @@ def test_the_headline_names_what_ours_was_compared_with(file):
 
 
 def test_a_full_width_that_is_worse_than_its_teacher_is_told(file):
-    (mse,) = [v for v in verdicts(file) if v.figure.startswith("MSE of the student at full width")]
-    assert mse.figure.endswith("over the teacher's, 8 steps")
-    file.content["summary"]["1"]["full_width"]["8"]["mse"] |= {
-        "value": 1.0, "low": 0.98, "high": 1.05,
-    }  # fmt: skip
-    assert verdict(file, "MSE of the student at full width").outcome == "reached"
-    file.content["summary"]["1"]["full_width"]["8"]["mse"] |= {"high": 1.06}
-    assert verdict(file, "MSE of the student at full width").reached is False
+    start = "MSE of the student at full width over the teacher's"
+    steps = [v.figure for v in verdicts(file) if v.figure.startswith(start)]
+    assert steps == [f"{start}, {n} steps" for n in (6, 8, 10)]
+    full = file.content["summary"]["1"]["full_width"]
+    full["8"]["mse"] |= {"value": 1.0, "low": 0.98, "high": 1.05}
+    assert verdict(file, f"{start}, 8").outcome == "reached"
+    full["8"]["mse"] |= {"high": 1.06}
+    assert verdict(file, f"{start}, 8").reached is False
+    del full["8"]
+    assert verdict(file, f"{start}, 8").outcome == "not measured"
 
 
 def test_folders_of_one_machine_do_not_reach_the_pages(written, result):

@@ -25,5 +25,18 @@ def test_an_older_file_had_ceilings_in_flops():
     assert "ceilings in FLOPs" in tuned_settings({"rows": [OURS]})
 
 
+def teacher(num_steps, **levels):
+    setting = {"solver": "unipc", "num_steps": num_steps, **levels}
+    return {"name": f"t {num_steps}", "group": "teacher", "kind": "dense", "setting": setting}
+
+
+def test_noise_levels_that_were_chosen_are_told_beside_edms():
+    rows = [OURS, teacher(4, spacing=[0.03, 12.0]), teacher(20)]
+    text = tuned_settings({"rows": rows})
+    assert "| UniPC | 4 | 0.03 and 12 |" in text
+    assert "| UniPC | 20 | 0.002 and 7 |" in text
+    assert "sigma_min" not in tuned_settings({"rows": [OURS, teacher(20)]})
+
+
 def test_nothing_tuned_is_no_section():
     assert tuned_settings({"rows": []}) == ""

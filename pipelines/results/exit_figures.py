@@ -1,0 +1,53 @@
+"""Exits on a page: the forwards that they save, and what their chosen thresholds keep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nitrogen.pipelines.bench.calibrate import holds
+from nitrogen.pipelines.results.markdown import count, interval, percent, plain, table
+
+KEPT = {True: "holds", False: "does not hold", None: "not decided"}
+
+
+def exits(saved: Mapping[str, Any]) -> str:
+    """One sentence on forward passes saved; of whose denoiser, where the file tells."""
+    whose = f" of the {saved['denoiser']}" if saved.get("denoiser") else ""
+    title = f"Forward passes{whose} saved by exit alone"
+    if saved["threshold"] is None:
+        return f"{title}: {saved['reason']}.\n"
+    return (
+        f"{title}, {saved['solver']}, {saved['num_steps']} steps, "
+        f"threshold {saved['threshold']:g}: {percent(saved['regions'])} weighted by regions, "
+        f"{percent(saved['samples'])} of whole samples, at {interval(saved['psnr_db'], 1, ' dB')} "
+        f"to no exit as a mean over pictures, {interval(saved['psnr_db_pooled'], 1, ' dB')} of "
+        f"their pooled error (n = {saved['n']}).\n"
+    )
+
+
+def calibration(found: Mapping[str, Any]) -> str:
+    """The thresholds that were chosen, and whether they keep their promise on unseen pictures."""
+    rows = []
+    for one in found["thresholds"]:
+        unseen = one.get("unseen")
+        rows.append((
+            f"error at most {one['eps']:g}, at most {100 * one['delta']:g} % above",
+            plain(one["value"]), percent(unseen), count(unseen["n"] if unseen else None),
+            count(one.get("exits")), _kept(one),
+        ))  # fmt: skip
+    ranking = found.get("ranking") or {}
+    text = "Exit thresholds that were chosen on the validation split, on unseen pictures "
+    text += f"(n = {found['n']}); rank correlation of predicted and true error within a picture "
+    text += f"and step: {plain(ranking.get('value'))}.\n\n"
+    headers = ("asked for", "threshold", "above, of exits on unseen pictures (95 %)",
+               "pictures with an exit", "exits", "")  # fmt: skip
+    return text + table(headers, rows)
+
+
+def _kept(one: Mapping[str, Any]) -> str:
+    """By the interval, which older files hold beside a verdict on the value alone."""
+    unseen = one.get("unseen")
+    if unseen is None:
+        return "no threshold was found"
+    return KEPT[holds(unseen, one["delta"])]
