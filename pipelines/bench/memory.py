@@ -2,7 +2,9 @@
 
 What an earlier call took and gave back stays with the allocator, and a later call that takes it
 again makes the resident set no larger: it is handed back to the kernel before each measurement.
-What the operators keep from call to call (their scratch space) was there before, and is not seen.
+What the operators keep from call to call (their scratch space) was there before, and is not seen:
+0.5 MiB of a step of the small model at 32 px. A new thread would have none yet, but an arena of
+its own, whose top malloc_trim does not give back: a second call of 14 MiB read as 2.
 """
 
 from __future__ import annotations

@@ -1,15 +1,17 @@
 """`nitrogen bench scaling`: how time, FLOPs and memory grow with the picture and the batch.
 
-One denoising step of the teacher against one of the adaptive path, at the same share of active
-regions: a plan in which every fourth region runs at full width and the others are held. Sizes and
+One denoising step of the teacher against one of the sampler, planned under a budget that pays for
+the same share of active regions at every size: a quarter at full width, the others held. Sizes and
 batches that are done are kept; a run that was cut off goes on.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -26,6 +28,7 @@ from nitrogen.pipelines.bench.memory import peak_bytes
 from nitrogen.pipelines.bench.row_store import Row, RowStore, row_key
 from nitrogen.pipelines.bench.scaling_step import Step
 from nitrogen.pipelines.code_digest import code_digests
+from nitrogen.pipelines.metrics.bootstrap import bootstrap
 from nitrogen.pipelines.metrics.timing import paired_speedup, time_callables
 
 MAX_BATCH_PIXELS = 2**22
@@ -57,9 +60,15 @@ class ScalingConfig(BaseModel):
             if batch * size**2 <= MAX_BATCH_PIXELS
         ]
 
+    def ends(self) -> tuple[int, int]:
+        """The sizes between which the time per pixel is compared: 128 px where it is measured, else
+        the smallest, and the largest."""
+        return 128 if 128 in self.sizes else min(self.sizes), max(self.sizes)
+
 
 def run_scaling(config: ScalingConfig, arch: ArchConfig, folder: Path, say: Say) -> dict[str, Any]:
-    """Rows of all sizes and batches, time per pixel over that at 128 px, and the large picture.
+    """Rows of all sizes and batches, time per pixel at the largest over that at 128 px, and the
+    picture of HUGE_PX.
 
     folder: where rows are kept; they hold for one machine, its threads and kernels.
     """
@@ -69,11 +78,12 @@ def run_scaling(config: ScalingConfig, arch: ArchConfig, folder: Path, say: Say)
     kept = Kept(config, arch, RowStore(folder), Forecast(say))
     kept.expect()
     rows = [kept.row(denoiser, predictor, *cell) for cell in config.cells()]
+    grown = kept.growth(denoiser, predictor)
     result = {
         "config": config.model_dump(mode="json"),
         "arch": arch.model_dump(mode="json"),
         "rows": rows,
-        "per_pixel": per_pixel(rows),
+        "per_pixel": grown,
     }
     if config.huge:
         result["huge"] = kept.huge(denoiser, predictor)
@@ -94,12 +104,15 @@ class Kept:
 
     def expect(self) -> None:
         """Tells the forecast what is not at hand."""
-        calls = self.config.repeats + 2  # with the warm-up and the look at memory
+        calls = self.config.repeats + 3  # with the warm-up, two steps before it, a look at memory
         work = {
             self._name(size, batch): calls * WORTH * batch * self._full(size)
             for size, batch in self.config.cells()
             if not self.store.has(self._key(size, batch))
         }
+        ends = self.config.ends()
+        if not self.store.has(self._key(ends[0], 1, ends[1])):
+            work[self._growth(*ends)] = calls * WORTH * sum(map(self._full, ends))
         if self.config.huge and not self.store.has(self._key(HUGE_PX, None)):
             work[self._name(HUGE_PX, None)] = NUM_STEPS / 2 * self._full(HUGE_PX)
         self.forecast.expect(work)
@@ -116,6 +129,17 @@ class Kept:
                 found = self.store.put(Row(key, measure(step, self.config.repeats), {}))
         return found.values
 
+    def growth(self, denoiser: Denoiser, predictor: Predictor) -> dict[str, Any]:
+        ends = self.config.ends()
+        key = self._key(ends[0], 1, ends[1])
+        found = self.store.get(key)
+        if found is None:
+            with self.forecast.working(self._growth(*ends)):
+                share, repeats = self.config.active_share, self.config.repeats
+                small, large = (Step.of(denoiser, predictor, size, 1, share) for size in ends)
+                found = self.store.put(Row(key, per_pixel(small, large, repeats), {}))
+        return found.values
+
     def huge(self, denoiser: Denoiser, predictor: Predictor) -> dict[str, Any]:
         key = self._key(HUGE_PX, None)
         found = self.store.get(key)
@@ -127,8 +151,9 @@ class Kept:
                 self.store.put(Row(key, values, {}))
             return values
 
-    def _key(self, size: int, batch: int | None) -> str:
-        return row_key({"size": size, "batch": batch, "repeats": self.config.repeats}, self._facts)
+    def _key(self, size: int, batch: int | None, to: int | None = None) -> str:
+        cell = {"size": size, "batch": batch, "to": to, "repeats": self.config.repeats}
+        return row_key(cell, self._facts)
 
     def _full(self, size: int) -> float:
         return float(CostModel(self.arch, size, size).full_flops)
@@ -137,12 +162,19 @@ class Kept:
     def _name(size: int, batch: int | None) -> str:
         return f"{size} px, batch {batch}" if batch else f"one picture of {size} px"
 
+    @staticmethod
+    def _growth(small: int, large: int) -> str:
+        return f"time per pixel at {large} px over {small} px"
+
 
 def measure(step: Step, repeats: int) -> dict[str, Any]:
-    """One row: all paths timed side by side, and what each adds to memory at its peak."""
+    """One row: all paths timed side by side, and what each adds to memory at its peak. planning:
+    the part of the adaptive step before its network, by itself."""
     batch, size = step.x.shape[:2]
     peaks = {name: peak_bytes(path) for name, path in step.paths().items()}
-    timings = time_callables(step.paths(), repeats=repeats, warmup=1, images_per_call=batch)
+    timed = step.paths() | {"planning": step.planning}
+    timings = time_callables(timed, repeats=repeats, warmup=1, images_per_call=batch)
+    planning = timings.pop("planning")
     speedup = paired_speedup(timings["adaptive"], timings["teacher"])
     over_torch = paired_speedup(timings["adaptive"], timings["teacher_torch"])
     dense, adaptive = step.flops()
@@ -150,11 +182,12 @@ def measure(step: Step, repeats: int) -> dict[str, Any]:
     return {
         "size": size,
         "batch": batch,
-        "active_share": float((step.plan.widths > HELD).double().mean()),
+        "active_share": float((step.planning().plan.widths > HELD).double().mean()),
         **{
             name: timing.to_dict() | {"gflops": flops[name] / 1e9}
             for name, timing in timings.items()
         },
+        "planning": planning.to_dict(),
         "speedup": speedup.to_dict(),
         "speedup_over_torch": over_torch.to_dict(),
         "conversion": conversion(speedup.value, adaptive / dense),
@@ -172,16 +205,26 @@ def conversion(speedup: float, flops_ratio: float) -> float | None:
     return None if saved < MIN_SAVED else (1 - 1 / speedup) / saved
 
 
-def per_pixel(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Time per pixel of the largest picture over that at 128 px, batch 1: 1 is linear growth.
+def per_pixel(small: Step, large: Step, repeats: int) -> dict[str, Any]:
+    """Time per pixel of a large picture over that of a small one, 1 is linear growth; both are
+    timed in every repeat, which gives one ratio.
 
-    kept: whether the adaptive path's is at most MAX_GROWTH.
+    By path the median ratio, under `intervals` with its 95 % interval, under `ratios` each. kept:
+    whether the whole interval of the adaptive path is at most MAX_GROWTH.
     """
-    single = {row["size"]: row["ns_per_pixel"] for row in rows if row["batch"] == 1}
-    base = 128 if 128 in single else min(single)
-    largest = max(single)
-    growth = {name: single[largest][name] / single[base][name] for name in single[base]}
+    paths = {f"from {name}": call for name, call in small.paths().items()}
+    paths |= {f"to {name}": call for name, call in large.paths().items()}
+    timings = time_callables(paths, repeats=repeats, warmup=1)
+    pixels = small.x[..., 0].numel() / large.x[..., 0].numel()
+    ratios = {
+        name: timings[f"to {name}"].ms / timings[f"from {name}"].ms * pixels
+        for name in small.paths()
+    }
+    grown = {name: bootstrap(ratio, partial(np.median, axis=-1)) for name, ratio in ratios.items()}
     return {
-        "from": base, "to": largest, **growth, "bound": MAX_GROWTH,
-        "kept": growth["adaptive"] <= MAX_GROWTH,
+        "from": small.x.shape[1], "to": large.x.shape[1],
+        **{name: interval.value for name, interval in grown.items()},
+        "bound": MAX_GROWTH, "kept": grown["adaptive"].high <= MAX_GROWTH,
+        "intervals": {name: interval.to_dict() for name, interval in grown.items()},
+        "ratios": {name: ratio.tolist() for name, ratio in ratios.items()},
     }  # fmt: skip

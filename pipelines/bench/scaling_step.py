@@ -1,82 +1,93 @@
 """One denoising step of one size and batch: the teacher's, and the adaptive one beside it.
 
 Teacher and adaptive path run on the same network with random weights (time does not depend on them)
-and by the same operators; the dense path of plain PyTorch stands beside the teacher's.
+and by the same operators; the dense path of plain PyTorch stands beside the teacher's. The adaptive
+step is the sampler's own: features, predictor, plan under a budget, network, solver.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from nitrogen.model.cache import Cache, empty_cache
+from nitrogen.model.cache import Cache
 from nitrogen.model.config import NUM_WIDTHS
 from nitrogen.model.cost import CostModel
 from nitrogen.model.denoiser import Denoiser
-from nitrogen.model.observation import new_past, region_features
-from nitrogen.model.predictor import Predictor, predictor_flops
+from nitrogen.model.planning import StepPlan
+from nitrogen.model.policies import Budget
+from nitrogen.model.predictor import LOG_RANGE, Predictor
 from nitrogen.model.regions import HELD, Plan
+from nitrogen.model.request import Live, Request, SamplerState
 from nitrogen.model.row_denoiser import RowDenoiser
+from nitrogen.model.sampler import Sampler
+
+NUM_STEPS = 100  # of the pictures whose third step is made: far from either end
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step of every path on the same pictures."""
+    """One step of every path on the same pictures; the adaptive one from the same state each time,
+    with the same plan, for no plan reads the caches."""
 
-    denoiser: Denoiser
-    predictor: Predictor
-    x: torch.Tensor  # [b, size, size, c]
-    cache: Cache
-    plan: Plan
+    sampler: Sampler
+    state: SamplerState
 
     @classmethod
     def of(
         cls, denoiser: Denoiser, predictor: Predictor, size: int, batch: int, active_share: float
     ) -> Step:
-        arch = denoiser.arch
-        cost = CostModel(arch, size, size)
-        x = torch.randn(batch, size, size, arch.image_channels)
-        plan = spread_plan(batch, cost.grid, active_share)
-        return cls(denoiser, predictor, x, empty_cache(arch, batch, size, size), plan)
+        """The third step, the first when a region may be held and the solver is of second order;
+        its budget pays for that share of the regions at full width."""
+        sampler = Sampler(
+            denoiser, Budget(), predictor=all_or_nothing(predictor), image_size=(size, size)
+        )
+        requests = [Request(0, seed, NUM_STEPS) for seed in range(batch)]
+        state = sampler.step(sampler.step(sampler.start(requests)))
+        live = paying_for(state.live, sampler, active_share)
+        return cls(sampler, replace(state, live=live))
 
-    def paths(self) -> dict[str, Callable[[], torch.Tensor]]:
+    def paths(self) -> dict[str, Callable[[], object]]:
         return {
             "teacher": self.teacher, "teacher_torch": self.teacher_torch, "adaptive": self.adaptive,
         }  # fmt: skip
 
     @property
-    def cost(self) -> CostModel:
-        return CostModel(self.denoiser.arch, self.x.shape[1], self.x.shape[2])
+    def x(self) -> torch.Tensor:
+        """[b, size, size, c]"""
+        return self.state.live.x
 
     @property
-    def labels(self) -> torch.Tensor:
-        return torch.zeros(len(self.x), dtype=torch.int64)
+    def cache(self) -> Cache:
+        return self.state.live.cache
+
+    @property
+    def cost(self) -> CostModel:
+        return self.sampler.cost
 
     def teacher(self) -> torch.Tensor:
         """Everything at full width, by the row operators."""
-        return RowDenoiser(self.denoiser, self.cache)(self.x, torch.ones(len(self.x)), self.labels)[
-            0
-        ]
+        rows = RowDenoiser(self.sampler.denoiser, self.cache)
+        return rows(self.x, torch.ones(len(self.x)), self.state.live.labels)[0]
 
     @torch.no_grad()
     def teacher_torch(self) -> torch.Tensor:
         """The dense path of plain PyTorch."""
-        return self.denoiser(self.x, torch.ones(len(self.x)), self.labels)[0]
+        denoiser = self.sampler.denoiser
+        return denoiser(self.x, torch.ones(len(self.x)), self.state.live.labels)[0]
+
+    def adaptive(self) -> SamplerState:
+        """A whole step of the sampler."""
+        return self.sampler.step(self.state)
 
     @torch.no_grad()
-    def adaptive(self) -> torch.Tensor:
-        """The predictor's answer, then the network on the active regions."""
-        sigma, b = torch.ones(len(self.x)), len(self.x)
-        features = region_features(
-            self.x, self.x, sigma, sigma / 2, new_past(b, self.cost.grid), torch.ones(b),
-            self.denoiser.arch.sigma_data,
-        )  # fmt: skip
-        self.predictor(features, self.labels)
-        out, _ = self.denoiser(self.x, sigma, self.labels, plan=self.plan, cache=self.cache)
-        return out
+    def planning(self) -> StepPlan:
+        """The part of the adaptive step before the network: features, predictor, budget, widths."""
+        return self.sampler.planner.plan(self.state.live)
 
     @property
     def cache_bytes(self) -> int:
@@ -84,10 +95,28 @@ class Step:
 
     def flops(self) -> tuple[int, int]:
         """Of one picture: the teacher's step, and the adaptive one with its predictor."""
-        cost = self.cost
-        regions = int(cost.region_flops[self.plan.widths[0]].sum())
-        predicted = predictor_flops(cost.arch, cost.num_regions)
-        return cost.full_flops, cost.fixed_flops + regions + predicted
+        return self.cost.full_flops, int(self.planning().flops[0])
+
+
+def all_or_nothing(predictor: Predictor) -> Predictor:
+    """A copy that says of every region that only full width is worth anything, and of each another
+    gain: the budget goes to the best regions at full width, and the others are held."""
+    made = copy.deepcopy(predictor)
+    with torch.no_grad():
+        made.widths.weight.zero_()
+        made.widths.bias.fill_(LOG_RANGE[1])
+        made.widths.bias[-1] = LOG_RANGE[0]
+    return made
+
+
+def paying_for(live: Live, sampler: Sampler, share: float) -> Live:
+    """The batch with ceilings at which an equal share for each step that is left is the price of
+    that share of the regions at full width."""
+    cost, predicted = sampler.cost, sampler.planner.predictor_flops
+    regions = int(share * cost.num_regions + 1e-9)
+    forward = cost.fixed_flops + regions * cost.block_rows(NUM_WIDTHS) + 1  # 1: a rounding
+    left = (live.num_steps - live.step).double()
+    return replace(live, ceiling=live.spent + left * (predicted + forward))
 
 
 def spread_plan(batch: int, grid: tuple[int, int], share: float) -> Plan:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterator
+from itertools import chain
 from typing import Annotated, Any
 
 import typer
@@ -20,8 +21,8 @@ SHIPPED = "shipped"  # in place of a run folder: the weights of the package
 COLUMNS = ("op", "provider", "case", "shape", "p20", "p50", "p80", "unit")
 FIGURES = (
     "gflops_per_s", "rate_over_gemms", "of_dense", "bound", "within", "of_network", "of_roofline",
-    "rows_share",
-    "width_share", "flops_share", "planned", "relative_rms",
+    "of_staying", "rows_share",
+    "width_share", "flops_share", "planned", "relative_rms", "num_steps",
 )  # fmt: skip
 
 
@@ -82,16 +83,24 @@ def step(
     fewer_bits: Annotated[
         bool, typer.Option("--fewer-bits", help="The network in bf16 and in int8 too.")
     ] = False,
+    leaving: Annotated[
+        bool,
+        typer.Option("--leaving", help="Whole batches with exits too: pictures leave, or stay."),
+    ] = False,
 ) -> None:
     """Time a whole step over all rows, half of them and under a budget against the plain dense
     network; the bounds are 1.08 and 0.58 of it."""
     from nitrogen.pipelines.bench import step as bench
+    from nitrogen.pipelines.bench.leaving import run as run_leaving
 
     device = checked(device)
     networks = chosen(run, preset, device)
     backend = "inductor" if compiled else None
     batches = tuple(batch or (1, 8))
-    show(bench.run(networks, size, batches, device, repeats, backend, fewer_bits), json_)
+    records = [bench.run(networks, size, batches, device, repeats, backend, fewer_bits)]
+    if leaving:
+        records += [run_leaving(networks, one, repeats) for one in batches]
+    show(chain.from_iterable(records), json_)
 
 
 def chosen(run: str | None, preset: str, device: str) -> Any:

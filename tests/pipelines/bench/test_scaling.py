@@ -1,15 +1,19 @@
 """Scaling compares equal work by the same operators, says how cost grows, and goes on when cut."""
 
+import numpy as np
 import pytest
 import torch
 
 from nitrogen.model.cache import empty_cache
 from nitrogen.model.cost import CostModel
+from nitrogen.model.policies import Budget
 from nitrogen.model.predictor import predictor_flops
+from nitrogen.model.regions import spread_to_pixels
 from nitrogen.pipelines.bench import huge, scaling
 from nitrogen.pipelines.bench.huge import cache_bytes, huge_picture, needed_bytes
 from nitrogen.pipelines.bench.scaling import ScalingConfig, conversion, per_pixel, run_scaling
 from nitrogen.pipelines.bench.scaling_step import Step, spread_plan
+from nitrogen.pipelines.metrics.timing import Timing
 
 FEW = ScalingConfig(sizes=(32, 64), batches=(1, 2), repeats=2, huge=False)
 
@@ -27,17 +31,41 @@ def test_paths_and_their_flops(models):
     cost = CostModel(models.arch, 64, 64)
     dense, adaptive = step.flops()
     assert dense == cost.full_flops
-    active = int((step.plan.widths[0] > 0).sum())
-    assert adaptive == cost.fixed_flops + active * cost.block_rows(4) + predictor_flops(
+    assert adaptive == cost.fixed_flops + 16 * cost.block_rows(4) + predictor_flops(
         models.arch, cost.num_regions
     )
     single = Step.of(models.teacher.denoiser, models.student.predictor, 64, 1, 0.25)
     assert step.cache_bytes == 2 * single.cache_bytes
-    made = {name: step.paths()[name]() for name in ("adaptive", "teacher", "teacher_torch")}
+    made = {name: step.paths()[name]() for name in ("teacher", "teacher_torch")}
     assert {tuple(x.shape) for x in made.values()} == {(2, 64, 64, 3)}
-    # Both teachers answer alike, and the adaptive path does not compute what is held.
     torch.testing.assert_close(made["teacher"], made["teacher_torch"], rtol=1e-3, atol=1e-4)
-    assert (made["adaptive"] - made["teacher"]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(("size", "share"), [(32, 0.25), (64, 0.25), (64, 0.1), (32, 1.0)])
+def test_the_adaptive_step_is_a_whole_one_of_its_share(models, size, share):
+    """Planned under the budget, charged, and taken by the solver; the same each time."""
+    step = Step.of(models.teacher.denoiser, models.student.predictor, size, 2, share)
+    assert type(step.sampler.planner.policy) is Budget
+    widths = step.planning().plan.widths
+    regions = int(share * widths[0].numel())
+    assert set(widths.unique().tolist()) <= {0, 4}
+    assert [(one > 0).sum().item() for one in widths] == [regions] * 2
+    before, after, again = step.state.live, step.adaptive().live, step.adaptive().live
+    assert (after.step == before.step + 1).all()
+    assert (after.spent - before.spent).tolist() == [step.flops()[1]] * 2
+    assert not torch.equal(after.x, before.x)
+    assert torch.equal(after.x, again.x)
+    # What is held keeps its D: the network ran on the other regions alone.
+    changed = (after.denoised - before.denoised).abs().sum(-1) > 0
+    assert changed.any()
+    assert not changed[~spread_to_pixels(widths > 0, size, size).squeeze(-1)].any()
+
+
+def test_planning_is_a_part_of_every_row(models):
+    step = Step.of(models.teacher.denoiser, models.student.predictor, 64, 1, 0.25)
+    row = scaling.measure(step, 3)
+    assert 0 < row["planning"]["ms_p50"] < row["adaptive"]["ms_p50"]
+    assert set(row["ns_per_pixel"]) == {"teacher", "teacher_torch", "adaptive"}
 
 
 @pytest.mark.slow
@@ -65,13 +93,17 @@ def test_what_is_measured_is_not_measured_again(models, monkeypatch, tmp_path):
         return {"size": size, "batch": batch, "ns_per_pixel": dict.fromkeys(names, 1.0)}
 
     monkeypatch.setattr(scaling, "measure", stand_in)
+    grown = []
+    monkeypatch.setattr(scaling, "per_pixel", lambda *_: grown.append(1) or {"adaptive": 1.0})
     with pytest.raises(KeyboardInterrupt):
         run_scaling(FEW, models.arch, tmp_path, said.append)
-    assert said[0].endswith("4 measurements to come")
+    assert said[0].endswith("5 measurements to come")
     found = run_scaling(FEW, models.arch, tmp_path, said.append)
     assert measured == [(32, 1), (32, 2), (64, 1), (64, 1), (64, 2)]
-    assert [text for text in said if "left] 2 measurements to come" in text]
+    assert [text for text in said if "left] 3 measurements to come" in text]
     assert len(found["rows"]) == 4
+    run_scaling(FEW, models.arch, tmp_path, said.append)
+    assert (found["per_pixel"], len(grown)) == ({"adaptive": 1.0}, 1)
     # Another share of active regions is another measurement.
     other = FEW.model_copy(update={"active_share": 0.5})
     run_scaling(other, models.arch, tmp_path, said.append)
@@ -86,17 +118,34 @@ def test_conversion_is_undefined_where_next_to_nothing_is_saved(speedup, flops, 
     assert conversion(speedup, flops) == expected
 
 
-@pytest.mark.parametrize(("large", "kept"), [(2.3, True), (2.5, False)])
-def test_time_per_pixel_is_taken_from_128(large, kept):
-    rows = [
-        {"size": s, "batch": b, "ns_per_pixel": {"teacher": t, "adaptive": a}}
-        for s, b, t, a in (
-            (32, 1, 9.0, 9.0), (128, 1, 2.0, 2.0), (128, 8, 1.0, 1.0), (1024, 1, 3.0, large),
-        )
-    ]  # fmt: skip
-    assert per_pixel(rows) == {
-        "from": 128, "to": 1024, "teacher": 1.5, "adaptive": large / 2, "bound": 1.2, "kept": kept,
-    }  # fmt: skip
+@pytest.mark.parametrize(
+    ("large", "kept"), [([9.2, 9.4, 9.4], True), ([8.8, 9.4, 10.4], False), ([10.0] * 3, False)]
+)
+def test_time_per_pixel_is_a_ratio_of_every_repeat(models, monkeypatch, large, kept):
+    """4 times the pixels: 8 ms over 2 ms would be linear; the median alone does not decide."""
+    of = lambda size: Step.of(  # noqa: E731
+        models.teacher.denoiser, models.student.predictor, size, 1, 0.25
+    )
+    ms = {"from": [2.0, 2.0, 2.0], "to": large}
+    monkeypatch.setattr(
+        scaling, "time_callables",
+        lambda paths, **_: {name: Timing(name, np.array(ms[name.split()[0]])) for name in paths},
+    )  # fmt: skip
+    found = per_pixel(of(32), of(64), 3)
+    assert (found["from"], found["to"], found["bound"], found["kept"]) == (32, 64, 1.2, kept)
+    assert found["ratios"]["adaptive"] == pytest.approx([x / 8 for x in large])
+    interval = found["intervals"]["adaptive"]
+    assert found["adaptive"] == interval["value"] == pytest.approx(large[1] / 8)
+    assert interval["low"] == pytest.approx(large[0] / 8)
+    assert interval["high"] == pytest.approx(large[2] / 8)
+    assert interval["n"] == 3
+
+
+@pytest.mark.parametrize(
+    ("sizes", "ends"), [((32, 128, 1024), (128, 1024)), ((32, 64), (32, 64)), ((64,), (64, 64))]
+)
+def test_time_per_pixel_is_taken_from_128(sizes, ends):
+    assert ScalingConfig(sizes=sizes).ends() == ends
 
 
 def test_the_large_picture_is_drawn_region_by_region(models):
