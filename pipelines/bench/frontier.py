@@ -176,7 +176,7 @@ def memory_of(contest: Contest, method: Method, row: Row) -> float | None:
         return None
     batch = max(contest.config.batches)
     # Another machine's allocator, or other kernels, take other memory.
-    key = row_key({"memory": row.key, "batch": batch}, where())
+    key = row_key({"peak": row.key, "batch": batch}, where())
     found = contest.store.get(key)
     if found is None:
         run, part = runner(method, contest.models), part_of(contest.drawn, 0, batch)

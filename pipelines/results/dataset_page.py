@@ -153,7 +153,7 @@ def _models(content: Mapping[str, Any]) -> str:
         (name, f"{one['parameters'] / 1e6:.2f} M", count(one["num_images"]))
         for name, one in (content.get("models") or {}).items() if "num_images" in one
     ]  # fmt: skip
-    headers = ("model", "parameters", "pictures of its last training")
+    headers = ("model", "parameters", "pictures it was trained on")
     return table(headers, rows) if rows else ""
 
 

@@ -66,6 +66,7 @@ def scaling_page(file: BenchFile) -> str:
     rows = [
         (f"{row['size']:,}", str(row["batch"]), plain(row["teacher"]["ms_p50"]),
          plain(row.get("teacher_torch", {}).get("ms_p50")), plain(row["adaptive"]["ms_p50"]),
+         plain((row.get("planning") or {}).get("ms_p50")),
          interval(row["speedup"]),
          plain(row["teacher"]["gflops"]), plain(row["adaptive"]["gflops"]),
          plain(row["conversion"]), plain(row["cache_mib"]), plain(row["peak_mib"]["teacher"]),
@@ -73,7 +74,7 @@ def scaling_page(file: BenchFile) -> str:
         for row in content["rows"]
     ]  # fmt: skip
     headers = (
-        "px", "batch", "teacher, ms", "teacher by plain PyTorch, ms", "adaptive, ms",
+        "px", "batch", "teacher, ms", "teacher by plain PyTorch, ms", "adaptive, ms", "of it planning",
         "times as fast (95 %)", "teacher, GFLOPs",
         "adaptive, GFLOPs", "conversion", "cache, MiB", "teacher's peak, MiB",
         "adaptive's peak, MiB",
@@ -85,8 +86,8 @@ def scaling_page(file: BenchFile) -> str:
             "# How cost grows\n",
             warning(file),
             "One denoising step of a picture, with random weights (time does not depend on them): "
-            "the teacher's dense path, and the adaptive path with its predictor at an active "
-            f"share of the regions of {' and '.join(plain(share) for share in shares)}. Cache and "
+            "the teacher's dense path, and the adaptive sampler's own step, planned under a budget "
+            f"that buys a share of the regions of {' and '.join(plain(share) for share in shares)}. Cache and "
             "peak are MiB, the cache of a picture, the peak of a call.\n",
             facts(file.source),
             verdict_table(verdicts(file)),

@@ -157,7 +157,8 @@ def _scaling(content: Mapping[str, Any], quick: bool) -> Iterator[Verdict]:
     grown = content["per_pixel"]
     title = f"time per pixel at {grown['to']} px over {grown['from']} px, adaptive"
     asked = (grown["from"], grown["to"]) == (128, 1024)
-    one = {"value": grown["adaptive"]} if asked else None
+    of_repeats = grown.get("intervals", {}).get("adaptive")  # not in older files
+    one = (of_repeats or {"value": grown["adaptive"]}) if asked else None
     found = judge(title, targets.PER_PIXEL, one, quick=quick)
     yield found if asked else Verdict(title, found.target, plain(grown["adaptive"]), None,
                                       "decides nothing: other sizes")  # fmt: skip
