@@ -74,8 +74,8 @@ def scaling_page(file: BenchFile) -> str:
         for row in content["rows"]
     ]  # fmt: skip
     headers = (
-        "px", "batch", "teacher, ms", "teacher by plain PyTorch, ms", "adaptive, ms", "of it planning",
-        "times as fast (95 %)", "teacher, GFLOPs",
+        "px", "batch", "teacher, ms", "teacher by plain PyTorch, ms", "adaptive, ms",
+        "of it planning", "times as fast (95 %)", "teacher, GFLOPs",
         "adaptive, GFLOPs", "conversion", "cache, MiB", "teacher's peak, MiB",
         "adaptive's peak, MiB",
     )  # fmt: skip
@@ -87,7 +87,7 @@ def scaling_page(file: BenchFile) -> str:
             warning(file),
             "One denoising step of a picture, with random weights (time does not depend on them): "
             "the teacher's dense path, and the adaptive sampler's own step, planned under a budget "
-            f"that buys a share of the regions of {' and '.join(plain(share) for share in shares)}. Cache and "
+            f"that buys a share of the regions of {' and '.join(map(plain, shares))}. Cache and "
             "peak are MiB, the cache of a picture, the peak of a call.\n",
             facts(file.source),
             verdict_table(verdicts(file)),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nitrogen.model.schedules import KARRAS
+from nitrogen.pipelines.bench.ceilings import TIERS
 from nitrogen.pipelines.bench.row_names import SOLVERS
 from nitrogen.pipelines.bench.summary import FULL_GROUPS
+from nitrogen.pipelines.bench.tuning import SOLVER
+from nitrogen.pipelines.bench.twins import BY_ROWS
 from nitrogen.pipelines.results.markdown import plain, table
 
 
@@ -24,18 +27,32 @@ def _tiers(content: Mapping[str, Any]) -> str:
     rows = [
         (r["name"], str(r["setting"]["num_steps"]), plain(r["setting"].get("budget")),
          plain(r["setting"].get("threshold")), _planner(r["setting"]),
-         " ".join(str(q) for q in r["setting"].get("widths", [])) or "-")
+         " ".join(str(q) for q in r["setting"].get("widths", [])) or "-",
+         _over_ceiling(r, content["rows"]))
         for r in tuned
     ]  # fmt: skip
     headers = (
-        "row",
-        "steps",
-        "budget",
-        "exit threshold",
-        "shares of the budget",
-        "quarters by step",
-    )
+        "row", "steps", "budget", "exit threshold", "shares of the budget", "quarters by step",
+        "time over its ceiling's, by batch",
+    )  # fmt: skip
     return f"{_ceilings(content)}\n\n{table(headers, rows)}"
+
+
+def _over_ceiling(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
+    """Its time, by the operators of the adaptive path, over that of the teacher's steps that its
+    ceiling is the time of; '-' where the teacher has no row of as many."""
+    forwards = TIERS[row["setting"]["tier"]]
+    mine = next((r for r in rows if r["name"] == row["name"] + BY_ROWS), row)
+    full = next(
+        (r for r in rows if r["group"] == "teacher" and r.get("guidance", 1) == 1
+         and r["setting"]["solver"] == SOLVER and r["setting"]["num_steps"] == forwards
+         and r["name"].endswith(BY_ROWS)), None,
+    )  # fmt: skip
+    if full is None:
+        return "-"
+    both = {batch: (mine["ms"][batch], full["ms"][batch]) for batch in full["ms"]}
+    found = [f"{a['p50'] / b['p50']:.2f} ({n})" for n, (a, b) in both.items() if a and b]
+    return ", ".join(found) or "-"
 
 
 def noise_levels(content: Mapping[str, Any]) -> str:

@@ -38,5 +38,19 @@ def test_noise_levels_that_were_chosen_are_told_beside_edms():
     assert "sigma_min" not in tuned_settings({"rows": [OURS, teacher(20)]})
 
 
+def test_times_are_told_over_those_of_the_ceiling():
+    def timed(row, ms):
+        return row | {"guidance": 1, "ms": {"1": {"p50": ms}, "8": None}}
+
+    teacher = {
+        "name": "teacher dpmpp_2m 3, by rows", "group": "teacher", "kind": "played",
+        "setting": {"solver": "dpmpp_2m", "num_steps": 3},
+    }  # fmt: skip
+    rows = [timed(OURS, 12.0), timed(SCHEDULE, 40.0), timed(TWIN, 11.0), timed(teacher, 10.0)]
+    text = tuned_settings({"rows": rows})
+    assert "1.20 (1)" in text
+    assert "1.10 (1)" in text  # by its twin's operators, which are the teacher's
+
+
 def test_nothing_tuned_is_no_section():
     assert tuned_settings({"rows": []}) == ""
