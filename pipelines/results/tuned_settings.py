@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from nitrogen.model.schedules import KARRAS
 from nitrogen.pipelines.bench.ceilings import TIERS
 from nitrogen.pipelines.bench.row_names import SOLVERS
@@ -39,19 +41,22 @@ def _tiers(content: Mapping[str, Any]) -> str:
 
 
 def _over_ceiling(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
-    """Its time, by the operators of the adaptive path, over that of the teacher's steps that its
-    ceiling is the time of; '-' where the teacher has no row of as many."""
+    """Its time, by the operators of the adaptive path, over its ceiling's: that of the teacher's
+    line through as many forwards; '-' where the teacher has not two numbers of steps."""
     forwards = TIERS[row["setting"]["tier"]]
     mine = next((r for r in rows if r["name"] == row["name"] + BY_ROWS), row)
-    full = next(
-        (r for r in rows if r["group"] == "teacher" and r.get("guidance", 1) == 1
-         and r["setting"]["solver"] == SOLVER and r["setting"]["num_steps"] == forwards
-         and r["name"].endswith(BY_ROWS)), None,
-    )  # fmt: skip
-    if full is None:
-        return "-"
-    both = {batch: (mine["ms"][batch], full["ms"][batch]) for batch in full["ms"]}
-    found = [f"{a['p50'] / b['p50']:.2f} ({n})" for n, (a, b) in both.items() if a and b]
+    teacher = [
+        r for r in rows if r["group"] == "teacher" and r.get("guidance", 1) == 1
+        and r["setting"]["solver"] == SOLVER and r["name"].endswith(BY_ROWS)
+    ]  # fmt: skip
+    found = []
+    for batch, taken in (mine.get("ms") or {}).items():
+        points = [
+            (r["setting"]["num_steps"], r["ms"][batch]["p50"]) for r in teacher if r["ms"][batch]
+        ]
+        if taken and len(points) > 1:
+            line = np.polyfit(*np.array(points).T, 1)
+            found.append(f"{taken['p50'] / np.polyval(line, forwards):.2f} ({batch})")
     return ", ".join(found) or "-"
 
 
@@ -96,7 +101,9 @@ def _ceilings(content: Mapping[str, Any]) -> str:
     overhead = content.get("step_overhead_gflops")
     if overhead is None:
         return "On validation, under ceilings in FLOPs: 3, 5 and 8 forwards of the full model."
+    *first, last = (f"{forwards:g}" for forwards in TIERS.values())
+    listed = f"{', '.join(first)} and {last}"
     return (
-        "On validation, under ceilings in time: 3, 5 and 8 forwards of the full model, where a "
+        f"On validation, under ceilings in time: {listed} forwards of the full model, where a "
         f"step costs what {1e3 * overhead:.0f} MFLOPs would beside its arithmetic (measured here)."
     )

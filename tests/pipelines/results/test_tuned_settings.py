@@ -1,5 +1,6 @@
 """What the searches chose stands on the page, with the ceiling that they were given."""
 
+from nitrogen.pipelines.bench.ceilings import TIERS
 from nitrogen.pipelines.results.tuned_settings import tuned_settings
 
 OURS = {
@@ -46,7 +47,11 @@ def test_times_are_told_over_those_of_the_ceiling():
         "name": "teacher dpmpp_2m 3, by rows", "group": "teacher", "kind": "played",
         "setting": {"solver": "dpmpp_2m", "num_steps": 3},
     }  # fmt: skip
-    rows = [timed(OURS, 12.0), timed(SCHEDULE, 40.0), timed(TWIN, 11.0), timed(teacher, 10.0)]
+    double = teacher | {"name": "teacher dpmpp_2m 6, by rows"}
+    double["setting"] = {"solver": "dpmpp_2m", "num_steps": 6}
+    at = TIERS["low"]  # 1 ms and 3 ms a step: the ceiling is of 1 + 3 * 2.5 ms
+    rows = [timed(OURS, 1.2 * (1 + 3 * at)), timed(SCHEDULE, 40.0), timed(TWIN, 1.1 * (1 + 3 * at))]
+    rows += [timed(teacher, 10.0), timed(double, 19.0)]
     text = tuned_settings({"rows": rows})
     assert "1.20 (1)" in text
     assert "1.10 (1)" in text  # by its twin's operators, which are the teacher's
