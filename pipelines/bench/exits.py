@@ -81,15 +81,15 @@ def exiting(models: Models) -> tuple[str, Models]:
 def chosen_threshold(
     models: Models, tune: Draws, num_steps: int, thresholds: Sequence[float]
 ) -> float | None:
-    """The largest threshold that keeps MIN_PSNR_DB on the validation seeds, by bisection: the
-    higher it is, the earlier everything exits."""
+    """The largest threshold that keeps MIN_PSNR_DB on the validation seeds as `holds` asks for it,
+    the mean over pictures at its lower end, by bisection: the higher, the earlier all exit."""
     kept = drawn_by(models, Full(), tune, num_steps)
     rising = sorted(thresholds)
     good, bad = -1, len(rising)
     while bad - good > 1:
         middle = (good + bad) // 2
         exited = drawn_by(models, ExitAlone(rising[middle]), tune, num_steps)
-        dB = pooled_psnr(squared_errors(exited.x_0, kept.x_0))["value"]
+        dB = bootstrap(psnr(squared_errors(exited.x_0, kept.x_0))).low
         good, bad = (middle, bad) if dB >= MIN_PSNR_DB else (good, middle)
     return rising[good] if good >= 0 else None
 

@@ -64,6 +64,20 @@ def test_the_threshold_is_the_largest_that_keeps_35_db(monkeypatch, scale, expec
         )
 
 
+def test_the_threshold_is_chosen_by_what_the_figure_is_judged_by(monkeypatch):
+    """The mean of the pictures' dB at its lower end: a few bad ones pull their pooled error down."""
+
+    def fake(models, policy, drawn, num_steps):
+        if isinstance(policy, Full):
+            return errors_of(0.0, (40, 2, 2, 3))
+        made = errors_of(0.1 * policy.threshold, (40, 2, 2, 3))
+        made.x_0[:2] = errors_of(0.05, (2, 2, 2, 3)).x_0  # 13 dB, at every threshold
+        return made
+
+    monkeypatch.setattr(exits, "drawn_by", fake)
+    assert chosen_threshold(None, None, 50, GRID) == pytest.approx(1e-4)
+
+
 def test_psnr_is_of_all_pictures_together():
     # One picture without any error does not make up for a bad one.
     found = pooled_psnr(np.array([0.0, 1e-3]))
