@@ -75,7 +75,7 @@ def test_the_threshold_is_chosen_by_what_the_figure_is_judged_by(monkeypatch):
         return made
 
     monkeypatch.setattr(exits, "drawn_by", fake)
-    assert chosen_threshold(None, None, 50, GRID) == pytest.approx(1e-4)
+    assert chosen_threshold(None, None, 50, GRID) == pytest.approx(1e-3)
 
 
 def test_psnr_is_of_all_pictures_together():
