@@ -65,7 +65,7 @@ def test_the_threshold_is_the_largest_that_keeps_35_db(monkeypatch, scale, expec
 
 
 def test_the_threshold_is_chosen_by_what_the_figure_is_judged_by(monkeypatch):
-    """The mean of the pictures' dB at its lower end: a few bad ones pull their pooled error down."""
+    """The mean of the pictures' dB at its lower end: a few bad ones ruin their pooled error."""
 
     def fake(models, policy, drawn, num_steps):
         if isinstance(policy, Full):
