@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from nitrogen.kernels.counts import COUNTS, Shape
 from nitrogen.kernels.gpu.calls import WRITES, arguments
 from nitrogen.kernels.gpu.dense import DENSE
 from nitrogen.kernels.providers import EAGER
 from nitrogen.kernels.reference import REFERENCES, TOLERANCES, relative_rms
-from nitrogen.kernels.roofline import COUNTS, Shape
 
 SHAPES = (Shape("", b=2, side=8, channels=16), Shape("", b=3, side=24, channels=128))
 MOVES_ROWS = ("index", "gather", "scatter", "take", "sort", "nonzero", "repeat_interleave")

@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from nitrogen.kernels.counts import COUNTS, Shape
 from nitrogen.kernels.gpu import bench
 from nitrogen.kernels.gpu.calls import ARGUMENTS
-from nitrogen.kernels.roofline import COUNTS, SHAPES, Shape
+from nitrogen.kernels.roofline import SHAPES
 
 TOYS = tuple(Shape(op, b=1, side=8, channels=16, active=0.5) for op in COUNTS)
 

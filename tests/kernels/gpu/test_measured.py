@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from nitrogen.kernels import roofline
+from nitrogen.kernels.counts import Shape
 from nitrogen.kernels.gpu import bench
 from nitrogen.kernels.measured import BEGIN, END, MeasuredError, filled, measured, read_lines, write
-from nitrogen.kernels.roofline import Shape
 
 SHAPES = (
     Shape("gated_add", b=1, side=8, channels=16), Shape("row_mlp", 1, 8, 16, 0.5, 0.5),
