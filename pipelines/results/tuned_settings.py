@@ -55,7 +55,8 @@ def _over_ceiling(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> 
             (r["setting"]["num_steps"], r["ms"][batch]["p50"]) for r in teacher if r["ms"][batch]
         ]
         if taken and len(points) > 1:
-            line = np.polyfit(*np.array(points).T, 1)
+            steps, ms = np.array(points).T
+            line = np.polyfit(steps, ms, 1)
             found.append(f"{taken['p50'] / np.polyval(line, forwards):.2f} ({batch})")
     return ", ".join(found) or "-"
 
