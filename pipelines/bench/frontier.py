@@ -7,7 +7,7 @@ second run finds what the first one left, also after kill -9.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -58,17 +58,16 @@ def run_frontier(
     contest = Contest.prepare(config, models, folder, extract, say)
     tuning = KeptTuning(contest)
     plan(contest, with_twins(list(contenders(config, models))))
-    fit = lambda methods: with_twins([tuning.spacings.of(m, models) for m in methods])  # noqa: E731
-    known = wanted(contest, fit(contenders(config, models)), at_hand)
+    known = wanted(contest, on_levels(tuning, contenders(config, models)), at_hand)
     contest.expect(known)
-    tuned = [tuning.spacings.of(method, models) for method in tuning.tiers()]
+    tuned = tuning.tiers()
     ours = [method for method in tuned if method.group == "ours"]
     middle = next(method for method in ours if method.setting["tier"] == "middle")
     others = [served(m) for m in ours if not m.setting.get("served")]
     others += [*at_full_width(ours), *guided(config, middle)]
     for method in ours:
         others += traced_controls(contest, method)
-    rest = wanted(contest, fit([*tuned, *others]), at_hand)
+    rest = wanted(contest, on_levels(tuning, [*tuned, *others]), at_hand)
     contest.forecast.drop(TIER_ROWS)
     contest.expect(rest)
     rows = {method: contest.row(method) for method in distinct([*known, *rest])}
@@ -94,6 +93,11 @@ def run_frontier(
             str(batch): summarise(*measured(rows, contest, ms)) for batch, ms in times.items()
         },
     }  # fmt: skip
+
+
+def on_levels(tuning: KeptTuning, methods: Iterable[Method]) -> list[Method]:
+    """The methods on the noise levels that were chosen for them, each with its twin after it."""
+    return with_twins([tuning.spacings.of(m, tuning.contest.models) for m in methods])
 
 
 def wanted(contest: Contest, methods: Sequence[Method], at_hand: bool) -> list[Method]:
