@@ -25,7 +25,7 @@ from nitrogen.pipelines.sampling import Draws
 from nitrogen.pipelines.training.stride import stride_target
 
 Network = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Any]]  # (x, sigma, labels) -> D, cache
-NUM_SUBSTEPS = 4  # of the teacher's solution that a strided student is measured against
+NUM_SUBSTEPS = 8  # of the teacher's solution that a strided student is measured against
 BATCH = 64
 
 
