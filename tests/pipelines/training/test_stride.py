@@ -28,6 +28,7 @@ def test_a_step_lands_where_the_ode_does():
     x = torch.randn(3, 4, 4, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     x = x * sigma[:, None, None, None]
     truth = exact(x, sigma, sigma_next)
+
     def error(num_substeps):
         target = stride_target(gaussian, x, sigma, sigma_next, torch.zeros(3), num_substeps)
         return (slide(x, target, sigma, sigma_next) - truth).abs().mean(dim=(1, 2, 3))
