@@ -21,7 +21,7 @@ from nitrogen.model.request import Request
 from nitrogen.model.sampler import Sampler
 from nitrogen.model.schedules import MAX_STEPS
 
-STEPS = (4, 6, 8, 12, 32)
+STEPS = (3, 4, 5, 6, 8, 12, 32)
 BUDGETS = (0.9, 0.75, 0.6, 0.45, 0.3, 0.2)  # falling
 # What the mean picture is to spend of its budget where nothing is cut.
 SPENT, AIM = (0.98, 1.02), 1.0

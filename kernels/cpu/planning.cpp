@@ -13,6 +13,7 @@
 constexpr long OPTIONS = NUM_WIDTHS + 1;  // held, and every width
 constexpr double FORCED = 1e6;            // model.budget
 constexpr double WARM_UP_SHARE = 0.25;    // model.policies
+constexpr double SPREAD = 5.0;            // model.predictor
 
 // A sample at its step, and what it may spend.
 struct Share {
@@ -157,9 +158,11 @@ class Planner {
     }
   }
 
-  // (1 - sigma' / sigma)^2 (E_held - E_option), see `model.predictor.gains`. of: sample s's errors.
+  // lambda(sigma, sigma') (E_held - E_option), see `model.predictor.gains`. of: sample s's errors.
   void gains(long s, const float* of, double* gain) {
-    double kept = 1 - (double)in.pair[in.samples + s] / (double)in.pair[s], weight = kept * kept;
+    double next = in.pair[in.samples + s], kept = 1 - next / (double)in.pair[s];
+    double left = SPREAD * SPREAD / (SPREAD * SPREAD + product(next, next));
+    double weight = product(kept, kept) * left;
     for (long r = 0; r < regions; r++) {
       double held = std::exp((double)of[r * OPTIONS]);
       gain[r * OPTIONS] = 0.0;

@@ -26,7 +26,7 @@ from nitrogen.pipelines.bench.methods import Method, slices
 from nitrogen.pipelines.bench.models import REPORT_SPLIT, Models, data_uri, model_digest
 from nitrogen.pipelines.bench.quality import REFERENCE_SOLVER, REFERENCE_STEPS, Extract
 from nitrogen.pipelines.bench.row_store import Row
-from nitrogen.pipelines.bench.tuning import SOLVER, budget_method
+from nitrogen.pipelines.bench.settings import SOLVER, budget_method
 from nitrogen.pipelines.data.loader import ShardDataset
 from nitrogen.pipelines.data.manifest import MANIFEST_FILE, Manifest
 from nitrogen.pipelines.data.prepare import prepare

@@ -14,7 +14,7 @@ import numpy as np
 from nitrogen.model.policies import Policy
 from nitrogen.model.row_denoiser import RowDenoiser
 from nitrogen.pipelines.bench.models import Models
-from nitrogen.pipelines.bench.tuning import SOLVER
+from nitrogen.pipelines.bench.settings import SOLVER
 from nitrogen.pipelines.evaluation.residuals import Pairs, watched
 from nitrogen.pipelines.metrics.calibration import exit_threshold, realised, reliability
 from nitrogen.pipelines.sampling import Draws

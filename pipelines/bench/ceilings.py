@@ -8,7 +8,6 @@ in FLOPs alone would take ever more and narrower steps, which cost more time tha
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,9 +15,11 @@ import numpy as np
 
 from nitrogen.model.cost import CostModel
 from nitrogen.pipelines.bench.forecast import width_flops
-from nitrogen.pipelines.bench.methods import Method, runner, slices
+from nitrogen.pipelines.bench.methods import runner, slices
 from nitrogen.pipelines.bench.models import Models
 from nitrogen.pipelines.bench.rounds import part_of
+from nitrogen.pipelines.bench.settings import schedule_method
+from nitrogen.pipelines.bench.twins import with_twins
 from nitrogen.pipelines.metrics.timing import time_callables
 from nitrogen.pipelines.sampling import Draws
 
@@ -86,7 +87,9 @@ def step_line(models: Models, drawn: Draws, batch: int) -> Line:
     cost = models.cost_of("student")
     part = part_of(drawn, 0, batch)
     settings = [(q, n) for q in WIDTHS for n in STEPS]
-    calls = {f"{q} {n}": partial(runner(_played(slices(q, n)), models), *part) for q, n in settings}
+    # By the adaptive path's operators, as ours and the schedules are timed.
+    rows = {one: with_twins([schedule_method(slices(*one))])[-1] for one in settings}
+    calls = {f"{q} {n}": partial(runner(rows[q, n], models), *part) for q, n in settings}
     times = time_callables(calls, repeats=REPEATS, images_per_call=batch)
     ms = np.array([times[f"{q} {n}"].p50 for q, n in settings])
     steps = np.array([n for _, n in settings])
@@ -97,10 +100,3 @@ def step_line(models: Models, drawn: Draws, batch: int) -> Line:
     forwards = float(np.clip(a_step / a_forward, 0, 1)) if a_forward > 0 else 1.0
     residual = float(np.sqrt(np.mean((points @ found - ms) ** 2)) / ms.mean())
     return Line(forwards * cost.full_flops, residual)
-
-
-def _played(widths: Sequence[int]) -> Method:
-    setting = {
-        "model": "student", "solver": "dpmpp_2m", "num_steps": len(widths), "widths": list(widths),
-    }  # fmt: skip
-    return Method("a line's point", "static", "played", setting)

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from nitrogen.pipelines.bench.figures import Measured
-from nitrogen.pipelines.bench.tuning import SOLVER
+from nitrogen.pipelines.bench.settings import SOLVER
 
 CHARGED = "unipc"
 

@@ -9,7 +9,8 @@ from nitrogen.pipelines.bench.controls import CONTROLS, Trace
 from nitrogen.pipelines.bench.frontier_config import FrontierConfig
 from nitrogen.pipelines.bench.methods import Method, slices
 from nitrogen.pipelines.bench.models import Models
-from nitrogen.pipelines.bench.tuning import SOLVER, budget_method, schedule_method
+from nitrogen.pipelines.bench.row_store import row_key
+from nitrogen.pipelines.bench.settings import SOLVER, budget_method, schedule_method
 
 
 def contenders(config: FrontierConfig, models: Models) -> Iterator[Method]:
@@ -98,3 +99,11 @@ def controls_of(ours: Method, trace: Trace) -> Iterator[Method]:
 
 def _untiered(setting: Mapping[str, object]) -> dict[str, object]:
     return {key: value for key, value in setting.items() if key != "tier"}
+
+
+def distinct(methods: Sequence[Method]) -> list[Method]:
+    """The methods in order, each once: settings may coincide."""
+    seen: dict[str, Method] = {}
+    for method in methods:
+        seen.setdefault(row_key(method.described(), {}), method)
+    return list(seen.values())

@@ -25,8 +25,9 @@ class Measured:
     """One row as the summary sees it.
 
     mse: per seed [n]; kid: value, kid_influence: [n] with mean 0; ms: per round [r], of one batch
-    size, None for rows that were not timed; flops: mean of a picture; operators: by which it ran,
-    `torch` or `rows`.
+    size, None for rows that were not timed; pair_ms: [p] of more rounds of its own, for rows that a
+    figure takes the ratio of; flops: mean of a picture; operators: by which it ran, `torch` or
+    `rows`.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Measured:
     fd: float | None = None
     setting: Any = None
     operators: str = "rows"
+    pair_ms: np.ndarray | None = None
 
     def error(self, which: str, seeds: np.ndarray) -> np.ndarray:
         """[k] the error on each resample of seeds [k, n]; KID to first order."""
@@ -55,24 +57,28 @@ class Measured:
 
 @dataclass(frozen=True)
 class Resamples:
-    """Which seeds [k, n] and rounds [k, r] each resample takes; the first row is everything."""
+    """Which seeds [k, n], rounds [k, r] and rounds of pairs [k, p] each resample takes; the first
+    row is everything."""
 
     seeds: np.ndarray
     rounds: np.ndarray
+    pairs: np.ndarray
 
     @classmethod
-    def draw(cls, num_seeds: int, num_rounds: int, resamples: int, seed: int = 0) -> Resamples:
+    def draw(
+        cls, num_seeds: int, num_rounds: int, resamples: int, seed: int = 0, num_pairs: int = 1
+    ) -> Resamples:
         generator = np.random.default_rng(seed)
-        return cls(
-            _indices(generator, num_seeds, resamples), _indices(generator, num_rounds, resamples)
-        )
+        counts = (num_seeds, num_rounds, num_pairs)
+        return cls(*(_indices(generator, count, resamples) for count in counts))
 
     def of_first(self, num_seeds: int) -> Resamples:
         """The same for rows that have the first num_seeds only."""
         if num_seeds == self.seeds.shape[1]:
             return self
         generator = np.random.default_rng(num_seeds)
-        return Resamples(_indices(generator, num_seeds, len(self.seeds) - 1), self.rounds)
+        seeds = _indices(generator, num_seeds, len(self.seeds) - 1)
+        return Resamples(seeds, self.rounds, self.pairs)
 
 
 def _indices(generator: np.random.Generator, num: int, resamples: int) -> np.ndarray:
@@ -156,26 +162,38 @@ def adaptivity_gain(
 def conversion(ours: Measured, teacher: Measured, resamples: Resamples) -> dict[str, Any]:
     """(1 - ms ratio) / (1 - FLOPs ratio) against the teacher at equal num_steps: how much of the
     saved arithmetic becomes saved time."""
+    ratio = time_ratio(ours, teacher, resamples)
     saved_flops = 1 - ours.flops / teacher.flops
     if saved_flops < MIN_SAVED:
-        return undefined("no FLOPs are saved", len(resamples.rounds[0]))
-    ratio = time_ratio(ours, teacher, resamples)
-    return figure((1 - ratio) / saved_flops, len(resamples.rounds[0]))
+        return undefined("no FLOPs are saved", ratio.rounds)
+    return figure((1 - ratio.draws) / saved_flops, ratio.rounds)
 
 
-def time_ratio(row: Measured, other: Measured, resamples: Resamples) -> np.ndarray:
-    """[k] median of the ratios of both in the same round: a round's mood and pictures cancel,
-    which they do not in a ratio of two medians."""
-    assert row.ms is not None, f"{row.name} was not timed"
-    assert other.ms is not None, f"{other.name} was not timed"
-    return np.median((row.ms / other.ms)[resamples.rounds], axis=1)
+@dataclass(frozen=True)
+class TimeRatio:
+    """draws: [k] of each resample; rounds: how many there were."""
+
+    draws: np.ndarray
+    rounds: int
+
+
+def time_ratio(row: Measured, other: Measured, resamples: Resamples) -> TimeRatio:
+    """The median of the ratios of both in the same round: a round's mood and pictures cancel, which
+    they do not in a ratio of two medians. Of the rounds of pairs where both have them."""
+    if row.pair_ms is not None and other.pair_ms is not None:
+        ratios, taken = row.pair_ms / other.pair_ms, resamples.pairs
+    else:
+        assert row.ms is not None, f"{row.name} was not timed"
+        assert other.ms is not None, f"{other.name} was not timed"
+        ratios, taken = row.ms / other.ms, resamples.rounds
+    return TimeRatio(np.median(ratios[taken], axis=1), len(ratios))
 
 
 def latency_saved(ours: Measured, teacher: Measured, resamples: Resamples) -> dict[str, Any]:
     """1 - ms ratio against the teacher at equal num_steps."""
-    ratio = ours.p50(resamples.rounds) / teacher.p50(resamples.rounds)
+    ratio = time_ratio(ours, teacher, resamples)
     fd_ratio = ours.fd / teacher.fd if ours.fd and teacher.fd else None
-    return figure(1 - ratio, len(resamples.rounds[0]), fd_ratio=fd_ratio)
+    return figure(1 - ratio.draws, ratio.rounds, fd_ratio=fd_ratio)
 
 
 def error_ratio(row: Measured, other: Measured, which: str, resamples: Resamples) -> dict[str, Any]:
@@ -190,4 +208,4 @@ def error_ratio(row: Measured, other: Measured, which: str, resamples: Resamples
 def predictor_share(ignored: Measured, full: Measured, resamples: Resamples) -> dict[str, Any]:
     """What the predictor adds to full steps that do not read it, as a share of their time."""
     ratio = time_ratio(ignored, full, resamples)
-    return figure(ratio - 1, len(resamples.rounds[0]))
+    return figure(ratio.draws - 1, ratio.rounds)

@@ -18,12 +18,24 @@ import torch
 from nitrogen.pipelines.bench.ceilings import TIERS
 from nitrogen.pipelines.bench.charged import charged
 from nitrogen.pipelines.bench.conditions import where
-from nitrogen.pipelines.bench.contenders import at_full_width, contenders, controls_of, guided
+from nitrogen.pipelines.bench.contenders import (
+    at_full_width,
+    contenders,
+    controls_of,
+    distinct,
+    guided,
+)
 from nitrogen.pipelines.bench.contest import Contest
 from nitrogen.pipelines.bench.controls import MOVES, Trace
 from nitrogen.pipelines.bench.figures import Measured, Resamples
-from nitrogen.pipelines.bench.forecast import ORACLE_FORWARDS, Say, picture_flops
+from nitrogen.pipelines.bench.forecast import ORACLE_FORWARDS, Say
 from nitrogen.pipelines.bench.frontier_config import FORMAT, FrontierConfig
+from nitrogen.pipelines.bench.frontier_times import (
+    PAIRS,
+    compared_in_pairs,
+    expected_timing,
+    timed,
+)
 from nitrogen.pipelines.bench.headline_rows import headline, teachers_of
 from nitrogen.pipelines.bench.kept_figures import calibration, exits, expected
 from nitrogen.pipelines.bench.kept_tuning import KeptTuning
@@ -32,15 +44,14 @@ from nitrogen.pipelines.bench.memory import peak_bytes
 from nitrogen.pipelines.bench.methods import Method, runner
 from nitrogen.pipelines.bench.models import Models
 from nitrogen.pipelines.bench.quality import REFERENCE_SOLVER, REFERENCE_STEPS, Extract
-from nitrogen.pipelines.bench.rounds import part_of, time_rounds
+from nitrogen.pipelines.bench.rounds import part_of
 from nitrogen.pipelines.bench.row_store import Row, row_key
+from nitrogen.pipelines.bench.settings import served
 from nitrogen.pipelines.bench.summary import summarise
-from nitrogen.pipelines.bench.tuning import served
 from nitrogen.pipelines.bench.twins import by_rows, with_twins
 from nitrogen.pipelines.report.provenance import commit, machine
 
 TIER_ROWS = "rows of the tiers"
-TIMED_BESIDE = 1.3  # timed rows over those that are known before the tuning
 
 
 def run_frontier(
@@ -63,15 +74,19 @@ def run_frontier(
     tuned = tuning.tiers()
     ours = [method for method in tuned if method.group == "ours"]
     middle = next(method for method in ours if method.setting["tier"] == "middle")
+    saving = tuning.saving()
     others = [served(m) for m in ours if not m.setting.get("served")]
-    others += [*at_full_width(ours), *guided(config, middle)]
+    headlined = [*ours, *([saving] if saving else [])]
+    others += [*at_full_width(headlined), *guided(config, middle)]
     for method in ours:
         others += traced_controls(contest, method)
-    rest = wanted(contest, on_levels(tuning, [*tuned, *others]), at_hand)
+    rest = wanted(contest, on_levels(tuning, [*tuned, *headlined, *others]), at_hand)
     contest.forecast.drop(TIER_ROWS)
     contest.expect(rest)
     rows = {method: contest.row(method) for method in distinct([*known, *rest])}
     times = {batch: timed(contest, list(rows), folder, batch) for batch in config.batches}
+    compared = compared_in_pairs(headlined, list(rows))
+    again = {batch: timed(contest, compared, folder, batch, PAIRS) for batch in config.batches}
     memory = {method: memory_of(contest, method, row) for method, row in rows.items()}
     return {
         "format": FORMAT,
@@ -86,11 +101,14 @@ def run_frontier(
         "config": config.model_dump(mode="json"),
         "at_hand": at_hand,
         "rows": [shown(contest, m, rows[m], times) | {"memory_mib": memory[m]} for m in rows],
-        "headline": [] if at_hand else headline(contest, [*ours, *teachers_of(ours, list(rows))]),
+        "headline": [] if at_hand else headline(
+            contest, [*headlined, *teachers_of(headlined, list(rows))]
+        ),
         "forward_passes_saved": exits(contest, tuning.drawn, at_hand),
         "calibration": calibration(contest, at_hand),
         "summary": {
-            str(batch): summarise(*measured(rows, contest, ms)) for batch, ms in times.items()
+            str(batch): summarise(*measured(rows, contest, ms, again[batch]))
+            for batch, ms in times.items()
         },
     }  # fmt: skip
 
@@ -109,29 +127,8 @@ def wanted(contest: Contest, methods: Sequence[Method], at_hand: bool) -> list[M
         twin = by_rows(method)
         return any(contest.store.has(contest.key(one)) for one in (method, twin) if one)
 
-    return [m for m in methods if m.setting.get("tier") or found(m)]
-
-
-def timed(
-    contest: Contest, methods: Sequence[Method], folder: Path, batch: int
-) -> dict[str, np.ndarray]:
-    """ms a picture of each timed row, [rounds], by the row's key."""
-    chosen = {contest.key(m): runner(m, contest.models) for m in methods if m.timed}
-    facts = row_key(where(), {})
-    a_round = timing_work(contest, methods, batch) / contest.config.rounds
-    name = timing_name(batch)
-
-    def on_round(done: int, total: int, taken_s: float) -> None:
-        contest.forecast.part(name, (total - done) * a_round, taken_s)
-        contest.say(f"batch {batch}: round {done} of {total}, {len(chosen)} rows")
-
-    contest.say(f"{name}, {len(chosen)} rows")
-    taken = time_rounds(
-        folder / f"rounds-{facts}.jsonl", chosen, contest.drawn, batch=batch,
-        rounds=contest.config.rounds, on_round=on_round,
-    )  # fmt: skip
-    contest.forecast.drop(name)
-    return taken
+    ours = ("tier", "saving")
+    return [m for m in methods if any(m.setting.get(name) for name in ours) or found(m)]
 
 
 def plan(contest: Contest, known: Sequence[Method]) -> None:
@@ -146,26 +143,8 @@ def plan(contest: Contest, known: Sequence[Method]) -> None:
     wide = 2 * len(TIERS) * float(np.mean(config.tune_steps))
     rows = len(contest.drawn) * (3 * forwards + wide) + moved * forwards + asked
     contest.forecast.expect({TIER_ROWS: rows * full} | expected(contest) | expected_tuning(contest))
-    for batch in config.batches:
-        work = timing_work(contest, known, batch) * TIMED_BESIDE
-        contest.forecast.expect({timing_name(batch): work})
+    contest.forecast.expect(expected_timing(contest, known))
     contest.say(f"{len(known)} rows and those of {len(TIERS)} tiers; rows at hand are not repeated")
-
-
-def timing_work(contest: Contest, methods: Sequence[Method], batch: int) -> float:
-    """FLOPs of all rounds at one batch size, a single picture before each call included."""
-    one = sum(picture_flops(m, contest.models) for m in methods if m.timed)
-    return contest.config.rounds * one * (batch * slowness(batch) + slowness(1))
-
-
-def slowness(batch: int) -> float:
-    """Time of a FLOP over that in a batch of 64, mean of both kinds of operators: about 4.5 for a
-    single picture of `small` at 32 px and 1.8 for 8."""
-    return float(1 + 3.5 / batch**0.7)
-
-
-def timing_name(batch: int) -> str:
-    return f"timing at batch {batch}"
 
 
 def traced_controls(contest: Contest, ours: Method) -> list[Method]:
@@ -208,29 +187,22 @@ def shown(
 
 
 def measured(
-    rows: dict[Method, Row], contest: Contest, ms: dict[str, np.ndarray]
-) -> tuple[list[Measured], Resamples]:
+    rows: dict[Method, Row], contest: Contest, ms: dict[str, np.ndarray],
+    pair_ms: dict[str, np.ndarray],
+) -> tuple[list[Measured], Resamples]:  # fmt: skip
     """The unguided rows for the summary, and one set of resamples for all of them."""
     config = contest.config
     found = [
         Measured(
             name=method.name, group=method.group, mse=row.arrays["mse"],
             kid=row.values["kid"]["value"], kid_influence=row.arrays["kid_influence"],
-            ms=ms.get(contest.key(method)), flops=row.values["gflops"] * 1e9,
-            operators=method.operators,
+            ms=ms.get(contest.key(method)), pair_ms=pair_ms.get(contest.key(method)),
+            flops=row.values["gflops"] * 1e9, operators=method.operators,
             num_steps=int(method.setting["num_steps"]),
             fd=(row.values["fd_lite0"] or {}).get("value"), setting=dict(method.setting),
         )
         for method, row in rows.items()
         if method.guidance == 1
     ]  # fmt: skip
-    drawn = len(contest.drawn), config.rounds, config.resamples, config.seed
+    drawn = len(contest.drawn), config.rounds, config.resamples, config.seed, config.pair_rounds
     return charged(found), Resamples.draw(*drawn)
-
-
-def distinct(methods: Sequence[Method]) -> list[Method]:
-    """The methods in order, each once: settings may coincide."""
-    seen: dict[str, Method] = {}
-    for method in methods:
-        seen.setdefault(row_key(method.described(), {}), method)
-    return list(seen.values())

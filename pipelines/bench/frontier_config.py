@@ -24,8 +24,11 @@ class FrontierConfig(BaseModel):
     num_tune        validation seeds that schedules and budgets are tuned on
     num_moves       changes that the search over static schedules tries, for each tier
     num_priced      settings of ours for which a price is searched, for each tier
+    num_saving      validation seeds on which a budget is chosen that saves the most at equal steps,
+                    one of saving_steps; fd_lite0 needs 1,280 or more
     tune_steps      numbers of steps that ours and the static schedules choose from
     rounds          timed calls of each row, at each batch size
+    pair_rounds     further ones of the few rows whose times stand in a ratio of two
     guidance        of the guided rows; 0 leaves them out
     exit_images     pictures, exit_steps of Euler: forward passes saved by exit alone; the
                     threshold is the best of exit_thresholds
@@ -42,8 +45,11 @@ class FrontierConfig(BaseModel):
     num_tune: int = Field(192, ge=4)
     num_moves: int = Field(80, ge=0)
     num_priced: int = Field(2, ge=0)
+    num_saving: int = Field(2048, ge=4)
+    saving_steps: tuple[int, ...] = (3, 4, 5, 6)
     tune_steps: tuple[int, ...] = (3, 4, 5, 6, 7, 8, 10, 12, 14)
     rounds: int = Field(40, ge=2)
+    pair_rounds: int = Field(200, ge=2)
     batches: tuple[int, ...] = (1, 8)
     teacher_steps: dict[str, tuple[int, ...]] = Field(
         default_factory=lambda: {
@@ -87,7 +93,8 @@ class FrontierConfig(BaseModel):
         """A few minutes on 2 cores: it shows that everything runs, and decides nothing."""
         return cls(
             num_images=16, num_controls=16, num_guided=8, num_headline=16, num_tune=8, num_moves=3,
-            num_priced=1, tune_steps=(4, 6), rounds=3,
+            num_priced=1, num_saving=16, saving_steps=(4,), tune_steps=(4, 6), rounds=3,
+            pair_rounds=3,
             teacher_steps={"euler": (8,), "heun": (4,), "dpmpp_2m": (4, 6, 8), "unipc": (6,)},
             static_steps=(8,), cache_steps=(8,), tea_thresholds=(0.1,), ras_shares=(0.5,),
             budgets=(0.45,), thresholds=(3e-4,), ours_steps=(8,), guidance=2.0, exit_images=8,
@@ -102,7 +109,8 @@ class FrontierConfig(BaseModel):
         """
         return cls(
             num_images=1280, num_controls=384, num_guided=128, num_headline=4, num_tune=128,
-            num_moves=40, num_priced=1, tune_steps=(3, 4, 5, 6, 8, 10, 12), rounds=20,
+            num_moves=40, num_priced=1, num_saving=1536, saving_steps=(3, 4, 5),
+            tune_steps=(3, 4, 5, 6, 8, 10, 12), rounds=20, pair_rounds=150,
             teacher_steps={
                 "euler": (8, 16), "heun": (4, 6), "dpmpp_2m": (3, 4, 5, 6, 7, 8, 10, 12, 16),
                 "unipc": (4, 5, 6, 7, 8, 10, 12),

@@ -6,6 +6,7 @@ solver at few steps; the settings of ours and of the static schedule under each 
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,15 +25,11 @@ from nitrogen.pipelines.bench.methods import Method
 from nitrogen.pipelines.bench.models import TUNE_SPLIT, pictures
 from nitrogen.pipelines.bench.quality import reference
 from nitrogen.pipelines.bench.row_store import Row, row_key
+from nitrogen.pipelines.bench.saving import BUDGETS, Distance, saving_budget
+from nitrogen.pipelines.bench.schedule_search import searched_schedule
+from nitrogen.pipelines.bench.settings import SOLVER
 from nitrogen.pipelines.bench.spacings import TRIES, Spacings, best_spacing
-from nitrogen.pipelines.bench.tuning import (
-    BISECTIONS,
-    EXIT_THRESHOLDS,
-    SOLVER,
-    Tuning,
-    searched_schedule,
-    tuned_budget,
-)
+from nitrogen.pipelines.bench.tuning import BISECTIONS, EXIT_THRESHOLDS, Tuning, tuned_budget
 from nitrogen.pipelines.code_digest import code_digests
 from nitrogen.pipelines.sampling import Draws, draws
 
@@ -49,9 +46,12 @@ class KeptTuning:
     @cached_property
     def drawn(self) -> Draws:
         """Seeds of the validation split."""
-        contest, config = self.contest, self.contest.config
+        return self._draw(self.contest.config.num_tune)
+
+    def _draw(self, num: int) -> Draws:
+        contest = self.contest
         labels = pictures(contest.models.data_uri, TUNE_SPLIT, contest.models.arch.image_size)[1]
-        return draws("sweep", config.num_tune, labels, config.seed)
+        return draws("sweep", num, labels, contest.config.seed)
 
     @property
     def overhead(self) -> float:
@@ -99,6 +99,34 @@ class KeptTuning:
             self._searched(search, tier) for tier in TIERS
             for search in (tuned_budget, searched_schedule)
         ]  # fmt: skip
+
+    def saving(self) -> Method | None:
+        """Ours that saves the most at equal steps; None where nothing does, or none can be told."""
+        contest, config = self.contest, self.contest.config
+        described = {
+            "search": saving_budget.__name__, "steps": config.saving_steps,
+            "pictures": config.num_saving, "overhead": self.overhead,
+            "spacings": self.spacings.values(),
+        }  # fmt: skip
+        key = self._key(described, saving_budget, "student")
+        row = contest.store.get(key)
+        if row is None:
+            with contest.forecast.working(SAVING_NAME):
+                priced = contest.models.student.prices is not None
+                chosen = saving_budget(self._distance, config.saving_steps, priced)
+                method = chosen.described() if chosen else None
+                row = contest.store.put(Row(key, {"method": method}, {}))
+        contest.forecast.drop(SAVING_NAME)
+        return Method(**row.values["method"]) if row.values["method"] else None
+
+    def _distance(self, method: Method) -> Distance:
+        """fd_lite0 to the training split, as that of rows, of seeds of the validation split."""
+        contest, config = self.contest, self.contest.config
+        tuning = self._tuning(self.spacings, self.overhead)
+        drawn = self._draw(config.num_saving)
+        sampled = tuning.sampled(method, drawn)
+        fd = contest.yardstick.fd(contest.yardstick.extract(sampled.images))
+        return Distance(fd.value if fd else None, tuning.spent(sampled))
 
     def _searched(self, search: Callable[[Tuning, str], Method], tier: str) -> Method:
         contest, config = self.contest, self.contest.config
@@ -157,6 +185,9 @@ def search_name(search: str, tier: str) -> str:
     return f"tuning on validation: {search} for {tier}, the time of {TIERS[tier]:g} forwards"
 
 
+SAVING_NAME = "tuning on validation: the budget that saves most at equal steps"
+
+
 def spacing_name(method: Method) -> str:
     return f"noise levels on validation: {method.name}"
 
@@ -174,6 +205,8 @@ def expected(contest: Contest) -> dict[str, float]:
         for search, num in tried.items()
         for tier, ceiling in TIERS.items()
     }
+    forwards = sum(config.saving_steps) * (1 + 0.6 * math.ceil(math.log2(len(BUDGETS))))
+    searches[SAVING_NAME] = config.num_saving * forwards * full
     return searches | {
         spacing_name(one): TRIES * config.num_tune * picture_flops(one, contest.models)
         for one in spaced_alone(contest)

@@ -20,7 +20,7 @@ from nitrogen.pipelines.bench.figures import (
     latency_saved,
     predictor_share,
 )
-from nitrogen.pipelines.bench.tuning import SOLVER
+from nitrogen.pipelines.bench.settings import SOLVER
 
 FULL_GROUPS, STATIC_GROUPS = ("teacher", "thin", "cache"), ("static",)
 

@@ -24,7 +24,7 @@ from nitrogen.model.schedules import sampling_sigmas
 from nitrogen.model.solvers import sample_dense
 from nitrogen.model.width_table import WidthTable
 from nitrogen.pipelines.bench.ceilings import step_flops
-from nitrogen.pipelines.bench.tuning import neighbours, richest
+from nitrogen.pipelines.bench.schedule_search import neighbours, richest
 from nitrogen.pipelines.sampling import Draws
 
 STEPS, BUDGETS = (4, 8, 12), (0.4, 0.5, 0.6, 0.75)

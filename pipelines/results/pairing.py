@@ -8,7 +8,7 @@ from typing import Any
 
 from nitrogen.pipelines.bench.figures import MAX_FD_RATIO
 from nitrogen.pipelines.bench.headline_rows import HEADLINE
-from nitrogen.pipelines.bench.tuning import SOLVER
+from nitrogen.pipelines.bench.settings import SOLVER
 from nitrogen.pipelines.results.targets import MIN_FRECHET
 
 Row = Mapping[str, Any]
@@ -87,6 +87,12 @@ def tier_pairs(content: Mapping[str, Any], batch: str) -> dict[str, Pair | None]
     by_name = {pair.ours["name"]: pair for pair in pairs(content, batch)}
     tiers = content["summary"][batch]["tiers"]
     return {tier: by_name.get(name) for tier, name in tiers.items()}
+
+
+def saving_pair(content: Mapping[str, Any], batch: str) -> Pair | None:
+    """The pair of the row that was chosen, on validation, for what it saves at equal steps; None
+    where none was, as in older files."""
+    return next((p for p in pairs(content, batch) if p.ours["setting"].get("saving")), None)
 
 
 def is_teacher(row: Row) -> bool:

@@ -10,8 +10,8 @@ import numpy as np
 from nitrogen.model.schedules import KARRAS
 from nitrogen.pipelines.bench.ceilings import TIERS
 from nitrogen.pipelines.bench.row_names import SOLVERS
+from nitrogen.pipelines.bench.settings import SOLVER
 from nitrogen.pipelines.bench.summary import FULL_GROUPS
-from nitrogen.pipelines.bench.tuning import SOLVER
 from nitrogen.pipelines.bench.twins import BY_ROWS
 from nitrogen.pipelines.results.markdown import plain, table
 

@@ -10,7 +10,7 @@ from nitrogen.pipelines.bench.figures import MAX_FD_RATIO
 from nitrogen.pipelines.results import targets
 from nitrogen.pipelines.results.files import BenchFile
 from nitrogen.pipelines.results.markdown import count, interval, plain, table
-from nitrogen.pipelines.results.pairing import Pair, tier_pairs
+from nitrogen.pipelines.results.pairing import Pair, saving_pair, tier_pairs
 from nitrogen.pipelines.results.targets import Verdict, judge, timed
 
 ERROR_NAMES = {"mse": "MSE", "kid": "KID"}
@@ -57,8 +57,12 @@ def _frontier(content: Mapping[str, Any], quick: bool) -> Iterator[Verdict]:
                 name = f"speedup over static at equal {ERROR_NAMES.get(which, which)}, {tier}"
                 title = f"{name} budget, batch {batch}"
                 yield judge(title, targets.OVER_STATIC, timed(one, content), quick=quick)
+        saving = saving_pair(content, batch)
+        if saving is not None:
+            yield _latency(saving, f"{saving.ours['setting']['num_steps']} steps", batch, quick)
+            continue
         for tier, pair in tier_pairs(content, batch).items():
-            yield _latency(pair, tier, batch, quick)
+            yield _latency(pair, f"{tier} budget", batch, quick)
     yield _passes(content["forward_passes_saved"], quick)
     yield from _where(content, quick)
     batch = targets.CONVERSION_BATCH
@@ -100,10 +104,11 @@ def _beside(verdict: Verdict, missing: Sequence[str]) -> Verdict:
     return replace(verdict, outcome=f"{verdict.outcome}, without {' and '.join(missing)}")
 
 
-def _latency(pair: Pair | None, tier: str, batch: str, quick: bool) -> Verdict:
-    """Time that a tier saves at equal steps, where it keeps nearly the teacher's distance."""
+def _latency(pair: Pair | None, which: str, batch: str, quick: bool) -> Verdict:
+    """Time that a row saves at equal steps, where it keeps nearly the teacher's distance: the row
+    that was chosen for that; every tier in files without one."""
     target, bound = targets.LATENCY_SAVED, f"{MAX_FD_RATIO:g} of the teacher's fd_lite0"
-    title = f"latency saved at equal steps within {bound}, {tier} budget, batch {batch}"
+    title = f"latency saved at equal steps within {bound}, {which}, batch {batch}"
     if pair is None or pair.fd_ratio is None or pair.ours_fd is None:
         reason = {"value": None, "reason": "no fd_lite0: too few pictures"}
         return judge(title, target, reason if pair else None, quick=quick)

@@ -17,7 +17,7 @@ from nitrogen.model.request import Finished, Request
 from nitrogen.model.schedules import sampling_sigmas
 from nitrogen.pipelines.bench.models import weights_digest
 from nitrogen.pipelines.bench.pareto_plot import DPI, THEMES, WIDTH_PX, Theme, figure_style, themed
-from nitrogen.pipelines.bench.tuning import SOLVER
+from nitrogen.pipelines.bench.settings import SOLVER
 from nitrogen.pipelines.results.files import BenchFile
 from nitrogen.pipelines.trained_models import model_directory
 from nitrogen.platform.errors import ConfigError

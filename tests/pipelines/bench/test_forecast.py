@@ -17,7 +17,7 @@ from nitrogen.pipelines.bench.forecast import (
 )
 from nitrogen.pipelines.bench.frontier_config import FrontierConfig
 from nitrogen.pipelines.bench.methods import Method, runner
-from nitrogen.pipelines.bench.tuning import budget_method, schedule_method
+from nitrogen.pipelines.bench.settings import budget_method, schedule_method
 from nitrogen.pipelines.bench.twins import by_rows
 from nitrogen.platform.errors import ConfigError
 

@@ -22,7 +22,9 @@ from nitrogen.pipelines.bench.models import REPORT_SPLIT, TRAIN_SPLIT, TUNE_SPLI
 from nitrogen.pipelines.bench.pareto_plot import draw_pareto
 from nitrogen.pipelines.bench.quality import psnr, squared_errors
 from nitrogen.pipelines.bench.row_store import Row, RowStore
-from nitrogen.pipelines.bench.tuning import Tuning, budget_method, neighbours, priced, richest
+from nitrogen.pipelines.bench.schedule_search import neighbours, richest
+from nitrogen.pipelines.bench.settings import budget_method
+from nitrogen.pipelines.bench.tuning import Tuning, priced
 from nitrogen.pipelines.bench.twins import with_twins
 from nitrogen.pipelines.evaluation.residuals import Uniform
 from nitrogen.pipelines.sampling import Draws
@@ -339,10 +341,10 @@ def test_a_price_spends_the_ceiling_and_never_more(models, drawn, extract):
     equal = budget_method(6, limit.share(6), tier="middle")
     found = priced(tuning, equal, "middle")
     assert found.setting["price"] > 0
-    _, spent = tuning.look(found)
+    spent = tuning.look(found).spent
     assert spent <= limit.flops
     cheaper = budget_method(6, limit.share(6), price=found.setting["price"] * 100)
-    assert tuning.look(cheaper)[1] < spent
+    assert tuning.look(cheaper).spent < spent
 
 
 def test_what_is_minimised_sees_pixels_and_features(models, drawn, extract):

@@ -9,7 +9,7 @@ from nitrogen.pipelines.bench.contenders import at_full_width
 from nitrogen.pipelines.bench.contest import Contest
 from nitrogen.pipelines.bench.headline_rows import fd_over, headline, teachers_of
 from nitrogen.pipelines.bench.row_store import Row
-from nitrogen.pipelines.bench.tuning import budget_method
+from nitrogen.pipelines.bench.settings import budget_method
 from nitrogen.pipelines.bench.twins import with_twins
 from nitrogen.pipelines.sampling import draws
 

@@ -23,7 +23,7 @@ from nitrogen.pipelines.bench.frontier_config import FrontierConfig
 from nitrogen.pipelines.bench.methods import Drawn
 from nitrogen.pipelines.bench.models import REPORT_SPLIT, TRAIN_SPLIT, TUNE_SPLIT, load_models
 from nitrogen.pipelines.bench.quality import BATCH
-from nitrogen.pipelines.bench.tuning import budget_method
+from nitrogen.pipelines.bench.settings import budget_method
 from nitrogen.pipelines.bench.twins import with_twins
 from nitrogen.pipelines.data.manifest import SPLITS
 from nitrogen.pipelines.training import loop

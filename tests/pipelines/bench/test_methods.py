@@ -22,11 +22,7 @@ from nitrogen.pipelines.bench.frontier_config import FrontierConfig
 from nitrogen.pipelines.bench.methods import GROUPS, KINDS, Method, runner
 from nitrogen.pipelines.bench.quality import sample
 from nitrogen.pipelines.bench.row_shell import RowShell
-from nitrogen.pipelines.bench.tuning import (
-    budget_method,
-    schedule_method,
-    served,
-)
+from nitrogen.pipelines.bench.settings import budget_method, schedule_method, served
 from nitrogen.pipelines.bench.twins import alike, by_rows
 from nitrogen.pipelines.evaluation.residuals import Uniform
 

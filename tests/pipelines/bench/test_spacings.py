@@ -9,6 +9,7 @@ from nitrogen.model.schedules import KARRAS, Spacing, sampling_sigmas
 from nitrogen.pipelines.bench.contenders import caches, dense
 from nitrogen.pipelines.bench.frontier_config import FrontierConfig
 from nitrogen.pipelines.bench.methods import runner
+from nitrogen.pipelines.bench.settings import budget_method, schedule_method
 from nitrogen.pipelines.bench.spacings import (
     RHOS,
     SIGMA_MINS,
@@ -17,7 +18,6 @@ from nitrogen.pipelines.bench.spacings import (
     best_spacing,
     spaced,
 )
-from nitrogen.pipelines.bench.tuning import budget_method, schedule_method
 from nitrogen.pipelines.bench.twins import by_rows
 
 OTHER = Spacing(0.03, 12.0)

@@ -1,5 +1,7 @@
 """The figures on made-up rows whose answers are known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -123,6 +125,22 @@ def test_shares_are_medians_of_what_a_round_says(resamples):
     assert found["value"] == pytest.approx(0.1)
     assert found["low"] == pytest.approx(0.0)
     assert conversion(half, ignored, three)["value"] == pytest.approx((1 - 5 / 11) / 0.5)
+
+
+def test_ratios_are_of_the_rounds_of_pairs_where_both_rows_have_them():
+    drawn = Resamples.draw(N, ROUNDS, 200, num_pairs=50)
+    noise = np.random.default_rng(4).uniform(0.8, 1.2, ROUNDS)
+    ignored, full = row("i", "ignored", 1, 1), row("f", "ignored", 1, 1)
+    ignored, full = replace(ignored, ms=noise), replace(full, ms=np.ones(ROUNDS))
+    assert predictor_share(ignored, full, drawn)["n"] == ROUNDS
+    both = replace(ignored, pair_ms=np.full(50, 1.02)), replace(full, pair_ms=np.ones(50))
+    found = predictor_share(*both, drawn)
+    assert (found["low"], found["high"], found["n"]) == (
+        pytest.approx(0.02),
+        pytest.approx(0.02),
+        50,
+    )
+    assert latency_saved(both[0], full, drawn)["n"] == ROUNDS
 
 
 def test_conversion_needs_flops_to_be_saved(resamples):

@@ -5,7 +5,7 @@ import torch
 
 from nitrogen.model.pipeline import Pipeline
 from nitrogen.model.width_table import WidthTable
-from nitrogen.pipelines.bench.tuning import richest
+from nitrogen.pipelines.bench.schedule_search import richest
 from nitrogen.pipelines.bench.width_search import WidthSearch, teacher_pictures
 
 

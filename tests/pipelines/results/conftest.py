@@ -17,8 +17,8 @@ from nitrogen.pipelines.bench.controls import CONTROLS
 from nitrogen.pipelines.bench.figures import Measured, Resamples
 from nitrogen.pipelines.bench.methods import Method
 from nitrogen.pipelines.bench.quality import psnr
+from nitrogen.pipelines.bench.settings import SOLVER, budget_method, schedule_method
 from nitrogen.pipelines.bench.summary import summarise
-from nitrogen.pipelines.bench.tuning import SOLVER, budget_method, schedule_method
 from nitrogen.pipelines.bench.twins import BY_ROWS, with_twins
 from nitrogen.pipelines.metrics.bootstrap import bootstrap
 

@@ -123,6 +123,15 @@ def test_the_distance_must_be_near_by_its_whole_interval(file):
     assert not best_pair(file.content, "1").within
 
 
+def test_latency_is_judged_for_the_row_that_was_chosen_for_it(file):
+    row = next(r for r in file.content["rows"] if r["name"] == "ours low")
+    row["setting"]["saving"] = True
+    found = [v for v in verdicts(file) if v.figure.startswith("latency saved at equal steps")]
+    assert [v.figure.rsplit(", ", 2)[1:] for v in found] == [
+        ["6 steps", "batch 1"], ["6 steps", "batch 8"],
+    ]  # fmt: skip
+
+
 def test_latency_is_judged_for_every_tier(file):
     start = "latency saved at equal steps"
     found = [v for v in verdicts(file) if v.figure.startswith(start)]

@@ -1,0 +1,86 @@
+"""The search over static schedules of widths and steps, on the validation split.
+
+A local one (DDSM searches widths per step, BudCache steps to skip; here a step's width may be 0,
+which keeps the last D): the best fixed width first, then single changes and exchanges between two
+steps that stay under the ceiling, kept when they help.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from nitrogen.model.config import NUM_WIDTHS
+from nitrogen.pipelines.bench.methods import Method
+from nitrogen.pipelines.bench.settings import schedule_method
+from nitrogen.pipelines.bench.tuning import Tuning, cheapest, too_dear
+
+
+def searched_schedule(tuning: Tuning, tier: str, seed: int = 0) -> Method:
+    """The cheapest schedule of about the least validation error under the tier's ceiling."""
+    limit = tuning.ceiling(tier)
+    price, most = limit.prices(), limit.forwards
+    starts = [widths for n in tuning.num_steps if (widths := richest(price, n, most)) is not None]
+    if not starts:
+        raise too_dear(tuning, tier)
+    found = [tuning.look(schedule_method(widths, tier)) for widths in starts]
+    best = min(found, key=lambda look: look.error)
+    widths = starts[found.index(best)]
+    generator = np.random.default_rng(seed)
+    tried = {tuple(w) for w in starts}
+    moves = neighbours(widths, price, most, generator)
+    for _ in range(tuning.num_moves):
+        candidate = next((w for w in moves if tuple(w) not in tried), None)
+        if candidate is None:
+            break
+        tried.add(tuple(candidate))
+        found.append(tuning.look(schedule_method(candidate, tier)))
+        if found[-1].error < best.error:
+            best, widths = found[-1], candidate
+            moves = neighbours(widths, price, most, generator)
+    return cheapest(found)
+
+
+def richest(price: np.ndarray, num_steps: int, ceiling: float) -> list[int] | None:
+    """The widest schedule of num_steps under the ceiling, wider at the later steps first."""
+    widths = [1] * num_steps
+    if price[widths].sum() > ceiling:
+        return None
+    for quarters in range(2, NUM_WIDTHS + 1):
+        for step in reversed(range(num_steps)):
+            wider = [*widths[:step], quarters, *widths[step + 1 :]]
+            if price[wider].sum() <= ceiling:
+                widths = wider
+    return widths
+
+
+def neighbours(
+    widths: Sequence[int], price: np.ndarray, ceiling: float, generator: np.random.Generator
+) -> Iterator[list[int]]:
+    """Schedules one change or one exchange away that fit, in random order.
+
+    A change sets one step's width; an exchange narrows one step and widens another; a step may
+    also be left out, or be doubled at the price of others.
+    """
+    found: set[tuple[int, ...]] = set()
+    steps, options = range(len(widths)), range(NUM_WIDTHS + 1)
+    single = [_with(widths, {i: q}) for i in steps for q in options]
+    double = [
+        _with(widths, {i: widths[i] + up, j: widths[j] - down})
+        for i in steps for j in steps if i != j for up in (1, 2) for down in (1, 2)
+    ]  # fmt: skip
+    shorter = [[*widths[:i], *widths[i + 1 :]] for i in steps]
+    longer = [[*widths[:i], 1, *widths[i:]] for i in steps]
+    for candidate in [*single, *double, *shorter, *longer]:
+        inside = all(0 <= q <= NUM_WIDTHS for q in candidate) and len(candidate) > 1
+        if inside and candidate[0] > 0 and price[candidate].sum() <= ceiling:
+            found.add(tuple(candidate))
+    found.discard(tuple(widths))
+    ordered = sorted(found)
+    generator.shuffle(ordered)
+    yield from (list(candidate) for candidate in ordered)
+
+
+def _with(widths: Sequence[int], changes: dict[int, int]) -> list[int]:
+    return [changes.get(i, q) for i, q in enumerate(widths)]

@@ -1,0 +1,50 @@
+"""Rows of ours and of static schedules, by what a search chooses of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from nitrogen.pipelines.bench.methods import Method
+
+SOLVER = "dpmpp_2m"
+SAVING = "ours saving"  # chosen for the time that it saves at equal steps; see saving.py
+
+
+def schedule_method(widths: Sequence[int], tier: str | None = None) -> Method:
+    """The student by one width a step."""
+    name = f"schedule {tier}" if tier else f"width {widths[0]}/4, {len(widths)} steps"
+    setting = {
+        "model": "student", "solver": SOLVER, "num_steps": len(widths), "widths": list(widths),
+    }  # fmt: skip
+    return Method(name, "static", "schedule", setting | ({"tier": tier} if tier else {}))
+
+
+def budget_method(
+    num_steps: int, budget: float, threshold: float = 0.0, tier: str | None = None, **planner: Any
+) -> Method:
+    """Ours under a budget, a share of num_steps forwards.
+
+    planner: served=True for what the library does, price=... for a price of our own, nothing for
+    equal shares; see methods.named_policy.
+    """
+    name = f"ours {tier}" if tier else f"ours budget {budget:.2f}, {num_steps} steps"
+    setting = {
+        "policy": "budget", "budget": round(budget, 4), "threshold": threshold,
+        "num_steps": num_steps, "solver": SOLVER,
+    }  # fmt: skip
+    return Method(name, "ours", "policy", setting | ({"tier": tier} if tier else {}) | planner)
+
+
+def served(tuned: Method) -> Method:
+    """The same budget, steps and threshold as a user of the library gets them."""
+    s = tuned.setting
+    method = budget_method(s["num_steps"], s["budget"], s["threshold"], served=True)
+    return replace(method, name=f"{tuned.name} as served")
+
+
+def saving_method(num_steps: int, budget: float, served: bool) -> Method:
+    """Ours under a budget that saves, as a user of the library gets it where there are prices."""
+    setting = {**budget_method(num_steps, budget).setting, "saving": True}
+    return Method(SAVING, "ours", "policy", setting | ({"served": True} if served else {}))
