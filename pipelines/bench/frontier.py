@@ -6,7 +6,6 @@ second run finds what the first one left, also after kill -9.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -32,8 +31,10 @@ from nitrogen.pipelines.bench.forecast import ORACLE_FORWARDS, Say
 from nitrogen.pipelines.bench.frontier_config import FORMAT, FrontierConfig
 from nitrogen.pipelines.bench.frontier_times import (
     PAIRS,
+    ROUNDS,
     compared_in_pairs,
     expected_timing,
+    file_of_times,
     timed,
 )
 from nitrogen.pipelines.bench.headline_rows import headline, teachers_of
@@ -44,7 +45,7 @@ from nitrogen.pipelines.bench.memory import peak_bytes
 from nitrogen.pipelines.bench.methods import Method, runner
 from nitrogen.pipelines.bench.models import Models
 from nitrogen.pipelines.bench.quality import REFERENCE_SOLVER, REFERENCE_STEPS, Extract
-from nitrogen.pipelines.bench.rounds import part_of
+from nitrogen.pipelines.bench.rounds import median_load, part_of
 from nitrogen.pipelines.bench.row_store import Row, row_key
 from nitrogen.pipelines.bench.settings import served
 from nitrogen.pipelines.bench.summary import summarise
@@ -94,9 +95,10 @@ def run_frontier(
         "reference": f"teacher, {REFERENCE_SOLVER}, {REFERENCE_STEPS} steps",
         "hardware": machine(),
         "threads": torch.get_num_threads(),
+        "tiers": TIERS,
         "step_overhead_gflops": tuning.overhead / 1e9,
         "step_line": tuning.line,
-        "load_1m": round(os.getloadavg()[0], 2),
+        "timing_load_1m": median_load([file_of_times(folder, what) for what in (ROUNDS, PAIRS)]),
         "commit": commit(),
         "config": config.model_dump(mode="json"),
         "at_hand": at_hand,

@@ -40,7 +40,7 @@ def timed(
 ) -> dict[str, np.ndarray]:
     """ms a picture of each timed row, [rounds], by the row's key. what: ROUNDS or PAIRS."""
     chosen = {contest.key(m): runner(m, contest.models) for m in methods if m.timed}
-    facts, rounds = row_key(where(), {}), num_rounds(contest, what)
+    rounds = num_rounds(contest, what)
     a_round = timing_work(contest, methods, batch)
     name = timing_name(batch, what)
 
@@ -51,7 +51,7 @@ def timed(
 
     contest.say(f"{name}, {len(chosen)} rows")
     taken = time_rounds(
-        folder / f"{what}-{facts}.jsonl", chosen, contest.drawn, batch=batch, rounds=rounds,
+        file_of_times(folder, what), chosen, contest.drawn, batch=batch, rounds=rounds,
         on_round=on_round,
     )  # fmt: skip
     contest.forecast.drop(name)
@@ -67,6 +67,11 @@ def expected_timing(contest: Contest, known: Sequence[Method]) -> dict[str, floa
         found[timing_name(batch)] = contest.config.rounds * work
         found[timing_name(batch, PAIRS)] = contest.config.pair_rounds * pairs
     return found
+
+
+def file_of_times(folder: Path, what: str) -> Path:
+    """Of this machine, its threads and its kernels."""
+    return folder / f"{what}-{row_key(where(), {})}.jsonl"
 
 
 def num_rounds(contest: Contest, what: str) -> int:

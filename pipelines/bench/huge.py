@@ -45,7 +45,7 @@ def huge_picture(
     """A whole picture of size x size px in NUM_STEPS steps.
 
     peak_mib: what it adds to the process at its peak, cache included; process_mib: with what was
-    resident before; within_16_gib: whether that is at most HUGE_BYTES (16 GB, by an older name).
+    resident before; within_16_gb: whether that is at most HUGE_BYTES (16 GB).
     Where too little memory is free nothing runs, and `skipped` says so.
     """
     needed, free = needed_bytes(denoiser.arch, size), free_bytes()
@@ -81,7 +81,7 @@ def huge_picture(
         "cache_mib": cache_bytes(denoiser.arch, size) / 2**20,
         "peak_mib": None if peak is None else peak / 2**20,
         "process_mib": None if process is None else process / 2**20,
-        "within_16_gib": None if process is None else process <= HUGE_BYTES,
+        "within_16_gb": None if process is None else process <= HUGE_BYTES,
         "finite": bool(picture.x_0.isfinite().all()),
     }
 

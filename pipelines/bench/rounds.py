@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,8 @@ def time_rounds(
         for _ in range(missing):
             number, began = len(done), time.monotonic()
             done.append(one_round(runners, drawn, batch, number))
-            append_line(file, {"batch": batch, "round": number, "ms": done[-1]})
+            load = round(os.getloadavg()[0], 2)
+            append_line(file, {"batch": batch, "round": number, "load_1m": load, "ms": done[-1]})
             if on_round:
                 on_round(len(done), rounds, time.monotonic() - began)
     return {key: np.array([times[key] for times in done[:rounds]]) for key in runners}
@@ -80,20 +82,29 @@ def part_of(drawn: Draws, number: int, batch: int) -> tuple[list[int], list[int]
 
 
 def read_rounds(file: Path, keys: Sequence[str], batch: int) -> list[dict[str, float]]:
-    """The rounds of this batch size that hold every key; a torn last line is passed over."""
+    """The rounds of this batch size that hold every key."""
+    return [
+        {key: float(record["ms"][key]) for key in keys}
+        for record in records(file)
+        if record.get("batch") == batch and all(key in record["ms"] for key in keys)
+    ]
+
+
+def median_load(files: Sequence[Path]) -> float | None:
+    """Of the machine, over the rounds of these files; None where none tells it."""
+    told = [record["load_1m"] for file in files for record in records(file) if "load_1m" in record]
+    return round(float(np.median(told)), 2) if told else None
+
+
+def records(file: Path) -> Iterator[dict[str, Any]]:
+    """Its lines; a torn last one is passed over, and a missing file has none."""
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except OSError:
-        return []
-    found = []
+        return
     for line in lines:
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if record.get("batch") == batch and all(key in record["ms"] for key in keys):
-            found.append({key: float(record["ms"][key]) for key in keys})
-    return found
+        with suppress(ValueError):
+            yield json.loads(line)
 
 
 def append_line(file: Path, record: dict[str, Any]) -> None:

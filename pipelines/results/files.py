@@ -52,6 +52,8 @@ class BenchFile:
         hardware = str(c.get("hardware") or "not recorded")
         hardware += f"; threads: {threads}" if threads else ""
         hardware += f"; load at the end: {load:g}" if load is not None else ""
+        timing = c.get("timing_load_1m")
+        hardware += f"; load while timing: {timing:g}" if timing is not None else ""
         return {
             "command": f"`{self.command}`" if self.command else "not recorded",
             "commit": str(c.get("commit") or "not recorded"),

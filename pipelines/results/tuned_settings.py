@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from nitrogen.model.schedules import KARRAS
-from nitrogen.pipelines.bench.ceilings import TIERS
 from nitrogen.pipelines.bench.row_names import SOLVERS
 from nitrogen.pipelines.bench.settings import SOLVER
 from nitrogen.pipelines.bench.summary import FULL_GROUPS
@@ -30,7 +29,7 @@ def _tiers(content: Mapping[str, Any]) -> str:
         (r["name"], str(r["setting"]["num_steps"]), plain(r["setting"].get("budget")),
          plain(r["setting"].get("threshold")), _planner(r["setting"]),
          " ".join(str(q) for q in r["setting"].get("widths", [])) or "-",
-         _over_ceiling(r, content["rows"]))
+         _over_ceiling(r, content))
         for r in tuned
     ]  # fmt: skip
     headers = (
@@ -40,10 +39,12 @@ def _tiers(content: Mapping[str, Any]) -> str:
     return f"{_ceilings(content)}\n\n{table(headers, rows)}"
 
 
-def _over_ceiling(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
+def _over_ceiling(row: Mapping[str, Any], content: Mapping[str, Any]) -> str:
     """Its time, by the operators of the adaptive path, over its ceiling's: that of the teacher's
     line through as many forwards; '-' where the teacher has not two numbers of steps."""
-    forwards = TIERS[row["setting"]["tier"]]
+    rows, forwards = content["rows"], _forwards(content).get(row["setting"]["tier"])
+    if forwards is None:
+        return "-"
     mine = next((r for r in rows if r["name"] == row["name"] + BY_ROWS), row)
     teacher = [
         r for r in rows if r["group"] == "teacher" and r.get("guidance", 1) == 1
@@ -98,11 +99,16 @@ def _planner(setting: Mapping[str, Any]) -> str:
     return "equal for every step" if price is None else f"by one price, {price:.2g}"
 
 
+def _forwards(content: Mapping[str, Any]) -> dict[str, float]:
+    """Of each tier's ceiling; none in older files, which do not tell them."""
+    return dict(content.get("tiers") or {})
+
+
 def _ceilings(content: Mapping[str, Any]) -> str:
-    overhead = content.get("step_overhead_gflops")
-    if overhead is None:
-        return "On validation, under ceilings in FLOPs: 3, 5 and 8 forwards of the full model."
-    *first, last = (f"{forwards:g}" for forwards in TIERS.values())
+    overhead, tiers = content.get("step_overhead_gflops"), _forwards(content)
+    if overhead is None or not tiers:
+        return "On validation, under ceilings that the file does not tell."
+    *first, last = (f"{forwards:g}" for forwards in tiers.values())
     listed = f"{', '.join(first)} and {last}"
     return (
         f"On validation, under ceilings in time: {listed} forwards of the full model, where a "

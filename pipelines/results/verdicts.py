@@ -173,7 +173,7 @@ def _scaling(content: Mapping[str, Any], quick: bool) -> Iterator[Verdict]:
         if "skipped" in huge:
             yield Verdict(title, "within 16 GB", "-", None, f"not measured: {huge['skipped']}")
             return
-        inside = huge["within_16_gib"]
+        inside = huge["within_16_gb"]
         outcome = "not measured" if inside is None else "reached" if inside else "missed"
         memory = plain(huge.get("process_mib", huge["peak_mib"]))
         shown = f"{plain(huge['ms'] / 1e3)} s, process {memory} MiB"

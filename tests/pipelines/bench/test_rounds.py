@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from nitrogen.pipelines.bench.methods import Drawn
-from nitrogen.pipelines.bench.rounds import read_rounds, time_rounds
+from nitrogen.pipelines.bench.rounds import median_load, read_rounds, time_rounds
 from nitrogen.pipelines.bench.row_store import Row, RowStore, row_key
 from nitrogen.pipelines.sampling import Draws
 
@@ -100,6 +100,14 @@ def test_a_torn_line_is_passed_over(runners, tmp_path: Path):
     assert len(read_rounds(file, ["a", "b", "c"], 1)) == 2
     time_rounds(file, runners, DRAWN, batch=1, rounds=3)
     assert len(read_rounds(file, ["a", "b", "c"], 1)) == 3
+
+
+def test_the_load_is_that_of_the_rounds(tmp_path: Path):
+    file = tmp_path / "r.jsonl"
+    lines = [{"load_1m": 2.0, "ms": {}}, {"load_1m": 5.0, "ms": {}}, {"load_1m": 2.25, "ms": {}}]
+    file.write_text("".join(json.dumps(one) + "\n" for one in [*lines, {"ms": {}}]))
+    assert median_load([file, tmp_path / "none.jsonl"]) == 2.25
+    assert median_load([tmp_path / "none.jsonl"]) is None
 
 
 # -------------------------------------------------------------------------------------- rows

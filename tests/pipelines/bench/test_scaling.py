@@ -156,7 +156,7 @@ def test_the_large_picture_is_drawn_region_by_region(models):
     assert found["finite"]
     assert found["cache_mib"] > 1
     assert found["peak_mib"] is None or found["peak_mib"] > found["cache_mib"]
-    assert found["process_mib"] is None or found["within_16_gib"]
+    assert found["process_mib"] is None or found["within_16_gb"]
 
 
 @pytest.mark.parametrize(("process", "inside"), [(16 * 10**9, True), (16 * 10**9 + 1, False)])
@@ -164,7 +164,7 @@ def test_the_bound_of_the_large_picture_is_16_gb(models, monkeypatch, process, i
     monkeypatch.setattr(huge, "resident_bytes", lambda: process - 5)
     monkeypatch.setattr(huge, "peak_bytes", lambda run: run() or 5)
     found = huge_picture(models.teacher.denoiser, models.student.predictor, 0.25, 64)
-    assert found["within_16_gib"] is inside
+    assert found["within_16_gb"] is inside
 
 
 def test_a_picture_that_memory_cannot_hold_is_not_begun(models, monkeypatch):

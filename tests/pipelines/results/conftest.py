@@ -198,7 +198,7 @@ def scaling() -> dict[str, Any]:
         "rows": [row(size, batch) for size in (32, 128, 1024) for batch in (1, 2)],
         "per_pixel": {"from": 128, "to": 1024, "teacher": 1.3, "adaptive": 1.15},
         "huge": {"size": 4096, "ms": 30_000.0, "cache_mib": 900.0, "peak_mib": 4000.0,
-                 "within_16_gib": True},
+                 "within_16_gb": True},
         "command": "nitrogen bench scaling --out s",
     }  # fmt: skip
 

@@ -1,6 +1,5 @@
 """What the searches chose stands on the page, with the ceiling that they were given."""
 
-from nitrogen.pipelines.bench.ceilings import TIERS
 from nitrogen.pipelines.results.tuned_settings import tuned_settings
 
 OURS = {
@@ -15,15 +14,21 @@ TWIN = SCHEDULE | {"name": "schedule low, by rows", "kind": "played"}
 
 
 def test_settings_and_ceilings_are_told():
-    text = tuned_settings({"rows": [OURS, SCHEDULE, TWIN], "step_overhead_gflops": 0.06})
+    content = {
+        "rows": [OURS, SCHEDULE, TWIN],
+        "step_overhead_gflops": 0.06,
+        "tiers": {"low": 9.5, "high": 12},
+    }
+    text = tuned_settings(content)
     assert "60 MFLOPs" in text
+    assert "9.5 and 12 forwards" in text
     assert "by one price, 1e-09" in text
     assert "2 4 4" in text
     assert "by rows" not in text
 
 
-def test_an_older_file_had_ceilings_in_flops():
-    assert "ceilings in FLOPs" in tuned_settings({"rows": [OURS]})
+def test_an_older_file_does_not_tell_its_ceilings():
+    assert "ceilings that the file does not tell" in tuned_settings({"rows": [OURS]})
 
 
 def teacher(num_steps, **levels):
@@ -49,10 +54,10 @@ def test_times_are_told_over_those_of_the_ceiling():
     }  # fmt: skip
     double = teacher | {"name": "teacher dpmpp_2m 6, by rows"}
     double["setting"] = {"solver": "dpmpp_2m", "num_steps": 6}
-    at = TIERS["low"]  # 1 ms and 3 ms a step: the ceiling is of 1 + 3 * 2.5 ms
+    at = 9.5  # forwards: the teacher's 1 ms and 3 ms a step make a ceiling of 1 + 3 * 9.5 ms
     rows = [timed(OURS, 1.2 * (1 + 3 * at)), timed(SCHEDULE, 40.0), timed(TWIN, 1.1 * (1 + 3 * at))]
     rows += [timed(teacher, 10.0), timed(double, 19.0)]
-    text = tuned_settings({"rows": rows})
+    text = tuned_settings({"rows": rows, "tiers": {"low": at}})
     assert "1.20 (1)" in text
     assert "1.10 (1)" in text  # by its twin's operators, which are the teacher's
 
