@@ -12,7 +12,7 @@
 
 constexpr long OPTIONS = NUM_WIDTHS + 1;  // held, and every width
 constexpr double FORCED = 1e6;            // model.budget
-constexpr double WARM_UP_SHARE = 0.25;    // model.policies
+constexpr double WARM_UP_SHARE = 0.25;    // model.confidence
 constexpr double SPREAD = 5.0;            // model.predictor
 
 // A sample at its step, and what it may spend.
@@ -171,7 +171,7 @@ class Planner {
     }
   }
 
-  // `model.policies.confident` and `calm_steps`.
+  // `model.confidence.confident` and `calm_steps`.
   void decide_exits(long s, const float* of) {
     float threshold = (float)in.exit_threshold;
     bool early = in.step[s] < std::max((float)in.num_steps[s] * (float)WARM_UP_SHARE, 2.0f);

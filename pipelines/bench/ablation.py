@@ -33,7 +33,7 @@ from nitrogen.pipelines.data.prepare import prepare
 from nitrogen.pipelines.metrics.bootstrap import bootstrap
 from nitrogen.pipelines.recipe import Recipe, load_recipe
 from nitrogen.pipelines.steps.distill import DistillConfig
-from nitrogen.pipelines.steps.sweep import SweepConfig
+from nitrogen.pipelines.steps.sweep_config import SweepConfig
 from nitrogen.pipelines.trained_models import model_directory, recipe_of
 
 FULL = "full width"

@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nitrogen.model.confidence import confident
 from nitrogen.model.config import NUM_WIDTHS
 from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.observation import Observation
-from nitrogen.model.policies import Decision, confident, no_exit
+from nitrogen.model.policies import Decision, no_exit
 from nitrogen.model.predictor import sensitivity_weight
 from nitrogen.model.regions import HELD, Plan, pool_to_regions
 from nitrogen.model.row_denoiser import RowDenoiser

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,31 +11,13 @@ import numpy as np
 
 from nitrogen.pipelines.bench.hull import Hull, lower_hull
 from nitrogen.pipelines.bench.label_places import TOWARDS_BETTER, Label, place
+from nitrogen.pipelines.bench.plot_style import LOOKS, OTHERS, THEMES, Theme, figure_style
 from nitrogen.pipelines.bench.row_names import short_name
 from nitrogen.pipelines.bench.summary import FULL_GROUPS
 
 Row = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Look:
-    """Legend, colour (Okabe and Ito 2008: told apart by the colour-blind) and marker of a group."""
-
-    label: str
-    colour: str
-    marker: str
-    size: float = 22
-
-
-# The order is that of the legend.
-LOOKS = {
-    "teacher": Look("teacher, fewer steps", "#8b929c", "o"),
-    "thin": Look("thin, trained from scratch", "#e69f00", "P", 26),
-    "cache": Look("caches on the teacher", "#56b4e9", "v"),
-    "static": Look("student, static widths", "#009e73", "^"),
-    "ours": Look("student, adaptive", "#d55e00", "D", 24),
-}
-OTHERS = Look("other", "#cc79a7", "s")
 PLAIN = "torch"  # rows by PyTorch's own operators: hollow, where others run on those of ours
 HIDDEN = ("control", "ignored")  # they answer other questions than how fast one can be
 SHOWN = {
@@ -45,27 +26,6 @@ SHOWN = {
 }
 TOP_QUANTILE = 0.97  # of the errors: a few hopeless rows would flatten the rest
 WIDTH_PX, HEIGHT_PX, DPI = 1200, 640, 150
-
-
-@dataclass(frozen=True)
-class Theme:
-    """Colours of everything that is not data."""
-
-    paper: str
-    ink: str
-    muted: str
-    grid: str
-
-
-THEMES = {
-    "light": Theme("#ffffff", "#1f2328", "#59636e", "#e4e7eb"),
-    "dark": Theme("#0d1117", "#f0f6fc", "#9198a1", "#2a313c"),
-}
-
-
-def themed(stem: Path, theme: str) -> Path:
-    """The file of a figure in a theme: x.png, x-dark.png."""
-    return stem.with_name(stem.name + ("" if theme == "light" else f"-{theme}") + ".png")
 
 
 def draw_pareto(
@@ -280,14 +240,3 @@ def _source(result: Mapping[str, Any]) -> str:
     ]  # fmt: skip
     quick = "--quick" in str(result.get("command", "")).split()
     return ("A QUICK RUN: DECIDES NOTHING.  " if quick else "") + ", ".join(parts)
-
-
-def figure_style(theme: Theme) -> Any:
-    return {
-        "font.family": "DejaVu Sans", "font.size": 7.5, "text.parse_math": False,
-        "figure.facecolor": theme.paper, "axes.facecolor": theme.paper, "text.color": theme.ink,
-        "axes.labelcolor": theme.ink, "axes.edgecolor": theme.muted, "axes.linewidth": 0.6,
-        "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True,
-        "xtick.color": theme.muted, "ytick.color": theme.muted, "xtick.major.size": 2.5,
-        "ytick.major.size": 0, "grid.color": theme.grid, "grid.linewidth": 0.6,
-    }  # fmt: skip

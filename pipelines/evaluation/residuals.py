@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nitrogen.model.confidence import WARM_UP_SHARE, required
 from nitrogen.model.config import NUM_WIDTHS
 from nitrogen.model.observation import Observation
 from nitrogen.model.pipeline import Pipeline
-from nitrogen.model.policies import WARM_UP_SHARE, Decision, Policy, no_exit, required
+from nitrogen.model.policies import Decision, Policy, no_exit
 from nitrogen.model.regions import pool_to_regions
 from nitrogen.model.request import Request
 from nitrogen.pipelines.metrics.calibration import reliability

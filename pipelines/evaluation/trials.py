@@ -13,7 +13,7 @@ from nitrogen.platform.errors import TrainingError
 
 if TYPE_CHECKING:
     from nitrogen.pipelines.context import StepContext
-    from nitrogen.pipelines.steps.sweep import SweepConfig
+    from nitrogen.pipelines.steps.sweep_config import SweepConfig
     from nitrogen.platform.sweep_journal import Trial
 
 

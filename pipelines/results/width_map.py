@@ -16,7 +16,8 @@ from nitrogen.model.policies import Policy, make_policy
 from nitrogen.model.request import Finished, Request
 from nitrogen.model.schedules import sampling_sigmas
 from nitrogen.pipelines.bench.models import weights_digest
-from nitrogen.pipelines.bench.pareto_plot import DPI, THEMES, WIDTH_PX, Theme, figure_style, themed
+from nitrogen.pipelines.bench.pareto_plot import DPI, WIDTH_PX
+from nitrogen.pipelines.bench.plot_style import THEMES, Theme, figure_style, themed
 from nitrogen.pipelines.bench.settings import SOLVER
 from nitrogen.pipelines.results.files import BenchFile
 from nitrogen.pipelines.trained_models import model_directory

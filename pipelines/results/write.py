@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from nitrogen.pipelines.atomic_json import write_json
-from nitrogen.pipelines.bench.pareto_plot import THEMES, draw_pareto, themed
+from nitrogen.pipelines.bench.pareto_plot import draw_pareto
+from nitrogen.pipelines.bench.plot_style import THEMES, themed
 from nitrogen.pipelines.results.ablation_page import ablation_page
 from nitrogen.pipelines.results.dataset_page import dataset_page
 from nitrogen.pipelines.results.files import BenchFile, portable, read_files

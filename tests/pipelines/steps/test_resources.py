@@ -10,7 +10,7 @@ from nitrogen.pipelines import placement
 from nitrogen.pipelines.context import StepContext, StepOutput
 from nitrogen.pipelines.evaluation.trials import run_trials
 from nitrogen.pipelines.executor import ExecutorConfig
-from nitrogen.pipelines.steps.sweep import SweepConfig
+from nitrogen.pipelines.steps.sweep_config import SweepConfig
 from nitrogen.pipelines.training.launch import launch
 from nitrogen.platform import gpu_task, sweeps, training
 from nitrogen.platform.mirror import Mirror

@@ -15,13 +15,12 @@ from nitrogen.pipelines.recipe import load_recipe
 from nitrogen.pipelines.sampling import Draws
 from nitrogen.pipelines.steps.sweep import (
     Reference,
-    SweepConfig,
-    check_budgets,
     curve_steps,
     keep_schedules,
     own_distance,
     trial_settings,
 )
+from nitrogen.pipelines.steps.sweep_config import SweepConfig, check_budgets
 from nitrogen.platform.errors import ConfigError
 
 
