@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from nitrogen.model.schedules import sampling_sigmas
-from nitrogen.pipelines.report.data import NeighbourRows, Samples
+from nitrogen.pipelines.report.data import Samples
+from nitrogen.pipelines.report.data_checks import NeighbourRows
 from nitrogen.pipelines.report.samples_file import save_samples
 from nitrogen.pipelines.sampling import Draws
 from nitrogen.pipelines.training.preview import tile_grid

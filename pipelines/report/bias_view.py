@@ -9,7 +9,7 @@ import numpy as np
 
 from nitrogen.pipelines.metrics.bias import COLOUR_LEVELS
 from nitrogen.pipelines.report.chart_svg import INK, SERIES, responsive
-from nitrogen.pipelines.report.data import Bias, BiasRow
+from nitrogen.pipelines.report.data_checks import Bias, BiasRow
 from nitrogen.pipelines.report.formatting import number
 
 MAX_NARROW = 12  # classes on a narrow screen: those whose share differs most

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from nitrogen.pipelines.report.chart_svg import CARD, INK, MUTED, SERIES, responsive
-from nitrogen.pipelines.report.data import CurvePanel, Pareto, ParetoPoint, Reliability
+from nitrogen.pipelines.report.data import CurvePanel, Pareto, ParetoPoint
+from nitrogen.pipelines.report.data_checks import Reliability
 
 _MAX_POINTS = 300  # More do not show on a screen, they only weigh.
 

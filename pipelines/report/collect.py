@@ -35,14 +35,8 @@ from pathlib import Path
 from typing import Any
 
 from nitrogen.pipelines.report.curves import panels
-from nitrogen.pipelines.report.data import (
-    GateRow,
-    HowTo,
-    LabelledImages,
-    NeighbourRows,
-    ReportData,
-    Samples,
-)
+from nitrogen.pipelines.report.data import GateRow, HowTo, LabelledImages, ReportData, Samples
+from nitrogen.pipelines.report.data_checks import NeighbourRows
 from nitrogen.pipelines.report.formatting import number
 from nitrogen.pipelines.report.operating_points import pareto
 from nitrogen.pipelines.report.quality import bias, claims, reliability, rows, tiles

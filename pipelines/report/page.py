@@ -12,15 +12,8 @@ import numpy as np
 
 from nitrogen.pipelines.report.bias_view import bias_view
 from nitrogen.pipelines.report.charts import pareto_chart, reliability_chart, training_chart
-from nitrogen.pipelines.report.data import (
-    Claim,
-    EvaluationRow,
-    LabelledImages,
-    NeighbourRows,
-    Reliability,
-    ReportData,
-    Samples,
-)
+from nitrogen.pipelines.report.data import Claim, EvaluationRow, LabelledImages, ReportData, Samples
+from nitrogen.pipelines.report.data_checks import NeighbourRows, Reliability
 from nitrogen.pipelines.report.formatting import bracket, count, measured, number, percent, spaced
 from nitrogen.pipelines.report.pixels import (
     DIFFERENCE_GAIN,

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nitrogen.pipelines.report.data import (
+from nitrogen.pipelines.report.data import Claim, EvaluationRow, Tile
+from nitrogen.pipelines.report.data_checks import (
     Bias,
     BiasRow,
-    Claim,
-    EvaluationRow,
     Measured,
     Reliability,
     ReliabilityBin,
-    Tile,
 )
 from nitrogen.pipelines.report.formatting import bracket, count, number, percent
 from nitrogen.pipelines.report.verdict import in_words

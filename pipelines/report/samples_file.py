@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from nitrogen.pipelines.report.data import LabelledImages, NeighbourRows, Samples
+from nitrogen.pipelines.report.data import LabelledImages, Samples
+from nitrogen.pipelines.report.data_checks import NeighbourRows
 from nitrogen.platform.errors import DataError
 
 

@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 
 from nitrogen.pipelines.report.data import (
-    Bias,
-    BiasRow,
     Claim,
     Curve,
     CurvePanel,
@@ -15,15 +13,19 @@ from nitrogen.pipelines.report.data import (
     GateRow,
     HowTo,
     LabelledImages,
-    Measured,
-    NeighbourRows,
     Pareto,
     ParetoPoint,
-    Reliability,
-    ReliabilityBin,
     ReportData,
     Samples,
     Tile,
+)
+from nitrogen.pipelines.report.data_checks import (
+    Bias,
+    BiasRow,
+    Measured,
+    NeighbourRows,
+    Reliability,
+    ReliabilityBin,
 )
 
 

@@ -8,7 +8,8 @@ import pickle
 import numpy as np
 import pytest
 
-from nitrogen.pipelines.report.data import LabelledImages, NeighbourRows, Samples
+from nitrogen.pipelines.report.data import LabelledImages, Samples
+from nitrogen.pipelines.report.data_checks import NeighbourRows
 from nitrogen.pipelines.report.samples_file import load_grid, load_samples, save_grid, save_samples
 from nitrogen.platform.errors import DataError
 
