@@ -16,9 +16,9 @@ from nitrogen.model.config import NUM_WIDTHS, ArchConfig
 from nitrogen.model.observation import NUM_SCALARS
 
 HIDDEN, CLASS_CHANNELS = 64, 8
-# Without the factor that it is for, one price let pictures spend their budget on the first step, of
-# which later ones leave nothing. Of 2.5, 5, 10 and 20 the least error at 3 to 8 steps, 3 to 9 %
-# below that without it at equal compute (docs/LOG.md, 2026-11-26).
+# Without the discount that it is for, one price let pictures spend their budget on the first step,
+# of which later ones leave little. Of 2.5, 5, 10 and 20 by the error of whole runs at about equal
+# compute (docs/LOG.md, 2026-11-26).
 SPREAD = 5.0
 LOG_RANGE = (-18.0, 4.0)  # log mean squared error; beyond it nothing can be seen
 
@@ -75,12 +75,14 @@ def predictor_flops(arch: ArchConfig, num_regions: int) -> int:
 
 def sensitivity_weight(sigma: Tensor, sigma_next: Tensor) -> Tensor:
     """lambda(sigma, sigma') = (1 - sigma' / sigma)^2 s^2 / (s^2 + sigma'^2), [b] -> [b]: how far an
-    error of D moves x, and how much of that later steps leave.
+    error of D moves x, discounted at high noise.
 
-    The second factor is the exact one of the ODE of data ~ N(0, s^2) (EDM, eq. 1), with s = SPREAD:
-    what a picture's coarsest features have, which are all that high noise shows.
+    The discount is what the ODE of data ~ N(0, s^2) leaves of an error of x at sigma' (EDM, eq. 1),
+    with s = SPREAD. It is stronger than the sensitivity that was measured (0.4 at the first step, 1
+    and more later): what is bought at high noise is bought for a whole run, and errors there are
+    corrected by steps that see the picture better.
     """
-    spread = SPREAD * SPREAD
+    spread = torch.full_like(sigma_next, SPREAD * SPREAD)  # a number over a tensor is no division
     return (1 - sigma_next / sigma).square() * (spread / (spread + sigma_next.square()))
 
 

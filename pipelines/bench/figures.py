@@ -66,7 +66,7 @@ class Resamples:
 
     @classmethod
     def draw(
-        cls, num_seeds: int, num_rounds: int, resamples: int, seed: int = 0, num_pairs: int = 1
+        cls, num_seeds: int, num_rounds: int, resamples: int, seed: int = 0, num_pairs: int = 0
     ) -> Resamples:
         generator = np.random.default_rng(seed)
         counts = (num_seeds, num_rounds, num_pairs)
@@ -82,7 +82,8 @@ class Resamples:
 
 
 def _indices(generator: np.random.Generator, num: int, resamples: int) -> np.ndarray:
-    drawn = generator.integers(0, num, (resamples, num))
+    """Of none, for num 0."""
+    drawn = generator.integers(0, max(1, num), (resamples, num))
     return np.concatenate([np.arange(num)[None], drawn])
 
 
@@ -186,6 +187,7 @@ def time_ratio(row: Measured, other: Measured, resamples: Resamples) -> TimeRati
         assert row.ms is not None, f"{row.name} was not timed"
         assert other.ms is not None, f"{other.name} was not timed"
         ratios, taken = row.ms / other.ms, resamples.rounds
+    assert taken.shape[1] == len(ratios), "resamples must be of these rounds"
     return TimeRatio(np.median(ratios[taken], axis=1), len(ratios))
 
 

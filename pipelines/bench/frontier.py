@@ -31,10 +31,8 @@ from nitrogen.pipelines.bench.forecast import ORACLE_FORWARDS, Say
 from nitrogen.pipelines.bench.frontier_config import FORMAT, FrontierConfig
 from nitrogen.pipelines.bench.frontier_times import (
     PAIRS,
-    ROUNDS,
     compared_in_pairs,
     expected_timing,
-    file_of_times,
     timed,
 )
 from nitrogen.pipelines.bench.headline_rows import headline, teachers_of
@@ -45,7 +43,7 @@ from nitrogen.pipelines.bench.memory import peak_bytes
 from nitrogen.pipelines.bench.methods import Method, runner
 from nitrogen.pipelines.bench.models import Models
 from nitrogen.pipelines.bench.quality import REFERENCE_SOLVER, REFERENCE_STEPS, Extract
-from nitrogen.pipelines.bench.rounds import median_load, part_of
+from nitrogen.pipelines.bench.rounds import part_of
 from nitrogen.pipelines.bench.row_store import Row, row_key
 from nitrogen.pipelines.bench.settings import served
 from nitrogen.pipelines.bench.summary import summarise
@@ -77,7 +75,7 @@ def run_frontier(
     middle = next(method for method in ours if method.setting["tier"] == "middle")
     saving = tuning.saving()
     others = [served(m) for m in ours if not m.setting.get("served")]
-    headlined = [*ours, *([saving] if saving else [])]
+    headlined = [*ours, *(method for method in saving.values() if method)]
     others += [*at_full_width(headlined), *guided(config, middle)]
     for method in ours:
         others += traced_controls(contest, method)
@@ -88,6 +86,8 @@ def run_frontier(
     times = {batch: timed(contest, list(rows), folder, batch) for batch in config.batches}
     compared = compared_in_pairs(headlined, list(rows))
     again = {batch: timed(contest, compared, folder, batch, PAIRS) for batch in config.batches}
+    loads = [load for taken in (*times.values(), *again.values()) for load in taken.loads]
+    ms = {batch: taken.ms for batch, taken in times.items()}
     memory = {method: memory_of(contest, method, row) for method, row in rows.items()}
     return {
         "format": FORMAT,
@@ -96,21 +96,22 @@ def run_frontier(
         "hardware": machine(),
         "threads": torch.get_num_threads(),
         "tiers": TIERS,
+        "saving": {str(steps): method and method.name for steps, method in saving.items()},
         "step_overhead_gflops": tuning.overhead / 1e9,
         "step_line": tuning.line,
-        "timing_load_1m": median_load([file_of_times(folder, what) for what in (ROUNDS, PAIRS)]),
+        "timing_load_1m": {"median": float(np.median(loads)), "max": max(loads)} if loads else None,
         "commit": commit(),
         "config": config.model_dump(mode="json"),
         "at_hand": at_hand,
-        "rows": [shown(contest, m, rows[m], times) | {"memory_mib": memory[m]} for m in rows],
+        "rows": [shown(contest, m, rows[m], ms) | {"memory_mib": memory[m]} for m in rows],
         "headline": [] if at_hand else headline(
             contest, [*headlined, *teachers_of(headlined, list(rows))]
         ),
         "forward_passes_saved": exits(contest, tuning.drawn, at_hand),
         "calibration": calibration(contest, at_hand),
         "summary": {
-            str(batch): summarise(*measured(rows, contest, ms, again[batch]))
-            for batch, ms in times.items()
+            str(batch): summarise(*measured(rows, contest, taken, again[batch].ms))
+            for batch, taken in ms.items()
         },
     }  # fmt: skip
 

@@ -24,11 +24,11 @@ class FrontierConfig(BaseModel):
     num_tune        validation seeds that schedules and budgets are tuned on
     num_moves       changes that the search over static schedules tries, for each tier
     num_priced      settings of ours for which a price is searched, for each tier
-    num_saving      validation seeds on which a budget is chosen that saves the most at equal steps,
-                    one of saving_steps; fd_lite0 needs 1,280 or more
+    num_saving      validation seeds on which, for each of saving_steps, the least budget is chosen
+                    that is as near as the teacher; fd_lite0 needs 1,280 or more
     tune_steps      numbers of steps that ours and the static schedules choose from
     rounds          timed calls of each row, at each batch size
-    pair_rounds     further ones of the few rows whose times stand in a ratio of two
+    pair_rounds     further rounds, of the few rows whose times stand in a ratio of two
     guidance        of the guided rows; 0 leaves them out
     exit_images     pictures, exit_steps of Euler: forward passes saved by exit alone; the
                     threshold is the best of exit_thresholds
@@ -49,7 +49,7 @@ class FrontierConfig(BaseModel):
     saving_steps: tuple[int, ...] = (3, 4, 5, 6)
     tune_steps: tuple[int, ...] = (3, 4, 5, 6, 7, 8, 10, 12, 14)
     rounds: int = Field(40, ge=2)
-    pair_rounds: int = Field(200, ge=2)
+    pair_rounds: int = Field(100, ge=2)
     batches: tuple[int, ...] = (1, 8)
     teacher_steps: dict[str, tuple[int, ...]] = Field(
         default_factory=lambda: {
@@ -103,14 +103,14 @@ class FrontierConfig(BaseModel):
 
     @classmethod
     def day(cls) -> FrontierConfig:
-        """About 45 minutes on 2 cores of 50 GFLOP/s each, for `small` at 32 px.
+        """About an hour on 2 cores of 50 GFLOP/s each, for `small` at 32 px.
 
         What can lie on a hull, and ours, over seeds enough for fd_lite0; few of the others.
         """
         return cls(
             num_images=1280, num_controls=384, num_guided=128, num_headline=4, num_tune=128,
             num_moves=40, num_priced=1, num_saving=1536, saving_steps=(3, 4, 5),
-            tune_steps=(3, 4, 5, 6, 8, 10, 12), rounds=20, pair_rounds=150,
+            tune_steps=(3, 4, 5, 6, 8, 10, 12), rounds=20, pair_rounds=50,
             teacher_steps={
                 "euler": (8, 16), "heun": (4, 6), "dpmpp_2m": (3, 4, 5, 6, 7, 8, 10, 12, 16),
                 "unipc": (4, 5, 6, 7, 8, 10, 12),

@@ -7,6 +7,7 @@ predictor's share, about 0.02, within 0.1 either way.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,30 +16,46 @@ from nitrogen.pipelines.bench.conditions import where
 from nitrogen.pipelines.bench.contenders import distinct
 from nitrogen.pipelines.bench.contest import Contest
 from nitrogen.pipelines.bench.forecast import picture_flops
-from nitrogen.pipelines.bench.headline_rows import teachers_of
 from nitrogen.pipelines.bench.methods import Method, runner
-from nitrogen.pipelines.bench.rounds import time_rounds
+from nitrogen.pipelines.bench.rounds import loads_of, time_rounds
 from nitrogen.pipelines.bench.row_store import row_key
+from nitrogen.pipelines.bench.settings import SOLVER
 from nitrogen.pipelines.bench.twins import by_rows
 
 ROUNDS, PAIRS = "rounds", "pairs"  # files of times
+CALLS = 3  # of a row in a round of pairs, of which the least counts: what disturbs only adds
 TIMED_BESIDE = 1.3  # timed rows over those that are known before the tuning
-PAIRED_FORWARDS = 60  # of one round of pairs, about
+PAIRED_FORWARDS = 80 * CALLS  # of one round of pairs, about
 
 
 def compared_in_pairs(ours: Sequence[Method], rows: Sequence[Method]) -> list[Method]:
-    """The rows whose times stand in a ratio of two: ours and their teachers, the predictor computed
-    and ignored and the full student beside it. Few, so they can be timed often."""
+    """The rows whose times stand in a ratio of two: ours and their teachers by either operators,
+    the predictor computed and ignored and the full student beside it. Few, so they can be timed
+    often."""
+    steps = {row.setting["num_steps"] for row in ours}
+    teachers = [
+        row for row in rows
+        if row.group == "teacher" and row.guidance == 1
+        and row.setting["solver"] == SOLVER and row.setting["num_steps"] in steps
+    ]  # fmt: skip
     ignored = [row for row in rows if row.kind == "ignored"]
     full = [by_rows(row) for row in ignored]
-    found = [*ours, *teachers_of(ours, rows), *ignored, *(one for one in full if one)]
-    return distinct(found)
+    return distinct([*ours, *teachers, *ignored, *(one for one in full if one)])
+
+
+@dataclass(frozen=True)
+class Timed:
+    """ms: a picture, [rounds] of each row by its key; loads: of the machine, by round, where they
+    are told."""
+
+    ms: dict[str, np.ndarray]
+    loads: list[float]
 
 
 def timed(
     contest: Contest, methods: Sequence[Method], folder: Path, batch: int, what: str = ROUNDS
-) -> dict[str, np.ndarray]:
-    """ms a picture of each timed row, [rounds], by the row's key. what: ROUNDS or PAIRS."""
+) -> Timed:
+    """Every row that is timed at all. what: ROUNDS or PAIRS, which are the least of CALLS."""
     chosen = {contest.key(m): runner(m, contest.models) for m in methods if m.timed}
     rounds = num_rounds(contest, what)
     a_round = timing_work(contest, methods, batch)
@@ -50,12 +67,13 @@ def timed(
             contest.say(f"{name}: round {done} of {total}, {len(chosen)} rows")
 
     contest.say(f"{name}, {len(chosen)} rows")
+    calls = CALLS if what == PAIRS else 1
     taken = time_rounds(
         file_of_times(folder, what), chosen, contest.drawn, batch=batch, rounds=rounds,
-        on_round=on_round,
+        on_round=on_round, calls=calls,
     )  # fmt: skip
     contest.forecast.drop(name)
-    return taken
+    return Timed(taken, loads_of(file_of_times(folder, what), list(chosen), batch, rounds))
 
 
 def expected_timing(contest: Contest, known: Sequence[Method]) -> dict[str, float]:

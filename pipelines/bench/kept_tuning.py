@@ -19,14 +19,14 @@ from nitrogen.model.schedules import Spacing
 from nitrogen.pipelines.bench.ceilings import TIERS, step_line
 from nitrogen.pipelines.bench.conditions import where
 from nitrogen.pipelines.bench.contenders import dense
-from nitrogen.pipelines.bench.contest import Contest
+from nitrogen.pipelines.bench.contest import JUDGED_FLOPS, Contest
 from nitrogen.pipelines.bench.forecast import picture_flops
 from nitrogen.pipelines.bench.methods import Method
 from nitrogen.pipelines.bench.models import TUNE_SPLIT, pictures
 from nitrogen.pipelines.bench.quality import reference
 from nitrogen.pipelines.bench.row_store import Row, row_key
-from nitrogen.pipelines.bench.saving import BUDGETS, Distance, saving_budget
-from nitrogen.pipelines.bench.schedule_search import searched_schedule
+from nitrogen.pipelines.bench.saving import BUDGETS, Worth, saving_budget
+from nitrogen.pipelines.bench.schedule_search import searched_schedules
 from nitrogen.pipelines.bench.settings import SOLVER
 from nitrogen.pipelines.bench.spacings import TRIES, Spacings, best_spacing
 from nitrogen.pipelines.bench.tuning import BISECTIONS, EXIT_THRESHOLDS, Tuning, tuned_budget
@@ -94,41 +94,44 @@ class KeptTuning:
         return Spacing(*row.values["levels"])
 
     def tiers(self) -> list[Method]:
-        """Ours and the static schedule under each ceiling."""
+        """Ours and the static schedules under each ceiling."""
         return [
-            self._searched(search, tier) for tier in TIERS
-            for search in (tuned_budget, searched_schedule)
+            method for tier in TIERS for search in (tuned_budget, searched_schedules)
+            for method in self._searched(search, tier)
         ]  # fmt: skip
 
-    def saving(self) -> Method | None:
-        """Ours that saves the most at equal steps; None where nothing does, or none can be told."""
+    def saving(self) -> dict[int, Method | None]:
+        """By number of steps, ours of the least budget that is as near as the teacher there; None
+        where none is."""
+        return {steps: self._saving(steps) for steps in self.contest.config.saving_steps}
+
+    def _saving(self, num_steps: int) -> Method | None:
         contest, config = self.contest, self.contest.config
+        name = saving_name(num_steps)
         described = {
-            "search": saving_budget.__name__, "steps": config.saving_steps,
-            "pictures": config.num_saving, "overhead": self.overhead,
-            "spacings": self.spacings.values(),
+            "search": saving_budget.__name__, "steps": num_steps, "pictures": config.num_saving,
+            "overhead": self.overhead, "spacings": self.spacings.values(),
         }  # fmt: skip
         key = self._key(described, saving_budget, "student")
         row = contest.store.get(key)
         if row is None:
-            with contest.forecast.working(SAVING_NAME):
-                priced = contest.models.student.prices is not None
-                chosen = saving_budget(self._distance, config.saving_steps, priced)
+            with contest.forecast.working(name):
+                has_prices = contest.models.student.prices is not None
+                chosen = saving_budget(self._worth, num_steps, has_prices)
                 method = chosen.described() if chosen else None
                 row = contest.store.put(Row(key, {"method": method}, {}))
-        contest.forecast.drop(SAVING_NAME)
+        contest.forecast.drop(name)
         return Method(**row.values["method"]) if row.values["method"] else None
 
-    def _distance(self, method: Method) -> Distance:
+    def _worth(self, method: Method) -> Worth:
         """fd_lite0 to the training split, as that of rows, of seeds of the validation split."""
-        contest, config = self.contest, self.contest.config
-        tuning = self._tuning(self.spacings, self.overhead)
-        drawn = self._draw(config.num_saving)
-        sampled = tuning.sampled(method, drawn)
-        fd = contest.yardstick.fd(contest.yardstick.extract(sampled.images))
-        return Distance(fd.value if fd else None, tuning.spent(sampled))
+        contest, tuning = self.contest, self._tuning(self.spacings, self.overhead)
+        sampled = tuning.sampled(method, self._draw(contest.config.num_saving))
+        features = contest.yardstick.extract(sampled.images)
+        distance = contest.yardstick.fd(features) or contest.yardstick.kid(features)
+        return Worth(distance.value, tuning.spent(sampled))
 
-    def _searched(self, search: Callable[[Tuning, str], Method], tier: str) -> Method:
+    def _searched(self, search: Callable[[Tuning, str], list[Method]], tier: str) -> list[Method]:
         contest, config = self.contest, self.contest.config
         name = search_name(search.__name__, tier)
         described = {
@@ -141,9 +144,10 @@ class KeptTuning:
         if row is None:
             with contest.forecast.working(name):
                 chosen = search(self._tuning(self.spacings, self.overhead), tier)
-                row = contest.store.put(Row(key, {"method": chosen.described()}, {}))
+                kept = {"methods": [method.described() for method in chosen]}
+                row = contest.store.put(Row(key, kept, {}))
         contest.forecast.drop(name)
-        return Method(**row.values["method"])
+        return [Method(**method) for method in row.values["methods"]]
 
     def _tuning(self, spacings: Spacings, overhead: float) -> Tuning:
         contest, config = self.contest, self.contest.config
@@ -185,7 +189,8 @@ def search_name(search: str, tier: str) -> str:
     return f"tuning on validation: {search} for {tier}, the time of {TIERS[tier]:g} forwards"
 
 
-SAVING_NAME = "tuning on validation: the budget that saves most at equal steps"
+def saving_name(num_steps: int) -> str:
+    return f"tuning on validation: the least budget as near as the teacher at {num_steps} steps"
 
 
 def spacing_name(method: Method) -> str:
@@ -198,15 +203,17 @@ def expected(contest: Contest) -> dict[str, float]:
     settings = len(config.tune_steps) * len(EXIT_THRESHOLDS) * NUM_PLANNERS
     tried = {
         tuned_budget.__name__: settings + config.num_priced * (BISECTIONS + 1),
-        searched_schedule.__name__: len(config.tune_steps) + config.num_moves,
+        searched_schedules.__name__: len(config.tune_steps) + config.num_moves,
     }
     searches = {
         search_name(search, tier): num * config.num_tune * ceiling * full
         for search, num in tried.items()
         for tier, ceiling in TIERS.items()
     }
-    forwards = sum(config.saving_steps) * (1 + 0.6 * math.ceil(math.log2(len(BUDGETS))))
-    searches[SAVING_NAME] = config.num_saving * forwards * full
+    tries = 1 + math.ceil(math.log2(len(BUDGETS)))  # the teacher's, and a bisection's
+    for steps in config.saving_steps:
+        judged = steps * full + JUDGED_FLOPS
+        searches[saving_name(steps)] = tries * config.num_saving * judged
     return searches | {
         spacing_name(one): TRIES * config.num_tune * picture_flops(one, contest.models)
         for one in spaced_alone(contest)

@@ -8,7 +8,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Look:
+class Mark:
     """Legend, colour (Okabe and Ito 2008: told apart by the colour-blind) and marker of a group."""
 
     label: str
@@ -19,13 +19,13 @@ class Look:
 
 # The order is that of the legend.
 LOOKS = {
-    "teacher": Look("teacher, fewer steps", "#8b929c", "o"),
-    "thin": Look("thin, trained from scratch", "#e69f00", "P", 26),
-    "cache": Look("caches on the teacher", "#56b4e9", "v"),
-    "static": Look("student, static widths", "#009e73", "^"),
-    "ours": Look("student, adaptive", "#d55e00", "D", 24),
+    "teacher": Mark("teacher, fewer steps", "#8b929c", "o"),
+    "thin": Mark("thin, trained from scratch", "#e69f00", "P", 26),
+    "cache": Mark("caches on the teacher", "#56b4e9", "v"),
+    "static": Mark("student, static widths", "#009e73", "^"),
+    "ours": Mark("student, adaptive", "#d55e00", "D", 24),
 }
-OTHERS = Look("other", "#cc79a7", "s")
+OTHERS = Mark("other", "#cc79a7", "s")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ over rounds holds that of the pictures too. Rounds are appended to a file: a kil
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,6 +32,7 @@ def time_rounds(
     batch: int,
     rounds: int,
     warmup: int = 1,
+    calls: int = 1,  # of each in a round, in turn, of which the least counts
     on_round: Callable[[int, int, float], None] | None = None,  # done, of all, seconds
 ) -> dict[str, np.ndarray]:
     """Milliseconds a picture, float64 [rounds] for each key; element i of all is the same round.
@@ -46,7 +48,7 @@ def time_rounds(
                 run(*part_of(drawn, number, batch))
         for _ in range(missing):
             number, began = len(done), time.monotonic()
-            done.append(one_round(runners, drawn, batch, number))
+            done.append(one_round(runners, drawn, batch, number, calls))
             load = round(os.getloadavg()[0], 2)
             append_line(file, {"batch": batch, "round": number, "load_1m": load, "ms": done[-1]})
             if on_round:
@@ -55,23 +57,25 @@ def time_rounds(
 
 
 def one_round(
-    runners: Mapping[str, Runner], drawn: Draws, batch: int, number: int
+    runners: Mapping[str, Runner], drawn: Draws, batch: int, number: int, calls: int = 1
 ) -> dict[str, float]:
-    """Each runner once on the seeds of this round, in an order of its own; ms a picture.
+    """Each runner on the seeds of this round, in an order of its own; the least ms a picture of
+    `calls` turns.
 
     A single picture goes before each timed call: what ran last has left its own weights in the
     processor's caches, and a server that runs one model does not find another's there.
     """
     labels, seeds = part_of(drawn, number, batch)
     keys = sorted(runners)
-    ms: dict[str, float] = {}
-    for i in np.random.default_rng([number, batch]).permutation(len(keys)):
-        run = runners[keys[i]]
-        run(labels[:1], seeds[:1])
-        timed = time_callables(
-            {"run": partial(run, labels, seeds)}, repeats=1, warmup=0, images_per_call=batch
-        )
-        ms[keys[i]] = float(timed["run"].ms[0])
+    ms = dict.fromkeys(keys, math.inf)
+    for call in range(calls):
+        for i in np.random.default_rng([number, batch, call]).permutation(len(keys)):
+            run = runners[keys[i]]
+            run(labels[:1], seeds[:1])
+            timed = time_callables(
+                {"run": partial(run, labels, seeds)}, repeats=1, warmup=0, images_per_call=batch
+            )
+            ms[keys[i]] = min(ms[keys[i]], float(timed["run"].ms[0]))
     return ms
 
 
@@ -90,10 +94,13 @@ def read_rounds(file: Path, keys: Sequence[str], batch: int) -> list[dict[str, f
     ]
 
 
-def median_load(files: Sequence[Path]) -> float | None:
-    """Of the machine, over the rounds of these files; None where none tells it."""
-    told = [record["load_1m"] for file in files for record in records(file) if "load_1m" in record]
-    return round(float(np.median(told)), 2) if told else None
+def loads_of(file: Path, keys: Sequence[str], batch: int, rounds: int) -> list[float]:
+    """Of the machine, in the first `rounds` that hold every key, where they tell it."""
+    held = [
+        record for record in records(file)
+        if record.get("batch") == batch and all(key in record["ms"] for key in keys)
+    ]  # fmt: skip
+    return [float(record["load_1m"]) for record in held[:rounds] if "load_1m" in record]
 
 
 def records(file: Path) -> Iterator[dict[str, Any]]:

@@ -8,6 +8,7 @@ steps that stay under the ceiling, kept when they help.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,8 +18,9 @@ from nitrogen.pipelines.bench.settings import schedule_method
 from nitrogen.pipelines.bench.tuning import Tuning, cheapest, too_dear
 
 
-def searched_schedule(tuning: Tuning, tier: str, seed: int = 0) -> Method:
-    """The cheapest schedule of about the least validation error under the tier's ceiling."""
+def searched_schedules(tuning: Tuning, tier: str, seed: int = 0) -> list[Method]:
+    """Under the tier's ceiling, the schedule of least validation error, and the cheapest of those
+    about as good: the field of static rows has whichever is better."""
     limit = tuning.ceiling(tier)
     price, most = limit.prices(), limit.forwards
     starts = [widths for n in tuning.num_steps if (widths := richest(price, n, most)) is not None]
@@ -39,7 +41,10 @@ def searched_schedule(tuning: Tuning, tier: str, seed: int = 0) -> Method:
         if found[-1].error < best.error:
             best, widths = found[-1], candidate
             moves = neighbours(widths, price, most, generator)
-    return cheapest(found)
+    thrifty = cheapest(found)
+    if thrifty is best.method:
+        return [thrifty]
+    return [best.method, replace(thrifty, name=f"{thrifty.name}, cheaper")]
 
 
 def richest(price: np.ndarray, num_steps: int, ceiling: float) -> list[int] | None:

@@ -1,4 +1,4 @@
-"""Rows of ours and of static schedules, by what a search chooses of them."""
+"""How a search writes down what it tries: a row of ours, or a static schedule, as a Method."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 from nitrogen.pipelines.bench.methods import Method
 
 SOLVER = "dpmpp_2m"
-SAVING = "ours saving"  # chosen for the time that it saves at equal steps; see saving.py
 
 
 def schedule_method(widths: Sequence[int], tier: str | None = None) -> Method:
@@ -42,9 +41,3 @@ def served(tuned: Method) -> Method:
     s = tuned.setting
     method = budget_method(s["num_steps"], s["budget"], s["threshold"], served=True)
     return replace(method, name=f"{tuned.name} as served")
-
-
-def saving_method(num_steps: int, budget: float, served: bool) -> Method:
-    """Ours under a budget that saves, as a user of the library gets it where there are prices."""
-    setting = {**budget_method(num_steps, budget).setting, "saving": True}
-    return Method(SAVING, "ours", "policy", setting | ({"served": True} if served else {}))

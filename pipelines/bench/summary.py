@@ -149,7 +149,12 @@ def predictor_shares(rows: Sequence[Measured], resamples: Resamples) -> dict[str
     full = {
         r.num_steps: r
         for r in rows
-        if r.group in STATIC_GROUPS and r.operators == "rows" and r.ms is not None and is_full(r)
+        if r.group in STATIC_GROUPS
+        and r.operators == "rows"
+        and r.ms is not None
+        and is_full(r)
+        # A searched schedule may be full too, but is not timed beside the ignored predictor.
+        and not (r.setting or {}).get("tier")
     }
     return {
         str(r.num_steps): predictor_share(r, full[r.num_steps], resamples)

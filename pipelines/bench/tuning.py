@@ -32,12 +32,12 @@ from nitrogen.platform.errors import ConfigError
 PRICES = (1e-14, 1e-6)  # mean squared error per FLOP; a region has 1e6 to 1e8 FLOPs
 EXIT_THRESHOLDS = (0.0, 1e-4, 1e-3)
 BISECTIONS = 9
-AS_GOOD = 1.03  # times the least error: nearer than so few pictures can tell apart
+AS_GOOD = 1.03  # times the least error; see docs/LOG.md, 2026-11-26, for what pictures can tell
 SPENT = 0.98  # of the ceiling, by the mean picture: the hard bound cuts the others off
 
 
 @dataclass(frozen=True)
-class Look:
+class Tried:
     """What a method is worth on validation: the error that is minimised, and the mean FLOPs of a
     picture with those that its steps' time would pay."""
 
@@ -46,7 +46,7 @@ class Look:
     method: Method
 
 
-def cheapest(looks: Sequence[Look]) -> Method:
+def cheapest(looks: Sequence[Tried]) -> Method:
     """The cheapest of those within AS_GOOD of the least error."""
     most = AS_GOOD * min(look.error for look in looks)
     return min((look for look in looks if look.error <= most), key=lambda look: look.spent).method
@@ -84,12 +84,12 @@ class Tuning:
         """Mean FLOPs of a picture, with those that its steps' time would pay."""
         return float((sampled.flops + self.overhead * sampled.nfe).mean())
 
-    def look(self, method: Method) -> Look:
+    def look(self, method: Method) -> Tried:
         """The method's pictures beside the teacher's, and their cost."""
         sampled = self.sampled(method, self.drawn)
         pixels = squared_errors(sampled.x_0, self.target).mean()
         features = np.square(self.extract(sampled.images) - self.features).mean()
-        return Look(math.sqrt(float(pixels) * float(features)), self.spent(sampled), method)
+        return Tried(math.sqrt(float(pixels) * float(features)), self.spent(sampled), method)
 
     @cached_property
     def features(self) -> np.ndarray:
@@ -105,11 +105,11 @@ class Tuning:
         return [{}, {"served": True}] if priced else [{}]
 
 
-def tuned_budget(tuning: Tuning, tier: str) -> Method:
+def tuned_budget(tuning: Tuning, tier: str) -> list[Method]:
     """The cheapest steps, exit threshold and planner of about the least validation error under the
     tier's ceiling: equal shares for every step, the student's own prices, or a price; see `priced`.
     """
-    found: list[Look] = []
+    found: list[Tried] = []
     for num_steps in tuning.num_steps:
         share = tuning.ceiling(tier).share(num_steps)
         for threshold in tuning.exit_thresholds if share > 0 else ():
@@ -127,7 +127,7 @@ def tuned_budget(tuning: Tuning, tier: str) -> Method:
     best_first = sorted(settings.values(), key=ranked.index)
     for method in best_first[: tuning.num_priced]:
         found.append(tuning.look(priced(tuning, method, tier)))
-    return cheapest(found)
+    return [cheapest(found)]
 
 
 def priced(tuning: Tuning, method: Method, tier: str) -> Method:

@@ -53,7 +53,7 @@ def frontier(
         typer.Option("--thin", help="Run folder or model of a thin model; several times."),
     ] = None,
     preset: Annotated[
-        str, typer.Option(help="quick: minutes; day: about 45 minutes on 2 cores; full: hours.")
+        str, typer.Option(help="quick: minutes; day: about an hour on 2 cores; full: hours.")
     ] = "full",
     quick: QuickOption = False,
     images: Annotated[int | None, typer.Option(min=4, help="Seeds of every row.")] = None,
@@ -75,7 +75,9 @@ def frontier(
     from nitrogen.pipelines.metrics.features import FeatureNet
 
     config = FrontierConfig.preset("quick" if quick else preset)
-    sizes = {"num_images": images, "rounds": rounds, "num_headline": headline}
+    # Fewer rounds are fewer of pairs too; more are of all rows alone.
+    pairs = min(rounds, config.pair_rounds) if rounds else None
+    sizes = {"num_images": images, "rounds": rounds, "num_headline": headline, "pair_rounds": pairs}
     config = FrontierConfig.model_validate(
         config.model_dump() | {name: value for name, value in sizes.items() if value}
     )

@@ -9,7 +9,7 @@ from nitrogen.pipelines.results.exit_figures import calibration, exits
 from nitrogen.pipelines.results.files import BenchFile
 from nitrogen.pipelines.results.headline import headline
 from nitrogen.pipelines.results.markdown import count, facts, interval, percent, plain, table
-from nitrogen.pipelines.results.pairing import tier_pairs
+from nitrogen.pipelines.results.pairing import saving_pairs, tier_pairs
 from nitrogen.pipelines.results.targets import MIN_FRECHET, MIN_SEEDS
 from nitrogen.pipelines.results.tuned_settings import tuned_settings
 from nitrogen.pipelines.results.verdicts import ERROR_NAMES, tally, verdict_table, verdicts
@@ -67,7 +67,9 @@ def warning(file: BenchFile) -> str:
 
 def too_good(content: Mapping[str, Any]) -> Iterator[str]:
     """Figures that are more likely a mistake than a success."""
-    pairs = [p for batch in content["summary"] for p in tier_pairs(content, batch).values()]
+    batches = content["summary"]
+    pairs = [p for batch in batches for p in tier_pairs(content, batch).values()]
+    pairs += [p for batch in batches for p in saving_pairs(content, batch)]
     for name in dict.fromkeys(pair.ours["name"] for pair in pairs if pair and pair.better):
         yield (
             f"Check twice: fd_lite0 of {name} lies below its teacher's at as many steps. A student "

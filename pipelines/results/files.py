@@ -53,7 +53,9 @@ class BenchFile:
         hardware += f"; threads: {threads}" if threads else ""
         hardware += f"; load at the end: {load:g}" if load is not None else ""
         timing = c.get("timing_load_1m")
-        hardware += f"; load while timing: {timing:g}" if timing is not None else ""
+        if timing:
+            most = f"at most {timing['max']:.1f}"
+            hardware += f"; load while timing: median {timing['median']:.1f}, {most}"
         return {
             "command": f"`{self.command}`" if self.command else "not recorded",
             "commit": str(c.get("commit") or "not recorded"),

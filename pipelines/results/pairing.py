@@ -89,10 +89,9 @@ def tier_pairs(content: Mapping[str, Any], batch: str) -> dict[str, Pair | None]
     return {tier: by_name.get(name) for tier, name in tiers.items()}
 
 
-def saving_pair(content: Mapping[str, Any], batch: str) -> Pair | None:
-    """The pair of the row that was chosen, on validation, for what it saves at equal steps; None
-    where none was, as in older files."""
-    return next((p for p in pairs(content, batch) if p.ours["setting"].get("saving")), None)
+def saving_pairs(content: Mapping[str, Any], batch: str) -> list[Pair]:
+    """The pairs of the rows that were chosen, on validation, for what they save at equal steps."""
+    return [pair for pair in pairs(content, batch) if pair.ours["setting"].get("saving")]
 
 
 def is_teacher(row: Row) -> bool:
@@ -104,10 +103,11 @@ def is_teacher(row: Row) -> bool:
 def best_pair(content: Mapping[str, Any], batch: str) -> Pair | None:
     """The pair that saves the most time within MAX_FD_RATIO; else the one nearest to it.
 
-    Where there are pairs whose distances are of MIN_FRECHET pictures only they count, since a
-    distance of fewer is no headline. Without any distance, the middle tier.
+    Of the rows that were chosen for that on validation, where there are any. Where there are pairs
+    whose distances are of MIN_FRECHET pictures only they count, since a distance of fewer is no
+    headline. Without any distance, the middle tier.
     """
-    everything = pairs(content, batch)
+    everything = saving_pairs(content, batch) or pairs(content, batch)
     candidates = [p for p in everything if p.enough] or everything
     if within := [p for p in candidates if p.within]:
         return max(within, key=lambda p: p.saved["value"])

@@ -22,7 +22,10 @@ def tuned_settings(content: Mapping[str, Any]) -> str:
 
 
 def _tiers(content: Mapping[str, Any]) -> str:
-    tuned = [r for r in content["rows"] if r["setting"].get("tier") and _by_torch_or_ours(r)]
+    tuned = [
+        r for r in content["rows"]
+        if (r["setting"].get("tier") or r["setting"].get("saving")) and _by_torch_or_ours(r)
+    ]  # fmt: skip
     if not tuned:
         return ""
     rows = [
@@ -42,7 +45,7 @@ def _tiers(content: Mapping[str, Any]) -> str:
 def _over_ceiling(row: Mapping[str, Any], content: Mapping[str, Any]) -> str:
     """Its time, by the operators of the adaptive path, over its ceiling's: that of the teacher's
     line through as many forwards; '-' where the teacher has not two numbers of steps."""
-    rows, forwards = content["rows"], _forwards(content).get(row["setting"]["tier"])
+    rows, forwards = content["rows"], _forwards(content).get(row["setting"].get("tier", ""))
     if forwards is None:
         return "-"
     mine = next((r for r in rows if r["name"] == row["name"] + BY_ROWS), row)

@@ -10,7 +10,7 @@ from nitrogen.pipelines.bench.figures import MAX_FD_RATIO
 from nitrogen.pipelines.results import targets
 from nitrogen.pipelines.results.files import BenchFile
 from nitrogen.pipelines.results.markdown import count, interval, plain, table
-from nitrogen.pipelines.results.pairing import Pair, saving_pair, tier_pairs
+from nitrogen.pipelines.results.pairing import Pair, pairs, tier_pairs
 from nitrogen.pipelines.results.targets import Verdict, judge, timed
 
 ERROR_NAMES = {"mse": "MSE", "kid": "KID"}
@@ -57,12 +57,11 @@ def _frontier(content: Mapping[str, Any], quick: bool) -> Iterator[Verdict]:
                 name = f"speedup over static at equal {ERROR_NAMES.get(which, which)}, {tier}"
                 title = f"{name} budget, batch {batch}"
                 yield judge(title, targets.OVER_STATIC, timed(one, content), quick=quick)
-        saving = saving_pair(content, batch)
-        if saving is not None:
-            yield _latency(saving, f"{saving.ours['setting']['num_steps']} steps", batch, quick)
-            continue
-        for tier, pair in tier_pairs(content, batch).items():
-            yield _latency(pair, f"{tier} budget", batch, quick)
+        if "saving" in content:
+            yield from _savings(content, batch, quick)
+        else:  # an older file
+            for tier, pair in tier_pairs(content, batch).items():
+                yield _latency(pair, f"{tier} budget", batch, quick)
     yield _passes(content["forward_passes_saved"], quick)
     yield from _where(content, quick)
     batch = targets.CONVERSION_BATCH
@@ -104,9 +103,21 @@ def _beside(verdict: Verdict, missing: Sequence[str]) -> Verdict:
     return replace(verdict, outcome=f"{verdict.outcome}, without {' and '.join(missing)}")
 
 
+def _savings(content: Mapping[str, Any], batch: str, quick: bool) -> Iterator[Verdict]:
+    """At each number of steps, the row that was chosen for what it saves there."""
+    found = {pair.ours["name"]: pair for pair in pairs(content, batch)}
+    for steps, name in content["saving"].items():
+        if name is not None:
+            yield _latency(found.get(name), f"{steps} steps", batch, quick)
+            continue
+        title = f"latency saved at equal steps, {steps} steps, batch {batch}"
+        missed = "missed: on validation no budget is as near as the teacher and cheaper"
+        outcome = targets.QUICK if quick else missed
+        yield Verdict(title, str(targets.LATENCY_SAVED), "-", None, outcome)
+
+
 def _latency(pair: Pair | None, which: str, batch: str, quick: bool) -> Verdict:
-    """Time that a row saves at equal steps, where it keeps nearly the teacher's distance: the row
-    that was chosen for that; every tier in files without one."""
+    """Time that a row saves at equal steps, where it keeps nearly the teacher's distance."""
     target, bound = targets.LATENCY_SAVED, f"{MAX_FD_RATIO:g} of the teacher's fd_lite0"
     title = f"latency saved at equal steps within {bound}, {which}, batch {batch}"
     if pair is None or pair.fd_ratio is None or pair.ours_fd is None:
@@ -115,6 +126,8 @@ def _latency(pair: Pair | None, which: str, batch: str, quick: bool) -> Verdict:
     found = judge(title, target, pair.saved, quick=quick)
     ratio = interval(pair.fd_over) if pair.fd_over else f"{pair.fd_ratio:.3f} without an interval"
     shown = f"{found.measured} at {ratio} (n = {pair.ours_fd['n']:,})"
+    if budget := pair.ours["setting"].get("budget"):
+        shown = f"{shown}, budget {budget:g}"
     outcome = found.outcome
     if not quick and not pair.within:
         far = pair.fd_ratio > MAX_FD_RATIO
@@ -173,7 +186,7 @@ def _scaling(content: Mapping[str, Any], quick: bool) -> Iterator[Verdict]:
         if "skipped" in huge:
             yield Verdict(title, "within 16 GB", "-", None, f"not measured: {huge['skipped']}")
             return
-        inside = huge["within_16_gb"]
+        inside = huge.get("within_16_gb", huge.get("within_16_gib"))  # so older files name it
         outcome = "not measured" if inside is None else "reached" if inside else "missed"
         memory = plain(huge.get("process_mib", huge["peak_mib"]))
         shown = f"{plain(huge['ms'] / 1e3)} s, process {memory} MiB"

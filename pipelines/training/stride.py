@@ -7,8 +7,8 @@ from torch import Tensor
 
 from nitrogen.model.solvers import broadcast, dpmpp_2m, new_history
 
-# Of the substeps. EDM's 7 would leave a step to 0 all of its way in the first substep. Of 2, 3, 5
-# and 7 the one with the least error of whole runs by these targets (docs/LOG.md, 2026-11-26).
+# Of the substeps. EDM's 7 would leave a step to 0 all of its way in the first substep. Of 2, 3
+# and 5 the one with the least error of whole runs by these targets (docs/LOG.md, 2026-11-26).
 RHO = 3.0
 
 Teacher = Callable[[Tensor, Tensor, Tensor], Tensor]  # (x, sigma [b], labels [b]) -> D
@@ -26,8 +26,8 @@ def stride_target(
     """The D with which Euler's step lands at x(sigma_next): (x(sigma_next) - r x_t) / (1 - r).
 
     x(sigma_next) by DPM-Solver++(2M) in `num_substeps` substeps, an evaluation each, evenly spaced
-    in sigma^(1 / rho). Six of them leave a third to an eighth of the error of three by Heun, which
-    evaluate as often. Returns [b, h, w, c].
+    in sigma^(1 / rho). Six of them leave a quarter to a third of the error of three by Heun, which
+    evaluate as often (docs/LOG.md, 2026-11-26). Returns [b, h, w, c].
     """
     x, here, history = x_t, sigma, new_history(x_t)
     for step in range(1, num_substeps + 1):

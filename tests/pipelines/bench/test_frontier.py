@@ -1,6 +1,7 @@
 """The whole benchmark on tiny random models: rows, splits, caching, resuming, the plot."""
 
 import json
+import math
 import shutil
 from dataclasses import replace
 from types import SimpleNamespace
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from nitrogen.model.predictor import predictor_flops
-from nitrogen.pipelines.bench import conditions, kept_figures, kept_tuning, quality
+from nitrogen.pipelines.bench import conditions, kept_figures, kept_tuning, quality, saving
 from nitrogen.pipelines.bench import contest as contests
 from nitrogen.pipelines.bench import frontier as module
 from nitrogen.pipelines.bench.calibrate import pairs
@@ -27,12 +28,14 @@ from nitrogen.pipelines.bench.settings import budget_method
 from nitrogen.pipelines.bench.tuning import Tuning, priced
 from nitrogen.pipelines.bench.twins import with_twins
 from nitrogen.pipelines.evaluation.residuals import Uniform
+from nitrogen.pipelines.results.pairing import saving_pairs
 from nitrogen.pipelines.sampling import Draws
 
 TINY = FrontierConfig.quick().model_copy(
     update={
         "num_images": 6, "num_controls": 5, "num_guided": 4, "num_headline": 8, "num_tune": 4,
         "num_moves": 2, "tune_steps": (3, 5), "rounds": 2, "batches": (1, 2),
+        "num_saving": 6, "saving_steps": (5,), "pair_rounds": 3,
         "teacher_steps": {"euler": (8,), "heun": (3,), "dpmpp_2m": (3, 5, 8), "unipc": (4,)},
         "exit_images": 4, "exit_steps": 6, "num_calibration": 6, "resamples": 100,
     }
@@ -64,6 +67,7 @@ def few_pictures():
     with pytest.MonkeyPatch.context() as patch:
         for where in PICTURED:
             patch.setattr(where, "pictures", made_up)
+        patch.setattr(saving, "MAX_DISTANCE", math.inf)  # made-up networks are never as near
         yield
 
 
@@ -92,6 +96,12 @@ def test_the_file_holds_every_group_and_figure(result):
         run = {r["setting"]["num_steps"] for r in result["rows"]
                if r["group"] == "ours" and r["setting"].get("tier")}  # fmt: skip
         assert run <= {int(steps) for steps in figures["full_width"]}
+    assert result["saving"] == {"5": "ours saving, 5 steps"}
+    for batch, figures in result["summary"].items():
+        one = figures["latency"]["rows"]["ours saving, 5 steps"]
+        assert one["saved"]["n"] == one["saved_over_torch"]["n"] == TINY.pair_rounds
+        assert figures["predictor_share"]["8"]["n"] == TINY.pair_rounds
+        assert [p.ours["name"] for p in saving_pairs(result, batch)] == ["ours saving, 5 steps"]
     assert {"regions", "threshold"} & set(result["forward_passes_saved"])
     assert len(result["calibration"]["thresholds"]) == 3
     json.dumps(result, allow_nan=False)
@@ -280,9 +290,10 @@ def test_tuning_sees_the_validation_split_only(models, extract, tmp_path, monkey
     seen.clear()
     tuning = kept_tuning.KeptTuning(contest)
     methods = tuning.tiers()
+    assert set(tuning.saving()) == {5}
     chosen = set(tuning.spacings.chosen)
     assert chosen == {("teacher", "dpmpp_2m", 5), ("thin quarter", "dpmpp_2m", 8)}
-    assert seen == [TUNE_SPLIT]
+    assert set(seen) == {TUNE_SPLIT}
     assert not set(tuning.drawn.seeds) & set(contest.drawn.seeds)
     assert {m.group for m in methods} == {"ours", "static"}
     assert len({TUNE_SPLIT, REPORT_SPLIT, TRAIN_SPLIT}) == 3

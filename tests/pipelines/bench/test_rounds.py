@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from nitrogen.pipelines.bench.methods import Drawn
-from nitrogen.pipelines.bench.rounds import median_load, read_rounds, time_rounds
+from nitrogen.pipelines.bench.rounds import loads_of, read_rounds, time_rounds
 from nitrogen.pipelines.bench.row_store import Row, RowStore, row_key
 from nitrogen.pipelines.sampling import Draws
 
@@ -102,12 +102,26 @@ def test_a_torn_line_is_passed_over(runners, tmp_path: Path):
     assert len(read_rounds(file, ["a", "b", "c"], 1)) == 3
 
 
-def test_the_load_is_that_of_the_rounds(tmp_path: Path):
+def test_loads_are_those_of_the_rounds_that_count(tmp_path: Path):
     file = tmp_path / "r.jsonl"
-    lines = [{"load_1m": 2.0, "ms": {}}, {"load_1m": 5.0, "ms": {}}, {"load_1m": 2.25, "ms": {}}]
-    file.write_text("".join(json.dumps(one) + "\n" for one in [*lines, {"ms": {}}]))
-    assert median_load([file, tmp_path / "none.jsonl"]) == 2.25
-    assert median_load([tmp_path / "none.jsonl"]) is None
+    both = {"a": 1, "b": 1}
+    lines = [
+        {"batch": 1, "load_1m": 2.0, "ms": both},
+        {"batch": 1, "load_1m": 9.0, "ms": {"a": 1}},  # another set of rows
+        {"batch": 8, "load_1m": 8.0, "ms": both},
+        {"batch": 1, "ms": both},  # of an older version
+        {"batch": 1, "load_1m": 3.0, "ms": both},
+        {"batch": 1, "load_1m": 7.0, "ms": both},  # one more than was asked for
+    ]
+    file.write_text("".join(json.dumps(one) + "\n" for one in lines))
+    assert loads_of(file, ["a", "b"], 1, 3) == [2.0, 3.0]
+    assert loads_of(tmp_path / "none.jsonl", ["a"], 1, 3) == []
+
+
+def test_of_several_calls_in_a_round_the_least_counts(runners, calls, tmp_path: Path):
+    found = time_rounds(tmp_path / "r.jsonl", runners, DRAWN, batch=1, rounds=2, warmup=0, calls=3)
+    assert len(calls) == 2 * 2 * 3 * len(runners)
+    assert all(np.isfinite(ms).all() for ms in found.values())
 
 
 # -------------------------------------------------------------------------------------- rows

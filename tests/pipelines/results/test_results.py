@@ -17,7 +17,7 @@ from nitrogen.pipelines.results.headline import article_note, article_table, hea
 from nitrogen.pipelines.results.limits_pages import attack_page, scaling_page
 from nitrogen.pipelines.results.pairing import best_pair
 from nitrogen.pipelines.results.readme_block import BEGIN, END, with_block
-from nitrogen.pipelines.results.targets import PREDICTOR, SPEEDUPS, Target, outcome
+from nitrogen.pipelines.results.targets import MIN_ROUNDS, PREDICTOR, SPEEDUPS, Target, outcome
 from nitrogen.pipelines.results.verdicts import tally, verdicts
 from nitrogen.platform.errors import ConfigError
 
@@ -66,7 +66,8 @@ def test_a_time_is_decided_by_rounds_which_every_preset_but_quick_has():
     share = {"value": 0.01, "low": 0.01, "high": 0.01}
     assert outcome(PREDICTOR, share | {"n": 19}, False) == "decides nothing: n = 19 is too small"
     for config in (FrontierConfig.day(), FrontierConfig()):
-        assert outcome(PREDICTOR, share | {"n": config.rounds}, False) == "aim reached"
+        assert outcome(PREDICTOR, share | {"n": config.pair_rounds}, False) == "aim reached"
+        assert config.rounds >= MIN_ROUNDS
         assert outcome(SPEEDUPS["low"], share | {"n": config.num_controls}, False) == "missed"
 
 
@@ -123,13 +124,18 @@ def test_the_distance_must_be_near_by_its_whole_interval(file):
     assert not best_pair(file.content, "1").within
 
 
-def test_latency_is_judged_for_the_row_that_was_chosen_for_it(file):
-    row = next(r for r in file.content["rows"] if r["name"] == "ours low")
-    row["setting"]["saving"] = True
-    found = [v for v in verdicts(file) if v.figure.startswith("latency saved at equal steps")]
-    assert [v.figure.rsplit(", ", 2)[1:] for v in found] == [
-        ["6 steps", "batch 1"], ["6 steps", "batch 8"],
-    ]  # fmt: skip
+def test_latency_is_judged_at_each_number_of_steps_that_was_searched(file):
+    next(r for r in file.content["rows"] if r["name"] == "ours low")["setting"]["saving"] = True
+    file.content["saving"] = {"4": None, "6": "ours low"}
+    start = "latency saved at equal steps"
+    found = {v.figure: v for v in verdicts(file) if v.figure.startswith(start)}
+    assert len(found) == 2 * 2
+    none = found["latency saved at equal steps, 4 steps, batch 8"]
+    assert none.reached is False
+    one = next(v for name, v in found.items() if name.endswith("6 steps, batch 8"))
+    assert one.reached is not None
+    assert "budget 0.5" in one.measured
+    assert best_pair(file.content, "8").ours["name"] == "ours low"
 
 
 def test_latency_is_judged_for_every_tier(file):
