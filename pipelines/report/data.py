@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from nitrogen.pipelines.report.data_checks import Bias, Measured, NeighbourRows, Reliability
+from nitrogen.pipelines.report.data_checks import Bias, NeighbourRows, Reliability
+from nitrogen.pipelines.report.measured import Measured
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from nitrogen.pipelines.report.data_checks import Measured
+from nitrogen.pipelines.report.measured import Measured
 
 DASH = "\N{EN DASH}"
 

@@ -6,14 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from nitrogen.pipelines.report.data import Claim, EvaluationRow, Tile
-from nitrogen.pipelines.report.data_checks import (
-    Bias,
-    BiasRow,
-    Measured,
-    Reliability,
-    ReliabilityBin,
-)
+from nitrogen.pipelines.report.data_checks import Bias, BiasRow, Reliability, ReliabilityBin
 from nitrogen.pipelines.report.formatting import bracket, count, number, percent
+from nitrogen.pipelines.report.measured import Measured
 from nitrogen.pipelines.report.verdict import in_words
 
 Result = Mapping[str, Any]

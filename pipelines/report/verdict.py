@@ -13,8 +13,8 @@ from itertools import pairwise
 from typing import Any
 
 from nitrogen.pipelines.report.data import Claim, Verdict
-from nitrogen.pipelines.report.data_checks import Measured
 from nitrogen.pipelines.report.formatting import number
+from nitrogen.pipelines.report.measured import Measured
 from nitrogen.pipelines.report.operating_points import distance_of
 
 Result = Mapping[str, Any]

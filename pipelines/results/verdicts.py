@@ -126,8 +126,10 @@ def _latency(pair: Pair | None, which: str, batch: str, quick: bool) -> Verdict:
     found = judge(title, target, pair.saved, quick=quick)
     ratio = interval(pair.fd_over) if pair.fd_over else f"{pair.fd_ratio:.3f} without an interval"
     shown = f"{found.measured} at {ratio} (n = {pair.ours_fd['n']:,})"
-    if budget := pair.ours["setting"].get("budget"):
-        shown = f"{shown}, budget {budget:g}"
+    budget = pair.ours["setting"].get("budget")
+    if budget and pair.teacher_fd:
+        # Its own distance too, for where the teacher is bad nearness to it asks little.
+        shown = f"{shown}, budget {budget:g}; the teacher's {plain(pair.teacher_fd['value'])}"
     outcome = found.outcome
     if not quick and not pair.within:
         far = pair.fd_ratio > MAX_FD_RATIO

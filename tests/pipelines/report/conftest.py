@@ -22,11 +22,11 @@ from nitrogen.pipelines.report.data import (
 from nitrogen.pipelines.report.data_checks import (
     Bias,
     BiasRow,
-    Measured,
     NeighbourRows,
     Reliability,
     ReliabilityBin,
 )
+from nitrogen.pipelines.report.measured import Measured
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,8 @@ import pytest
 
 from nitrogen.pipelines.metrics.bias import statistics
 from nitrogen.pipelines.report.bias_view import answer, bias_view, strip
-from nitrogen.pipelines.report.data_checks import Bias, BiasRow, Measured
+from nitrogen.pipelines.report.data_checks import Bias, BiasRow
+from nitrogen.pipelines.report.measured import Measured
 
 NAMES = tuple(f"class {i}" for i in range(20))
 

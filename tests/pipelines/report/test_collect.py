@@ -8,7 +8,8 @@ from nitrogen.pipelines.context import StepOutput
 from nitrogen.pipelines.report.collect import collect
 from nitrogen.pipelines.report.curves import panels
 from nitrogen.pipelines.report.data import Samples
-from nitrogen.pipelines.report.data_checks import Measured, NeighbourRows
+from nitrogen.pipelines.report.data_checks import NeighbourRows
+from nitrogen.pipelines.report.measured import Measured
 from nitrogen.pipelines.report.operating_points import pareto
 from nitrogen.pipelines.report.quality import claims, rows, tiles
 from nitrogen.pipelines.report.samples_file import save_samples
