@@ -1,6 +1,7 @@
 """Packs the weights of a long training into the package, with what made them.
 
     .venv/bin/python scripts/ship_weights.py --run runs/emoji32 --recipe emoji32
+    .venv/bin/python scripts/ship_weights.py --run runs/fashion --recipe fashion --data data/fashion
 
 Reads the newest checkpoints of the run's pretrain and distill steps (or of --teacher and
 --student, folders of trainings; without --run and --teacher the teacher stays), and writes
@@ -45,6 +46,7 @@ WEIGHTS = Path(__file__).parent.parent / "pipelines" / "weights"
 MAX_BYTES = 10_000_000
 LOG_STRIDE = 20
 NUM_TUNE = 48  # seeds of the validation split
+REPORTED = "emoji32"  # whose pictures the report of any run shows
 GRID_SEED, GRID_STEPS, GRID_GUIDANCE = 100, 8, 2.0
 
 
@@ -108,7 +110,7 @@ def thin_log(training: Path, out: Path) -> None:
 
 
 def draw_grid(out: Path, pipeline: Pipeline) -> None:
-    """Two pictures of each class, seeds from GRID_SEED on, and the same pictures for the report."""
+    """Two pictures of each class, seeds from GRID_SEED on, and those of REPORTED for the report."""
     num = len(pipeline.classes)
     labels = list(range(num)) * 2
     seeds = [GRID_SEED + i for i in range(len(labels))]
@@ -120,8 +122,9 @@ def draw_grid(out: Path, pipeline: Pipeline) -> None:
         f"{GRID_GUIDANCE:g}, seeds from {GRID_SEED} on, none left out"
     )
     images = made.images.numpy()
-    grid = LabelledImages(images[:num], [pipeline.classes[i] for i in labels[:num]], caption)
-    save_grid(WEIGHTS / "samples.npz", grid)
+    if out.name == REPORTED:
+        grid = LabelledImages(images[:num], [pipeline.classes[i] for i in labels[:num]], caption)
+        save_grid(WEIGHTS / "samples.npz", grid)
     columns = -(-num // 2)
     x_0 = torch.as_tensor(images).float() / 127.5 - 1
     tile_grid(x_0, columns, 2).save(out / "samples.png")
@@ -145,7 +148,7 @@ def main() -> None:
     parser.add_argument("--teacher", type=Path, help="folder of the teacher's training")
     parser.add_argument("--student", type=Path, help="folder of the student's training")
     parser.add_argument("--recipe", required=True, help="shipped recipe that made them")
-    parser.add_argument("--data", default="bundled:emoji", help="data set with the class names")
+    parser.add_argument("--data", default="bundled:emoji", help="prepared data set of the run")
     parser.add_argument("--moves", type=int, default=24, help="of the search for schedules")
     given = parser.parse_args()
     if not (given.run or given.student):
