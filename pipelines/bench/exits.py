@@ -3,8 +3,8 @@
 A region is computed at full width at every step until its predicted residual is below one threshold
 at two steps in a row; from then on its D is kept. Nothing is narrow, nothing is held and computed
 again: what is saved is saved by exits. The threshold is the largest whose pictures stay at 35 dB of
-those without exit on the validation split, all their squared errors pooled, which is stricter than
-the mean of their PSNRs; what it saves is then measured on the report split.
+those without exit on the validation split, by the mean of their PSNRs at its lower end, as it is
+judged; what it saves is then measured on the report split.
 
 Of which model: a student whose D answers for one noise level exits itself. A strided one was never
 trained for 50 steps (its strides are those of 3 to 12), and its D of such a short step is the ratio

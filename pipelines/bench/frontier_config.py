@@ -20,7 +20,7 @@ class FrontierConfig(BaseModel):
     num_images      seeds of every row; fd_lite0 needs 1,280 or more
     num_controls    of these, seeds of the controls for where (the oracle asks the teacher often)
     num_guided      of these, seeds of guided rows
-    num_headline    seeds of the rows marked as headline (each tier of ours, its teacher)
+    num_headline    seeds of the rows marked as headline (ours of tiers and saving, their teachers)
     num_tune        validation seeds that schedules and budgets are tuned on
     num_moves       changes that the search over static schedules tries, for each tier
     num_priced      settings of ours for which a price is searched, for each tier

@@ -1,9 +1,10 @@
-"""Settings chosen on the validation split: a static schedule of widths and steps, and our budget.
+"""What a search on the validation split minimises, and our budget under each ceiling.
 
-Both are given the same ceilings, the time of some forwards of the full model, and the same seeds to
-look at; both minimise the same error: the geometric mean of the squared distance to the teacher's
-pictures in pixels and in features, for pixels alone prefer a blur. A ceiling need not be used up:
-of what is about as good as the best, each takes the cheapest.
+Ours and the static schedules (schedule_search.py) are given the same ceilings, the time of some
+forwards of the full model, and the same seeds to look at; both minimise the same error: the
+geometric mean of the squared distance to the teacher's pictures in pixels and in features, for
+pixels alone prefer a blur. A ceiling need not be used up: of what is about as good as the best,
+ours takes the cheapest.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Schedules of widths to ship with a student: for each number of steps and budget, searched on the
-validation split.
+"""Schedules of widths to ship with a student, searched on validation by steps and budget.
 
-A local search, as that of the benchmark's static rows (see tuning.py), at a fixed number of steps:
-the richest schedule that is wider at the end, then changes and exchanges between steps that stay
-under the budget, kept when they help. What is compared is the mean error to the teacher's run.
+A local search, as that of the benchmark's static rows (see schedule_search.py), at a fixed number
+of steps: the richest schedule that is wider at the end, then changes and exchanges between steps
+that stay under the budget, kept when they help. What is compared is the mean error to the
+teacher's run.
 """
 
 from __future__ import annotations

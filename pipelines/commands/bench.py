@@ -57,9 +57,14 @@ def frontier(
     ] = "full",
     quick: QuickOption = False,
     images: Annotated[int | None, typer.Option(min=4, help="Seeds of every row.")] = None,
-    rounds: Annotated[int | None, typer.Option(min=2, help="Timed calls of every row.")] = None,
+    rounds: Annotated[
+        int | None, typer.Option(min=2, help="Timed calls of every row; fewer are fewer pairs too.")
+    ] = None,
     headline: Annotated[
-        int | None, typer.Option(min=4, help="Seeds of ours at each budget, and of their teacher.")
+        int | None,
+        typer.Option(
+            min=4, help="Seeds of rows whose fd_lite0 is judged: ours, and their teachers."
+        ),
     ] = None,
     at_hand: Annotated[
         bool, typer.Option("--at-hand", help="Only rows that an earlier run left, and ours.")

@@ -39,7 +39,8 @@ def ablation(
         int | None, typer.Option(min=3, help="Steps of every picture; by default the sweep's.")
     ] = None,
     arm: Annotated[
-        list[str] | None, typer.Option("--arm", help="Only this arm; several times.")
+        list[str] | None,
+        typer.Option("--arm", help='Only this arm, such as "no stride"; several times.'),
     ] = None,
     quick: QuickOption = False,
     as_json: JsonOption = False,

@@ -38,8 +38,8 @@ RunOption = Annotated[
 def register(app: typer.Typer) -> None:
     app.command(
         "generate",
-        epilog="Example: nitrogen generate --run runs/demo --class 3 --seed 1 --policy budget "
-        "--budget 0.5 --out face.png --json",
+        epilog="Example: nitrogen generate --run runs/demo --class food-drink/noto --seed 1 "
+        "--policy budget --budget 0.5 --out food.png --json",
     )(generate)
 
 

@@ -89,7 +89,7 @@ class PredictionConfig(BaseModel):
     held_share: float = Field(0.3, ge=0, lt=1)  # of the regions in random plans
     on_policy_share: float = Field(0.5, ge=0, le=1)  # of the plans, after the first quarter
     label_dropout: float = Field(0.1, ge=0, le=1)
-    num_substeps: int = Field(4, ge=1, le=16)  # of the teacher within a strided step
+    num_substeps: int = Field(4, ge=1, le=16)  # evaluations of the teacher within a strided step
     rollout_steps: int = Field(2, ge=0, le=2)  # at most; 0: no stale cache, nothing held before
     # Sigma grids of the roll-outs, which take up to 2 steps and look one ahead.
     num_steps: tuple[Annotated[int, Field(ge=3, le=1000)], ...] = Field(
