@@ -9,7 +9,7 @@ from nitrogen.pipelines.bench.figures import MAX_FD_RATIO
 from nitrogen.pipelines.bench.row_names import SOLVERS
 from nitrogen.pipelines.results.files import BenchFile
 from nitrogen.pipelines.results.markdown import NONE, interval, plain, table
-from nitrogen.pipelines.results.pairing import Pair, best_pair
+from nitrogen.pipelines.results.pairing import Pair, best_pair, is_teacher
 from nitrogen.pipelines.results.targets import MIN_FRECHET, MIN_ROUNDS, MIN_SEEDS, timed
 
 FASTER, SLOWER, OPEN = "faster", "slower", "open"
@@ -105,8 +105,29 @@ def article_note(files: Sequence[BenchFile], batch: str) -> str:
     ]
     for file, pair in found:
         if pair is not None:
-            lines.append(f"{file.content['dataset']}: {_remark(pair)}")
+            lines.append(f"{file.content['dataset']}: {_remark(pair)}{_beside(file.content)}")
     return " ".join(lines)
+
+
+def _beside(content: Mapping[str, Any]) -> str:
+    """Where nothing was saved, and how near the teacher itself is at how many steps: to be near to
+    it says little where it is far off."""
+    text, saving = "", content.get("saving") or {}
+    if none := [steps for steps, name in saving.items() if name is None]:
+        text = f" At {listed(none)} steps no budget was as near as the teacher on validation."
+    far = {
+        row["setting"]["num_steps"]: row["fd_lite0"]["value"]
+        for row in content.get("headline") or () if is_teacher(row) and row.get("fd_lite0")
+    }  # fmt: skip
+    if len(far) > 1:
+        told = listed([f"{far[steps]:,.0f} at {steps} steps" for steps in sorted(far)])
+        text += f" The teacher's own distance is {told}: few steps ask little."
+    return text
+
+
+def listed(words: Sequence[str]) -> str:
+    """ "a", "a and b", "a, b and c"."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
 def _remark(pair: Pair) -> str:

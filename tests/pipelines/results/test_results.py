@@ -136,6 +136,9 @@ def test_latency_is_judged_at_each_number_of_steps_that_was_searched(file):
     assert one.reached is not None
     assert "budget 0.5" in one.measured
     assert best_pair(file.content, "8").ours["name"] == "ours low"
+    note = article_note([file], "1")
+    assert "At 4 steps no budget was as near as the teacher on validation." in note
+    assert "few steps ask little" in note
 
 
 def test_latency_is_judged_for_every_tier(file):
