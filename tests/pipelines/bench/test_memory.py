@@ -23,6 +23,12 @@ def many_small(mib):
     return lambda: len([torch.ones(MIB // 64) for _ in range(mib * 16)])
 
 
+def most(call):
+    """The largest of three readings: a kernel that takes cold pages of the process meanwhile, as a
+    busy machine's does, makes one low and none high."""
+    return max(peak_bytes(call) for _ in range(3))
+
+
 @pytest.fixture
 def measured():
     if peak_bytes(lambda: None) is None:
@@ -32,8 +38,8 @@ def measured():
 @pytest.mark.parametrize("earlier", [one_block, many_small])
 @pytest.mark.parametrize("call", [one_block, many_small])
 def test_a_call_is_seen_after_a_larger_one(measured, earlier, call):
-    assert peak_bytes(earlier(256)) == pytest.approx(256 * MIB, rel=0.2)
-    assert peak_bytes(call(64)) == pytest.approx(64 * MIB, rel=0.2)
+    assert most(earlier(256)) == pytest.approx(256 * MIB, rel=0.2)
+    assert most(call(64)) == pytest.approx(64 * MIB, rel=0.2)
     assert peak_bytes(lambda: None) < MIB
 
 
