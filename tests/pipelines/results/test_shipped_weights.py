@@ -15,10 +15,11 @@ def test_results_are_of_the_weights_that_ship(repository, role):
     assert published["models"][role]["sha256"] == weights_digest(model_directory(None, role))
 
 
-def test_every_leg_has_the_log_that_ends_where_it_ended(repository):
-    folder = repository / "pipelines/weights/emoji32"
+@pytest.mark.parametrize("recipe", ["emoji32", "fashion"])
+def test_every_leg_has_the_log_that_ends_where_it_ended(repository, recipe):
+    folder = repository / "pipelines/weights" / recipe
     legs = yaml.safe_load((folder / "legs.yaml").read_text())
-    told = [leg for role in ("teacher", "student") for leg in legs[role]]
+    told = [leg for of_role in legs.values() for leg in of_role]
     assert {leg["log"] for leg in told} == {path.name for path in folder.glob("*-log*.jsonl")}
     for leg in told:
         last = (folder / leg["log"]).read_text().splitlines()[-1]
