@@ -48,6 +48,11 @@ class KeptTuning:
         """Seeds of the validation split."""
         return self._draw(self.contest.config.num_tune)
 
+    @cached_property
+    def drawn_for_saving(self) -> Draws:
+        """More of them, for a Frechet distance."""
+        return self._draw(self.contest.config.num_saving)
+
     def _draw(self, num: int) -> Draws:
         contest = self.contest
         labels = pictures(contest.models.data_uri, TUNE_SPLIT, contest.models.arch.image_size)[1]
@@ -82,16 +87,13 @@ class KeptTuning:
         })  # fmt: skip
 
     def _spacing(self, method: Method) -> Spacing:
-        contest, name = self.contest, spacing_name(method)
+        def levels() -> dict[str, Any]:
+            found = best_spacing(method, self._tuning(Spacings(), 0.0).error)
+            return {"levels": [found.sigma_min, found.rho]}
+
         described = method.described() | {"search": best_spacing.__name__}
         key = self._key(described, best_spacing, method.model)
-        row = contest.store.get(key)
-        if row is None:
-            with contest.forecast.working(name):
-                found = best_spacing(method, self._tuning(Spacings(), 0.0).error)
-                row = contest.store.put(Row(key, {"levels": [found.sigma_min, found.rho]}, {}))
-        contest.forecast.drop(name)
-        return Spacing(*row.values["levels"])
+        return Spacing(*self._kept(spacing_name(method), key, levels)["levels"])
 
     def tiers(self) -> list[Method]:
         """Ours and the static schedules under each ceiling."""
@@ -106,48 +108,54 @@ class KeptTuning:
         return {steps: self._saving(steps) for steps in self.contest.config.saving_steps}
 
     def _saving(self, num_steps: int) -> Method | None:
-        contest, config = self.contest, self.contest.config
-        name = saving_name(num_steps)
+        def method() -> dict[str, Any]:
+            has_prices = self.contest.models.student.prices is not None
+            chosen = saving_budget(self._worth, num_steps, has_prices)
+            return {"method": chosen.described() if chosen else None}
+
+        config = self.contest.config
         described = {
             "search": saving_budget.__name__, "steps": num_steps, "pictures": config.num_saving,
             "overhead": self.overhead, "spacings": self.spacings.values(),
         }  # fmt: skip
         key = self._key(described, saving_budget, "student")
-        row = contest.store.get(key)
-        if row is None:
-            with contest.forecast.working(name):
-                has_prices = contest.models.student.prices is not None
-                chosen = saving_budget(self._worth, num_steps, has_prices)
-                method = chosen.described() if chosen else None
-                row = contest.store.put(Row(key, {"method": method}, {}))
-        contest.forecast.drop(name)
-        return Method(**row.values["method"]) if row.values["method"] else None
+        found = self._kept(saving_name(num_steps), key, method)["method"]
+        return Method(**found) if found else None
 
     def _worth(self, method: Method) -> Worth:
         """fd_lite0 to the training split, as that of rows, of seeds of the validation split."""
         contest, tuning = self.contest, self._tuning(self.spacings, self.overhead)
-        sampled = tuning.sampled(method, self._draw(contest.config.num_saving))
+        sampled = tuning.sampled(method, self.drawn_for_saving)
         features = contest.yardstick.extract(sampled.images)
         distance = contest.yardstick.fd(features) or contest.yardstick.kid(features)
         return Worth(distance.value, tuning.spent(sampled))
 
     def _searched(self, search: Callable[[Tuning, str], list[Method]], tier: str) -> list[Method]:
-        contest, config = self.contest, self.contest.config
-        name = search_name(search.__name__, tier)
+        def methods() -> dict[str, Any]:
+            chosen = search(self._tuning(self.spacings, self.overhead), tier)
+            return {"methods": [method.described() for method in chosen]}
+
+        config = self.contest.config
         described = {
             "search": search.__name__, "tier": tier, "ceiling": TIERS[tier],
             "overhead": self.overhead, "moves": config.num_moves, "steps": config.tune_steps,
             "priced": config.num_priced, "spacings": self.spacings.values(),
         }  # fmt: skip
         key = self._key(described, search, "student")
+        found = self._kept(search_name(search.__name__, tier), key, methods)
+        return [Method(**method) for method in found["methods"]]
+
+    def _kept(
+        self, name: str, key: str, choose: Callable[[], dict[str, Any]]
+    ) -> dict[str, Any]:  # fmt: skip
+        """What was chosen under this key, from the store or now."""
+        contest = self.contest
         row = contest.store.get(key)
         if row is None:
             with contest.forecast.working(name):
-                chosen = search(self._tuning(self.spacings, self.overhead), tier)
-                kept = {"methods": [method.described() for method in chosen]}
-                row = contest.store.put(Row(key, kept, {}))
+                row = contest.store.put(Row(key, choose(), {}))
         contest.forecast.drop(name)
-        return [Method(**method) for method in row.values["methods"]]
+        return row.values
 
     def _tuning(self, spacings: Spacings, overhead: float) -> Tuning:
         contest, config = self.contest, self.contest.config

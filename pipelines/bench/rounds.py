@@ -87,20 +87,20 @@ def part_of(drawn: Draws, number: int, batch: int) -> tuple[list[int], list[int]
 
 def read_rounds(file: Path, keys: Sequence[str], batch: int) -> list[dict[str, float]]:
     """The rounds of this batch size that hold every key."""
-    return [
-        {key: float(record["ms"][key]) for key in keys}
-        for record in records(file)
-        if record.get("batch") == batch and all(key in record["ms"] for key in keys)
-    ]
+    return [{key: float(one["ms"][key]) for key in keys} for one in held(file, keys, batch)]
 
 
 def loads_of(file: Path, keys: Sequence[str], batch: int, rounds: int) -> list[float]:
     """Of the machine, in the first `rounds` that hold every key, where they tell it."""
-    held = [
-        record for record in records(file)
-        if record.get("batch") == batch and all(key in record["ms"] for key in keys)
-    ]  # fmt: skip
-    return [float(record["load_1m"]) for record in held[:rounds] if "load_1m" in record]
+    counted = list(held(file, keys, batch))[:rounds]
+    return [float(one["load_1m"]) for one in counted if "load_1m" in one]
+
+
+def held(file: Path, keys: Sequence[str], batch: int) -> Iterator[dict[str, Any]]:
+    """The records of rounds of this batch size that hold every key."""
+    for record in records(file):
+        if record.get("batch") == batch and all(key in record["ms"] for key in keys):
+            yield record
 
 
 def records(file: Path) -> Iterator[dict[str, Any]]:

@@ -39,10 +39,10 @@ class Spacings:
                 return spaced(method, self.chosen[model, solver, nearest])
         return method
 
-    def values(self, model: str = "teacher") -> list[list[object]]:
-        """Those of a model as JSON values, in order: part of the key of what is tuned on them. A
-        search over the student's settings sees the teacher's alone."""
-        chosen = [(key, one) for key, one in self.chosen.items() if key[0] == model]
+    def values(self) -> list[list[object]]:
+        """The teacher's as JSON values, in order: part of the key of a search over the student's
+        settings, which sees no other model's."""
+        chosen = [(key, one) for key, one in self.chosen.items() if key[0] == "teacher"]
         return sorted([*key, one.sigma_min, one.rho] for key, one in chosen)
 
 
