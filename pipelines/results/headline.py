@@ -8,7 +8,7 @@ from typing import Any
 from nitrogen.pipelines.bench.figures import MAX_FD_RATIO
 from nitrogen.pipelines.bench.row_names import SOLVERS
 from nitrogen.pipelines.results.files import BenchFile
-from nitrogen.pipelines.results.markdown import NONE, interval, plain, table
+from nitrogen.pipelines.results.markdown import NONE, interval, listed, plain, table
 from nitrogen.pipelines.results.pairing import Pair, best_pair, is_teacher
 from nitrogen.pipelines.results.targets import MIN_FRECHET, MIN_ROUNDS, MIN_SEEDS, timed
 
@@ -42,9 +42,9 @@ def headline(file: BenchFile, batch: str) -> str:
     if rounds < MIN_ROUNDS:
         return f"{where} nothing is decided: {rounds} rounds of timing are too few."
     return (
-        f"{where} against the best of {_listed(_others(content))}, "
+        f"{where} against the best of {listed(_others(content))}, "
         f"the adaptive student {', and '.join(parts)} (times as fast at the "
-        f"{_listed(list(tiers))} budget, 95 % intervals, n = {n:,} seeds)."
+        f"{listed(list(tiers))} budget, 95 % intervals, n = {n:,} seeds)."
     )
 
 
@@ -63,13 +63,8 @@ def _won(states: Mapping[str, str]) -> str:
     parts = []
     for kind, word in words.items():
         if some := [tier for tier, found in states.items() if found == kind]:
-            parts.append(f"{word} at the {_listed(some)} budget")
-    return _listed(parts)
-
-
-def _listed(words: Sequence[str]) -> str:
-    """ "a", "a and b", "a, b and c"."""
-    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+            parts.append(f"{word} at the {listed(some)} budget")
+    return listed(parts)
 
 
 def state(one: Mapping[str, Any]) -> str:
@@ -123,11 +118,6 @@ def _beside(content: Mapping[str, Any]) -> str:
         told = listed([f"{far[steps]:,.0f} at {steps} steps" for steps in sorted(far)])
         text += f" The teacher's own distance is {told}: few steps ask little."
     return text
-
-
-def listed(words: Sequence[str]) -> str:
-    """ "a", "a and b", "a, b and c"."""
-    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
 def _remark(pair: Pair) -> str:

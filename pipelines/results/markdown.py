@@ -46,5 +46,10 @@ def facts(pairs: Mapping[str, str]) -> str:
     return "\n".join(f"- {name}: {value}" for name, value in pairs.items()) + "\n"
 
 
+def listed(words: Sequence[str]) -> str:
+    """ "a", "a and b", "a, b and c"."""
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
 def _cell(text: Any) -> str:
     return str(text).replace("|", "\\|").replace("\n", " ")

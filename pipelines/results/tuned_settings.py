@@ -12,7 +12,7 @@ from nitrogen.pipelines.bench.row_names import SOLVERS
 from nitrogen.pipelines.bench.settings import SOLVER
 from nitrogen.pipelines.bench.summary import FULL_GROUPS
 from nitrogen.pipelines.bench.twins import BY_ROWS
-from nitrogen.pipelines.results.markdown import plain, table
+from nitrogen.pipelines.results.markdown import listed, plain, table
 
 
 def tuned_settings(content: Mapping[str, Any]) -> str:
@@ -111,9 +111,8 @@ def _ceilings(content: Mapping[str, Any]) -> str:
     overhead, tiers = content.get("step_overhead_gflops"), _forwards(content)
     if overhead is None or not tiers:
         return "On validation, under ceilings that the file does not tell."
-    *first, last = (f"{forwards:g}" for forwards in tiers.values())
-    listed = f"{', '.join(first)} and {last}"
+    told = listed([f"{forwards:g}" for forwards in tiers.values()])
     return (
-        f"On validation, under ceilings in time: {listed} forwards of the full model, where a "
+        f"On validation, under ceilings in time: {told} forwards of the full model, where a "
         f"step costs what {1e3 * overhead:.0f} MFLOPs would beside its arithmetic (measured here)."
     )
