@@ -157,7 +157,8 @@ def adaptivity_gain(
     shown = {"room": figure(room, n), "edge": figure(control_e - ours_e, n)}
     if np.percentile(room[1:], 2.5) <= 0:
         return undefined("E_control - E_oracle is not above 0", n, **shown)
-    return figure((control_e - ours_e) / room, n, **shown)
+    edge = control_e - ours_e  # a resample of few seeds may hold but one, that has no room
+    return figure(np.divide(edge, room, out=np.zeros_like(room), where=room != 0), n, **shown)
 
 
 def conversion(ours: Measured, teacher: Measured, resamples: Resamples) -> dict[str, Any]:
