@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from nitrogen.pipelines.champions import ModelSource, model_source
 from nitrogen.pipelines.interrupts import Interrupted, interrupts
-from nitrogen.pipelines.trained_models import model_directory, newest_run
+from nitrogen.pipelines.trained_models import model_directory, newest_run, shipped_name
 from nitrogen.platform.errors import NitrogenError
 
 if TYPE_CHECKING:
@@ -37,14 +37,14 @@ def serve_foreground(
     from nitrogen.platform.cluster import start_embedded
 
     run = run or newest_run()
-    source = model_source(run) if run is not None else None
+    source = model_source(run) if run is not None and shipped_name(run) is None else None
     settings = _settings(source, max_replicas)
     executor = source.recipe.executor if source is not None else None
     store = (executor.object_store_mb if executor is not None else 256) * 2**20
     # The clean-up runs inside `interrupts`: a second Ctrl-C must not leave processes behind.
     with contextlib.suppress(Interrupted), interrupts(), contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nitrogen-")))
-        model = _champion(source) if source is not None else _shipped(folder)
+        model = _champion(source) if source is not None else _shipped(run, folder)
         say(
             f"starting the endpoint for {model.name} version {model.version} ...",
             event="starting", model=model.name, version=model.version,
@@ -77,12 +77,12 @@ def _champion(source: ModelSource) -> ModelRef:
     return champion_ref(source.registry(), source.name, source.local_folder() / "bundles")
 
 
-def _shipped(folder: Path) -> ModelRef:
+def _shipped(run: Path | None, folder: Path) -> ModelRef:
     """The shipped weights as a sealed bundle; the installation itself is left as it is."""
     from nitrogen.platform.bundles import write_bundle
     from nitrogen.platform.serving.replica import ModelRef
 
-    weights = model_directory(None)
+    weights = model_directory(run)
     bundle = folder / "bundle"
     bundle.mkdir()
     for path in weights.iterdir():

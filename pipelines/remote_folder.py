@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from nitrogen.pipelines.run_folder import RunFolder
 from nitrogen.pipelines.run_lock import lock_holder
+from nitrogen.pipelines.trained_models import shipped_name
 from nitrogen.platform.errors import ConfigError
 from nitrogen.platform.storage_uris import S3_PREFIX, is_s3
 
@@ -49,8 +50,10 @@ def fetched(run: Path | str) -> Path:
 
     While a run of this machine works in it the folder is newer than the bucket: a fetch would put
     older copies, of the database too, under the hands of the run.
-    Raises StorageError when the bucket is out of reach.
+    Shipped weights stay named as they are. Raises StorageError when the bucket is out of reach.
     """
+    if shipped_name(run) is not None:
+        return Path(run)
     folder, mirror = open_out(run)
     if mirror is not None and lock_holder(RunFolder(folder).lock_path) is None:
         mirror.pull()

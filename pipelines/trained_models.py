@@ -13,6 +13,8 @@ from nitrogen.pipelines.summary import read_summary
 from nitrogen.platform.errors import ConfigError, DataError
 
 Role = Literal["student", "teacher"]
+SHIPPED = "shipped"  # in place of a run folder; of another data set than DEFAULT: `shipped:fashion`
+DEFAULT = "emoji32"
 SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
 _NAMES = ("bundle", "student", "teacher", "model")
 _FILES = ("config.json", "model.safetensors")
@@ -26,11 +28,19 @@ _STEPS_OF: Mapping[Role, tuple[str, ...]] = {
 
 
 def model_directory(run: Path | None, role: Role = "student") -> Path:
-    """The directory to load: of a run, or the shipped weights when no run is named.
+    """The directory to load: of a run, or the shipped weights when no run is named; of one data
+    set where `shipped:NAME` is.
 
     Raises ConfigError for a folder without a run, DataError when no weights are there yet.
     """
-    return _in_run(run, role) if run is not None else _shipped(role)
+    name = shipped_name(run)
+    return _in_run(Path(run or ""), role) if name is None else _shipped(name, role)
+
+
+def shipped_name(run: Path | str | None) -> str | None:
+    """The data set whose shipped weights `run` means; None where it is a run folder."""
+    head, _, name = str(run or SHIPPED).partition(":")
+    return (name or DEFAULT) if head == SHIPPED else None
 
 
 def _in_run(run: Path, role: Role) -> Path:
@@ -69,15 +79,14 @@ def _model_directories(base: Path, value: Any) -> Iterator[Path]:
             yield from _model_directories(base, inner)
 
 
-def _shipped(role: Role) -> Path:
-    found = sorted(path.parent for path in SHIPPED_WEIGHTS.rglob("model.safetensors"))
-    for path in found:
-        if role in path.relative_to(SHIPPED_WEIGHTS).as_posix():
-            return path
-    if found and role == "student":
-        return found[0]
+def _shipped(name: str, role: Role) -> Path:
+    path = SHIPPED_WEIGHTS / name / role
+    if all((path / file).is_file() for file in _FILES):
+        return path
+    there = sorted(file.parents[1].name for file in SHIPPED_WEIGHTS.glob(f"*/{role}/{_FILES[1]}"))
     raise DataError(
-        f"this installation must ship {role} weights, got none. "
+        f"this installation must ship {role} weights of {name}, got those of "
+        f"{', '.join(there) or 'nothing'}. "
         "Train some with `nitrogen run demo` and name them with --run runs/demo."
     )
 

@@ -115,16 +115,20 @@ class Planner {
   // The errors of every region and option; whether all of them are finite.
   bool predicted() {
     long features = 11 + 2 * in.ch, all = in.samples * regions;
-    std::vector<float> seen(all * features), budgets(in.samples);
+    long size = in.height * in.width * in.ch;
+    std::vector<float> seen(all * features);
     errors.resize(all * OPTIONS);
-    for (long s = 0; s < in.samples; s++) {
+    ::share(in.samples, (int)in.threads, [&](long s) {
       double untold = product((double)in.num_steps[s], in.slack * in.full_flops);
       double part = (shares[s].left - untold) / (shares[s].to_come * in.full_flops);
-      budgets[s] = (float)std::min(std::max(part, 0.0), 1.0);
-    }
-    region_features(in.x_t, in.denoised, in.pair, in.pair + in.samples, budgets.data(), in.change,
-                    in.age, in.log_residual, in.quarters, (float)in.sigma_data, in.samples,
-                    in.height, in.width, in.ch, in.region_rows, in.region_columns, seen.data());
+      float budget = (float)std::min(std::max(part, 0.0), 1.0);
+      long at = s * regions;
+      region_features(in.x_t + s * size, in.denoised + s * size, in.pair + s,
+                      in.pair + in.samples + s, &budget, in.change + at, in.age + at,
+                      in.log_residual + at, in.quarters + at, (float)in.sigma_data, 1, in.height,
+                      in.width, in.ch, in.region_rows, in.region_columns,
+                      seen.data() + at * features);
+    });
     predict(seen.data(), in.labels, in.classes, in.num_classes, in.class_channels, in.w_enter,
             in.b_enter, in.w_middle, in.b_middle, in.w_residual, in.b_residual, in.w_widths,
             in.b_widths, in.samples, regions, features, in.hidden, NUM_WIDTHS, (float)in.low,
@@ -135,9 +139,9 @@ class Planner {
 
   // Widths by predicted gain, see `model.policies.Budget`.
   void buy() {
-    std::vector<double> gain(regions * OPTIONS), ranked(regions * OPTIONS);
-    std::vector<int64_t> caps(regions);
-    for (long s = 0; s < in.samples; s++) {
+    ::share(in.samples, (int)in.threads, [&](long s) {
+      std::vector<double> gain(regions * OPTIONS), ranked(regions * OPTIONS);
+      std::vector<int64_t> caps(regions);
       const float* of = errors.data() + s * regions * OPTIONS;
       gains(s, of, gain.data());
       decide_exits(s, of);
@@ -155,7 +159,7 @@ class Planner {
       allocate(ranked.data(), in.region_flops, &room, caps.data(), priced ? in.price : 0.0, 1,
                regions, OPTIONS, widths);
       fit(s, priced ? hard_room(s, room) : room, gain.data());
-    }
+    });
   }
 
   // lambda(sigma, sigma') (E_held - E_option), see `model.predictor.gains`. of: sample s's errors.

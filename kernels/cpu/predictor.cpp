@@ -20,27 +20,28 @@ void region_features(const float* x_t, const float* denoised, const float* sigma
                      long region_rows, long region_columns, float* out) {
   Regions regions{height, width, ch, region_rows, region_columns};
   std::vector<float> of_d(ch + 2), of_x(ch + 2);
-  for (long r = 0; r < samples * regions.count(); r++, out += 11 + 2 * ch) {
-    long s = r / regions.count();
+  for (long s = 0; s < samples; s++) {
     float scale = std::sqrt(sigma[s] * sigma[s] + sigma_data * sigma_data);
-    regions.means(denoised, x_t, r, of_d.data());
-    regions.means(x_t, x_t, r, of_x.data());
-    float squares = 0.0f, known = quarters[r] > 0;
-    for (long c = 0; c < ch; c++) squares += of_d[c] * of_d[c];
-    float variance = of_d[ch] - squares / ch, noise = of_d[ch + 1] / (sigma[s] * sigma[s]);
-    // `variance > 0 ? ...` would make a number of NaN.
-    float texture = variance < 0.0f ? 0.0f : variance;
     float least_next = sigma_next[s] < 1e-3f ? 1e-3f : sigma_next[s];
-    const float columns[11] = {
-        log_of(sigma[s]) / 4, log_of(least_next) / 4, sigma_next[s] / sigma[s], budget[s], known,
-        age[r] / 4, (float)quarters[r] / 4, log_residual[r] / 8,
-        log_of(change[r] + EPS) / 8 * known, log_of(noise + EPS) * known,
-        log_of(texture + EPS) / 8 * known,
-    };
-    std::copy(columns, columns + 11, out);
-    for (long c = 0; c < ch; c++) {
-      out[11 + c] = of_x[c] / scale;
-      out[11 + ch + c] = of_d[c];
+    float log_sigma = log_of(sigma[s]) / 4, log_next = log_of(least_next) / 4;
+    for (long r = s * regions.count(); r < (s + 1) * regions.count(); r++, out += 11 + 2 * ch) {
+      regions.means(denoised, x_t, r, of_d.data());
+      regions.means(x_t, x_t, r, of_x.data());
+      float squares = 0.0f, known = quarters[r] > 0;
+      for (long c = 0; c < ch; c++) squares += of_d[c] * of_d[c];
+      float variance = of_d[ch] - squares / ch, noise = of_d[ch + 1] / (sigma[s] * sigma[s]);
+      // `variance > 0 ? ...` would make a number of NaN.
+      float texture = variance < 0.0f ? 0.0f : variance;
+      const float columns[11] = {
+          log_sigma, log_next, sigma_next[s] / sigma[s], budget[s], known, age[r] / 4,
+          (float)quarters[r] / 4, log_residual[r] / 8, log_of(change[r] + EPS) / 8 * known,
+          log_of(noise + EPS) * known, log_of(texture + EPS) / 8 * known,
+      };
+      std::copy(columns, columns + 11, out);
+      for (long c = 0; c < ch; c++) {
+        out[11 + c] = of_x[c] / scale;
+        out[11 + ch + c] = of_d[c];
+      }
     }
   }
 }

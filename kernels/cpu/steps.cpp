@@ -57,10 +57,15 @@ class Walk {
              [&](long first, long count) { denoise(first, count, in.labels, at.cache, fresh); });
     if (at.unlabelled) guide(fresh, denoised);
     std::vector<float> unknown(in.samples, NAN);
-    close_step(at.x, fresh, at.denoised, at.denoised, sigma, sigma_next,
-               at.multistep ? at.sigma_last : unknown.data(), in.widths, at.change, at.age,
-               at.quarters, in.samples, in.height, in.width, in.ch, in.region_rows,
-               in.region_columns, denoised, x_next, change, age, quarters.data());
+    const float* sigma_last = at.multistep ? at.sigma_last : unknown.data();
+    share(in.samples, (int)in.threads, [&](long s) {
+      long first = s * numbers / in.samples, region = s * regions / in.samples;
+      close_step(at.x + first, fresh + first, at.denoised + first, at.denoised + first, sigma + s,
+                 sigma_next + s, sigma_last + s, in.widths + region, at.change + region,
+                 at.age + region, at.quarters + region, 1, in.height, in.width, in.ch,
+                 in.region_rows, in.region_columns, denoised + first, x_next + first,
+                 change + region, age + region, quarters.data() + region);
+    });
     std::copy(at.x, at.x + numbers, at.x_before);
     std::copy(at.denoised, at.denoised + numbers, at.older);
     std::copy(x_next, x_next + numbers, at.x);

@@ -34,7 +34,7 @@ from nitrogen.pipelines.metrics.bootstrap import bootstrap
 from nitrogen.pipelines.recipe import Recipe, load_recipe
 from nitrogen.pipelines.steps.distill import DistillConfig
 from nitrogen.pipelines.steps.sweep_config import SweepConfig
-from nitrogen.pipelines.trained_models import model_directory, recipe_of
+from nitrogen.pipelines.trained_models import model_directory, recipe_of, shipped_name
 
 FULL = "full width"
 
@@ -59,35 +59,41 @@ class AblationConfig(BaseModel):
 
 
 def run_ablation(
-    config: AblationConfig, run: Path | None, folder: Path, extract: Extract, say: Say
+    config: AblationConfig,
+    run: Path | None,
+    folder: Path,
+    extract: Extract,
+    say: Say,
+    data: str | None = None,
 ) -> dict[str, Any]:
     """Trains what is not there, measures it, and returns arms and settings as JSON values.
 
     run: folder with a trained teacher, or the shipped weights'; folder: where arms and rows are
-    kept. Raises ConfigError, DataError, TrainingError.
+    kept; data: folder or bucket of the pictures, by default those of the run.
+    Raises ConfigError, DataError, TrainingError.
     """
     recipe = recipe_behind(run)
     distill = cast(DistillConfig, recipe.section("distill"))
     sweep = cast(SweepConfig, recipe.section("sweep"))
     student, num_steps = distill.student, config.num_steps or sweep.num_inference_steps
     arms = arms_of(student, config.arms)
-    directory, uri = model_directory(run, "teacher"), data_uri(run)
-    teacher, data = Pipeline.load(directory), ShardDataset(uri, REPORT_SPLIT).manifest
+    directory, uri = model_directory(run, "teacher"), data or data_uri(run)
+    teacher, manifest = Pipeline.load(directory), ShardDataset(uri, REPORT_SPLIT).manifest
     digests = {"teacher": model_digest(directory)}
     trainer = Trainer(
-        directory, training_data(uri, data, teacher.image_size, folder),
+        directory, training_data(uri, manifest, teacher.image_size, folder),
         shortened(distill.optim, config.num_images), num_steps, config.seed,
-        recipe.executor.precision, digests | {"data": data.digest}, folder / "arms", say,
+        recipe.executor.precision, digests | {"data": manifest.digest}, folder / "arms", say,
     )  # fmt: skip
     kept = {arm.name: trainer.trained(arm) for arm in arms}
     trained = {name: Pipeline.load(path) for name, path in kept.items()}
     digests |= {name: model_digest(path) for name, path in kept.items()}
-    models = Models(teacher, trained[WHOLE], trained, digests, uri, data.name, data.digest)
+    models = Models(teacher, trained[WHOLE], trained, digests, uri, manifest.name, manifest.digest)
     sizes = FrontierConfig(num_images=config.num_seeds, seed=config.seed)
     contest = Contest.prepare(sizes, models, folder, extract, say)
     return {
         "format": 1,
-        "dataset": data.name,
+        "dataset": manifest.name,
         "reference": f"teacher, {REFERENCE_SOLVER}, {REFERENCE_STEPS} steps",
         "config": config.model_dump(mode="json"),
         "num_steps": num_steps,
@@ -100,9 +106,9 @@ def run_ablation(
 
 def recipe_behind(run: Path | None) -> Recipe:
     """That of the run, or the one that lies beside the shipped weights."""
-    if run is not None:
+    if run is not None and shipped_name(run) is None:
         return recipe_of(run)
-    return load_recipe(str(model_directory(None, "student").parent / "recipe.yaml")).recipe
+    return load_recipe(str(model_directory(run, "student").parent / "recipe.yaml")).recipe
 
 
 def training_data(uri: str, data: Manifest, side: int, folder: Path) -> str:

@@ -18,8 +18,8 @@ from nitrogen.pipelines.data.loader import ShardDataset
 from nitrogen.pipelines.data.shipped import SCENES
 from nitrogen.pipelines.run_folder import RunFolder
 from nitrogen.pipelines.summary import read_summary
-from nitrogen.pipelines.trained_models import model_directory
-from nitrogen.platform.errors import DataError
+from nitrogen.pipelines.trained_models import DEFAULT, model_directory, shipped_name
+from nitrogen.platform.errors import ConfigError, DataError
 
 # Which split each part may look at: schedules are tuned on one, reported on another.
 TUNE_SPLIT, REPORT_SPLIT, TRAIN_SPLIT = "validation", "test", "train"
@@ -59,11 +59,14 @@ class Models:
         return {"teacher": self.teacher, "student": self.student, **self.thin}[name]
 
 
-def load_models(run: Path | None = None, thin: Sequence[Path] = ()) -> Models:
-    """The models of a run folder, or the shipped ones; thin: run folders or model directories.
+def load_models(
+    run: Path | None = None, thin: Sequence[Path] = (), data: str | None = None
+) -> Models:
+    """The models of a run folder, or the shipped ones; thin: run folders or model directories;
+    data: folder or bucket of their pictures, by default those that the run prepared.
 
     Raises ConfigError, DataError or WeightsError for what is not there, and DataError for a thin
-    model of other pictures.
+    model or a data set of other pictures.
     """
     directories = {role: model_directory(run, role) for role in ("teacher", "student")}
     directories |= {f"thin {path.name}": thin_directory(path) for path in thin}
@@ -77,10 +80,15 @@ def load_models(run: Path | None = None, thin: Sequence[Path] = ()) -> Models:
     for name, path in zip(loaded, thin, strict=True):
         _check_thin(path, loaded[name], teacher)
     digests = {name: model_digest(path) for name, path in directories.items()}
-    uri = data_uri(run)
-    data = ShardDataset(uri, REPORT_SPLIT).manifest
-    shown = shown_name(data.name, data.image_size[0], teacher.image_size)
-    return Models(teacher, student, loaded, digests, uri, shown, data.digest)
+    uri = data or data_uri(run)
+    manifest = ShardDataset(uri, REPORT_SPLIT).manifest
+    if list(manifest.classes) != list(teacher.classes):
+        raise DataError(
+            f"--data must hold the teacher's {len(teacher.classes)} classes, got other ones in "
+            f"{uri}. Prepare the pictures that it was trained on."
+        )
+    shown = shown_name(manifest.name, manifest.image_size[0], teacher.image_size)
+    return Models(teacher, student, loaded, digests, uri, shown, manifest.digest)
 
 
 def shown_name(name: str, stored: int, drawn: int) -> str:
@@ -90,9 +98,18 @@ def shown_name(name: str, stored: int, drawn: int) -> str:
 
 
 def data_uri(run: Path | None) -> str:
-    """The data set that a run prepared; the bundled emoji for the shipped weights."""
-    if run is None:
+    """The data set that a run prepared; the bundled emoji for the weights shipped of them.
+
+    Raises ConfigError for shipped weights of another data set.
+    """
+    shipped = shipped_name(run)
+    if shipped == DEFAULT:
         return "bundled:emoji"
+    if shipped is not None or run is None:
+        raise ConfigError(
+            f"--data must name the pictures of the shipped weights of {shipped}, got none. Prepare "
+            "them as recipe.yaml beside the weights says: nitrogen data prepare --source ..."
+        )
     row = read_summary(run).get("steps", {}).get("prepare")
     record = RunFolder(run).record("prepare", row["key"]) if row else "there is none"
     if isinstance(record, str):

@@ -9,6 +9,7 @@ import typer
 
 from nitrogen.pipelines.commands import bench_ablation, bench_kernels, bench_results, completion
 from nitrogen.pipelines.commands.bench_files import (
+    DataOption,
     OutOption,
     QuickOption,
     about,
@@ -52,6 +53,7 @@ def frontier(
         list[Path] | None,
         typer.Option("--thin", help="Run folder or model of a thin model; several times."),
     ] = None,
+    data: DataOption = None,
     preset: Annotated[
         str, typer.Option(help="quick: minutes; day: about an hour on 2 cores; full: hours.")
     ] = "full",
@@ -86,9 +88,10 @@ def frontier(
     config = FrontierConfig.model_validate(
         config.model_dump() | {name: value for name, value in sizes.items() if value}
     )
-    models = load_models(folder(run), tuple(thin or ()))
+    models = load_models(folder(run), tuple(thin or ()), data)
     result = run_frontier(config, models, kept(out), FeatureNet(), note, at_hand)
     options: list[tuple[str, Any]] = [("--thin", path) for path in thin or ()]
+    options += [("--data", data)]
     options += [("--preset", preset), ("--images", images), ("--rounds", rounds)]
     options += [("--headline", headline)]
     line = command("frontier", out, run, quick, options) + (" --at-hand" if at_hand else "")

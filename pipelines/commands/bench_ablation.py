@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from nitrogen.pipelines.commands.bench_files import (
+    DataOption,
     OutOption,
     QuickOption,
     about,
@@ -31,6 +32,7 @@ def register(bench: typer.Typer) -> None:
 def ablation(
     out: OutOption,
     run: RunOption = None,
+    data: DataOption = None,
     images: Annotated[
         int | None, typer.Option(min=1, help="Pictures that each arm trains on; 16,000.")
     ] = None,
@@ -56,8 +58,9 @@ def ablation(
     )
     options: list[tuple[str, Any]] = [("--images", images), ("--seeds", seeds), ("--steps", steps)]
     options += [("--arm", name) for name in arm or ()]
+    options += [("--data", data)]
     line = command("ablation", out, run, quick, options)
-    found = run_ablation(config, folder(run), kept(out), FeatureNet(), note)
+    found = run_ablation(config, folder(run), kept(out), FeatureNet(), note, data)
     result = about() | found | {"command": line}
     write(out, result)
     if as_json:

@@ -12,6 +12,12 @@ import typer
 OutOption = Annotated[
     Path, typer.Option("--out", "-o", help="JSON file; what is measured is kept beside it.")
 ]
+DataOption = Annotated[
+    str | None,
+    typer.Option(
+        "--data", help="Prepared pictures of the model, by default of its run or bundled ones."
+    ),
+]
 QuickOption = Annotated[
     bool, typer.Option("--quick", help="Tiny: shows that it runs, decides nothing.")
 ]
@@ -62,7 +68,7 @@ def command(
 
 
 def folder(run: str | None) -> Path | None:
-    """The run's folder on this machine, or none for the shipped weights."""
+    """The run's folder on this machine, or what names shipped weights."""
     from nitrogen.pipelines.remote_folder import fetched
 
     return fetched(run) if run is not None else None

@@ -17,7 +17,6 @@ from nitrogen.pipelines.commands.output import say, say_table
 DeviceOption = Annotated[str, typer.Option(help="cpu or cuda (a ROCm build says cuda too).")]
 LinesOption = Annotated[bool, typer.Option("--json", help="Print JSON lines.")]
 RepeatsOption = Annotated[int, typer.Option(min=3, help="Timed calls of each.")]
-SHIPPED = "shipped"  # in place of a run folder: the weights of the package
 COLUMNS = ("op", "provider", "case", "shape", "p20", "p50", "p80", "unit")
 FIGURES = (
     "gflops_per_s", "rate_over_gemms", "of_dense", "bound", "within", "of_network", "of_roofline",
@@ -73,7 +72,7 @@ def step(
         str | None,
         typer.Option(
             "--run",
-            help="A trained student in place of random weights: a run folder, or `shipped`.",
+            help="A trained student in place of random weights: run folder, shipped, shipped:NAME.",
             autocompletion=completion.runs,
         ),
     ] = None,
@@ -111,7 +110,7 @@ def chosen(run: str | None, preset: str, device: str) -> Any:
 
     if run is None:
         return untrained(preset, device)
-    return trained(model_directory(None if run == SHIPPED else fetched(run)), device)
+    return trained(model_directory(fetched(run)), device)
 
 
 def checked(device: str) -> str:

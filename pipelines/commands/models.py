@@ -29,7 +29,7 @@ RunOption = Annotated[
     str | None,
     typer.Option(
         "--run",
-        help="Run folder, or s3://bucket/run; the shipped weights by default.",
+        help="Run folder, s3://bucket/run, or shipped:NAME; the shipped weights by default.",
         autocompletion=completion.runs,
     ),
 ]

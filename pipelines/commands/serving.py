@@ -17,7 +17,8 @@ ChampionRunOption = Annotated[
     str | None,
     typer.Option(
         "--run",
-        help="Run folder, or s3://bucket/run; the newest in runs/ that has a champion by default.",
+        help="Run folder or s3://bucket/run, to serve shipped:NAME too; the newest in runs/ that "
+        "has a champion by default.",
         autocompletion=completion.runs,
     ),
 ]

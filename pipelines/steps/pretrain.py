@@ -30,8 +30,9 @@ class PretrainConfig(BaseModel):
     """The `pretrain:` section of a recipe.
 
     preset  size of the network; arch replaces single fields of it
-    start   model directory whose denoiser to go on from (`shipped` for the weights that ship);
-            the optimiser starts anew, so keep warmup_images above 0
+    start   model directory whose denoiser to go on from (`shipped` for the weights that ship,
+            `shipped:fashion` for those of another data set than emoji32); the optimiser starts
+            anew, so keep warmup_images above 0
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -90,12 +91,13 @@ def fingerprint(config: PretrainConfig) -> dict[str, Any]:
 
 def start_weights(config: PretrainConfig) -> Path | None:
     """The weights file to go on from. Raises ConfigError for a folder that holds no model."""
-    from nitrogen.pipelines.trained_models import model_directory
+    from nitrogen.pipelines.trained_models import model_directory, shipped_name
 
     if config.start is None:
         return None
-    shipped = config.start == "shipped"
-    directory = model_directory(None, "teacher") if shipped else Path(config.start)
+    directory = Path(config.start)
+    if shipped_name(directory) is not None:
+        directory = model_directory(directory, "teacher")
     weights = directory.absolute() / "model.safetensors"
     if not weights.is_file():
         raise ConfigError(

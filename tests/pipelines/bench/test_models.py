@@ -1,8 +1,14 @@
 """What a benchmark compares, and how it names the pictures."""
 
+from pathlib import Path
+
 import pytest
 
+from nitrogen.pipelines.bench import models
 from nitrogen.pipelines.bench.models import load_models, shown_name
+from nitrogen.pipelines.data.prepare import prepare
+from nitrogen.pipelines.trained_models import model_directory
+from nitrogen.platform.errors import ConfigError, DataError
 
 
 @pytest.mark.parametrize(
@@ -13,7 +19,21 @@ def test_pictures_of_another_size_are_named_by_it(stored, drawn, shown):
 
 
 def test_shipped_models_draw_the_bundled_emoji():
-    models = load_models()
-    assert models.name == "emoji64 at 32 px"
-    assert models.student.predictor is not None
-    assert set(models.digests) == {"teacher", "student"}
+    loaded = load_models()
+    assert loaded.name == "emoji64 at 32 px"
+    assert loaded.student.predictor is not None
+    assert set(loaded.digests) == {"teacher", "student"}
+
+
+def test_shipped_models_of_other_pictures_want_to_know_where_those_are(monkeypatch):
+    named = Path("shipped:fashion")
+    monkeypatch.setattr(models, "model_directory", lambda run, role: model_directory(None, role))
+    with pytest.raises(ConfigError, match=r"--data must name the pictures .* of fashion, got none"):
+        load_models(named)
+    assert load_models(named, data="bundled:emoji").data_uri == "bundled:emoji"
+
+
+def test_pictures_of_other_classes_are_refused(few_pictures, tmp_path):
+    prepare(str(few_pictures), str(tmp_path / "data"))
+    with pytest.raises(DataError, match=r"--data must hold the teacher's 26 classes, got other"):
+        load_models(data=str(tmp_path / "data"))

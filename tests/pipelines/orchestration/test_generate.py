@@ -26,7 +26,7 @@ def weights(tmp_path_factory):
     torch.manual_seed(0)
     arch = preset("tiny", image_size=16, num_classes=len(CLASSES))
     root = tmp_path_factory.mktemp("weights")
-    Pipeline(Denoiser(arch), CLASSES, Predictor(arch)).save(root / "pets-student")
+    Pipeline(Denoiser(arch), CLASSES, Predictor(arch)).save(root / "emoji32/student")
     return root
 
 
@@ -121,10 +121,10 @@ def _never(*_):
 
 
 def test_a_model_without_predictor_has_no_exits(generate, weights, monkeypatch, tmp_path):
-    content = json.loads((weights / "pets-student/config.json").read_text())
-    (tmp_path / "plain/a-student").mkdir(parents=True)
-    (tmp_path / "plain/a-student/model.safetensors").touch()
-    described = tmp_path / "plain/a-student/config.json"
+    content = json.loads((weights / "emoji32/student/config.json").read_text())
+    (tmp_path / "plain/emoji32/student").mkdir(parents=True)
+    (tmp_path / "plain/emoji32/student/model.safetensors").touch()
+    described = tmp_path / "plain/emoji32/student/config.json"
     described.write_text(json.dumps(content | {"predictor": False}))
     monkeypatch.setattr(trained_models, "SHIPPED_WEIGHTS", tmp_path / "plain")
     code, _, err = generate("--budget", "0.5")
@@ -181,9 +181,9 @@ def test_a_dense_last_step_is_within_the_budget(generate):
 def test_a_broken_predictor_is_told(generate, weights, monkeypatch, tmp_path):
     from nitrogen.model.pipeline import Pipeline
 
-    pipeline = Pipeline.load(weights / "pets-student")
+    pipeline = Pipeline.load(weights / "emoji32/student")
     pipeline.predictor.enter.weight[0, 0] = float("nan")
-    pipeline.save(tmp_path / "broken" / "pets-student")
+    pipeline.save(tmp_path / "broken/emoji32/student")
     monkeypatch.setattr(trained_models, "SHIPPED_WEIGHTS", tmp_path / "broken")
     arguments = ("--policy", "budget", "--budget", "0.6", "--out", "cat.png")
     code, out, err = generate(*arguments, "--json")

@@ -34,7 +34,7 @@ def pipeline():
 @pytest.fixture(scope="module")
 def weights(pipeline, tmp_path_factory):
     root = tmp_path_factory.mktemp("weights")
-    pipeline.save(root / "pets-student", torch.float32)
+    pipeline.save(root / "emoji32/student", torch.float32)
     return root
 
 
@@ -80,8 +80,8 @@ def test_whoever_asks_for_bf16_without_units_is_told(picture, weights, monkeypat
     monkeypatch.setattr(executor, "has_bf16_units", lambda: units)
     assert (SLOW in picture("--precision", "bf16")[2]) is not units
     assert SLOW not in picture()[2]
-    load_generator(weights / "pets-student", "cpu", "bf16")
-    load_generator(weights / "pets-student", "cpu")
+    load_generator(weights / "emoji32/student", "cpu", "bf16")
+    load_generator(weights / "emoji32/student", "cpu")
     assert [SLOW in record.getMessage() for record in caplog.records] == [True] * (not units)
 
 
