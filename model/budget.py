@@ -28,7 +28,7 @@ class Ledger:
     guided: bool
     heun: bool
     predictor_flops: int  # of one prediction; 0 for a policy without
-    dense_last: bool = False
+    dense_steps: int = 0  # the last ones, at full width everywhere, set aside from the start
 
     @property
     def branches(self) -> int:
@@ -44,9 +44,10 @@ class Ledger:
     @property
     def minimum_flops(self) -> int:
         """The cheapest plan: everything once at the narrowest width, then held to the end, or to
-        a dense last step."""
-        first = 0 if self.dense_last and self.num_steps == 1 else self.first_step_flops
-        return self.num_steps * self.predictor_flops + first + self.reserved_flops
+        the dense steps."""
+        first = 0 if self.dense_steps >= self.num_steps else self.first_step_flops
+        dense = self.dense_steps * self.dense_flops
+        return self.num_steps * self.predictor_flops + first + dense
 
     @property
     def first_step_flops(self) -> int:
@@ -54,10 +55,14 @@ class Ledger:
         return self.branches * narrow  # of a single Heun step, half of it: a safe excess
 
     @property
-    def reserved_flops(self) -> int:
-        """What a dense last step costs, 0 without one; Heun evaluates once there."""
+    def dense_flops(self) -> int:
+        """What a dense step costs, 0 without one. Heun has at most one, of one evaluation."""
         forwards = self.branches // (2 if self.heun else 1)
-        return forwards * self.cost.full_flops if self.dense_last else 0
+        return forwards * self.cost.full_flops if self.dense_steps else 0
+
+    def affords(self, budget: float) -> bool:
+        """Whether the budget pays for the cheapest plan."""
+        return math.isfinite(budget) and int(budget * self.full_flops) >= self.minimum_flops
 
     def ceiling(self, budget: float | None) -> float:
         """The budget in whole FLOPs; infinite without one.
@@ -66,14 +71,13 @@ class Ledger:
         """
         if budget is None:
             return float("inf")
-        ceiling = float(int(budget * self.full_flops)) if math.isfinite(budget) else -1.0
-        if ceiling < self.minimum_flops:
+        if not self.affords(budget):
             share = self.minimum_flops / self.full_flops
             raise BudgetError(
                 f"budget must be at least {share:.4f} of the full model's compute for "
                 f"{self.num_steps} steps, got {budget}. Raise it or take fewer steps."
             )
-        return ceiling
+        return float(int(budget * self.full_flops))
 
 
 def concave(gain: Tensor, cost: Tensor) -> Tensor:

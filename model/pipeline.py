@@ -15,17 +15,19 @@ from nitrogen.model.config import NUM_WIDTHS, ArchConfig
 from nitrogen.model.config_file import CONFIG, FORMAT, read_config, write_config
 from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.errors import ModelError, WeightsError
-from nitrogen.model.policies import Policy, Static, make_policy
+from nitrogen.model.policies import Budget, Full, Policy, Static, make_policy
 from nitrogen.model.predictor import Predictor
 from nitrogen.model.prices import PriceTable
 from nitrogen.model.regions import widths_run
+from nitrogen.model.relay import Relay, RelayTable, late_arch
 from nitrogen.model.request import Finished, Request
 from nitrogen.model.sampler import Sampler
-from nitrogen.model.schedules import MAX_STEPS, sampling_sigmas
+from nitrogen.model.schedules import MAX_STEPS
 from nitrogen.model.weights import load_into, load_tensors, prefixed, save_tensors
 from nitrogen.model.width_table import WidthTable
 
-WEIGHTS = "model.safetensors"
+WEIGHTS, LATE_WEIGHTS = "model.safetensors", "late.safetensors"
+RELAYED = (Full, Static, Budget)  # the policies that leave the last steps to a relay
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class Pipeline:
         predictor: Predictor | None = None,
         prices: PriceTable | None = None,  # of policy `budget`; equal shares a step without it
         schedules: WidthTable | None = None,  # of policy `static` under a budget
+        relay: Relay | None = None,  # who takes the last steps of `full`, `static` and `budget`
     ):
         if len(classes) != denoiser.arch.num_classes:
             raise ModelError(
@@ -78,6 +81,11 @@ class Pipeline:
         self.denoiser = denoiser.eval().requires_grad_(False)
         self.predictor = predictor.eval().requires_grad_(False) if predictor else None
         self.classes, self.prices, self.schedules = tuple(classes), prices, schedules
+        self.relay = relay
+        if relay is not None:
+            if not self.arch.strided or relay.late.arch != late_arch(self.arch):
+                raise ModelError("a relay must be of a strided denoiser and one of its shape.")
+            relay.late.eval().requires_grad_(False)
 
     @property
     def arch(self) -> ArchConfig:
@@ -90,6 +98,8 @@ class Pipeline:
     def to(self, device: torch.device | str) -> "Pipeline":
         """Moves the networks; returns itself."""
         self.denoiser.to(device)
+        if self.relay:
+            self.relay.late.to(device)
         if self.predictor:
             self.predictor.to(device)
         return self
@@ -166,7 +176,7 @@ class Pipeline:
         side = (image_size, image_size) if isinstance(image_size, int) else image_size
         return Sampler(
             self.denoiser, policy, predictor=self.predictor, solver_name=solver, image_size=side,
-            fallback=fallback,
+            fallback=fallback, relay=self.relay if isinstance(policy, RELAYED) else None,
         )  # fmt: skip
 
     def save(self, directory: Path, dtype: torch.dtype = torch.float16, **facts: Any) -> None:
@@ -177,6 +187,9 @@ class Pipeline:
         if self.predictor:
             tensors |= prefixed("predictor.", self.predictor.state_dict())
         save_tensors(directory / WEIGHTS, tensors, dtype)
+        if self.relay:
+            late = prefixed("denoiser.", self.relay.late.state_dict())
+            save_tensors(directory / LATE_WEIGHTS, late, dtype)
         content = {
             "format": FORMAT,
             "arch": self.arch.model_dump(mode="json"),
@@ -188,6 +201,8 @@ class Pipeline:
             content["prices"] = self.prices.to_json()
         if self.schedules is not None:
             content["schedules"] = self.schedules.to_json()
+        if self.relay is not None:
+            content["relay"] = self.relay.table.to_json()
         write_config(directory / CONFIG, content)
 
     @classmethod
@@ -212,7 +227,23 @@ class Pipeline:
                 load_into(predictor, tensors, "predictor.")
         prices = PriceTable.from_json(content["prices"]) if "prices" in content else None
         schedules = WidthTable.from_json(content["schedules"]) if "schedules" in content else None
-        return cls(denoiser, classes, predictor, prices, schedules)
+        relay = load_relay(directory, arch, content["relay"]) if "relay" in content else None
+        return cls(denoiser, classes, predictor, prices, schedules, relay)
+
+
+def load_relay(directory: Path, arch: ArchConfig, table: Any) -> Relay:
+    """Of the directory's own late weights, or of the teacher that lies beside it. Raises
+    WeightsError."""
+    late = Denoiser(late_arch(arch))
+    with torch.no_grad():
+        load_into(late, load_tensors(late_weights(directory)), "denoiser.")
+    return Relay(late, RelayTable.from_json(table))
+
+
+def late_weights(directory: Path) -> Path:
+    """The file of the network that takes the last steps."""
+    own = directory / LATE_WEIGHTS
+    return own if own.is_file() else directory.parent / "teacher" / WEIGHTS
 
 
 def run(
@@ -229,9 +260,9 @@ def run(
 
 
 def stats_of(finished: Finished, sampler: Sampler, ms: float) -> SampleStats:
-    arch, missing = sampler.denoiser.arch, finished.max_steps - finished.num_steps
+    arch, sigmas = sampler.denoiser.arch, finished.sigmas
+    missing = finished.max_steps - finished.num_steps
     widths = torch.nn.functional.pad(finished.widths, (0, 0, 0, 0, 0, missing))
-    sigmas = sampling_sigmas(finished.max_steps, arch, sampler.spacing)[:-1].float()  # one a step
     share = regions_flops(widths, sampler.cost, sigmas) / sampler.cost.region_flops[-1]
     return SampleStats(
         gflops=finished.flops / 1e9,

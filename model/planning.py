@@ -125,8 +125,8 @@ class Planner:
         observation, failed = mended(self._observe(live, levels, forwards))
         decision = self._decide(observation, failed)
         widths = within_room(decision.plan.widths, decision.room, observation)
-        if (reserve := live.set_aside()) is not None:
-            closing = (reserve > 0) & (live.step == live.num_steps - 1)
+        if live.set_aside() is not None:
+            closing = live.step >= live.dense_from
             widths = torch.where(closing[:, None, None], NUM_WIDTHS, widths)
         flops = plan_flops(widths, self.cost, levels.sigma) * forwards + self.predictor_flops
         plan = Plan(widths, level_caps(self.denoiser.arch, levels.sigma))
@@ -138,10 +138,10 @@ class Planner:
         left = live.ceiling - live.spent - self.predictor_flops - later
         forwards_left = self._forwards_left(live)
         if (reserve := live.set_aside()) is not None:
-            to_come = torch.where(live.step < live.num_steps - 1, reserve, 0.0)
-            left = left - to_come
-            last = live.branches // 2 if self.heun else live.branches
-            forwards_left = torch.where(to_come > 0, forwards_left - last, forwards_left)
+            dense = live.num_steps - torch.maximum(live.step + 1, live.dense_from)
+            left = left - reserve * dense
+            half = torch.where(dense > 0, live.branches // 2, 0) if self.heun else 0
+            forwards_left = forwards_left - (dense * live.branches - half)
         observation = Observation(
             live.x, live.denoised, live.labels, live.seeds, levels.sigma, levels.sigma_next,
             live.step, live.num_steps, live.past, live.exited, left, forwards,

@@ -37,7 +37,8 @@ class Finished:
 
     x_0: [h, w, c] in about [-1, 1]; flops: executed, predictor included; full_flops: of the full
     model for max_steps; widths: [steps, rh, rw] quarters each region ran at, 0 = held;
-    fallbacks: steps planned by a schedule, since the predictor's answer was not finite.
+    sigmas: [max_steps] where its steps began; fallbacks: steps planned by a schedule, since the
+    predictor's answer was not finite.
     """
 
     id: int
@@ -47,6 +48,7 @@ class Finished:
     num_steps: int
     max_steps: int
     widths: Tensor
+    sigmas: Tensor
     fallbacks: int = 0
 
 
@@ -65,7 +67,9 @@ class Live:
     guidance: Tensor
     branches: Tensor
     ceiling: Tensor  # float64 FLOPs, inf without a budget
-    reserve: Tensor  # float64 FLOPs of a dense last step, 0 without one
+    reserve: Tensor  # float64 FLOPs of a dense step, 0 without one
+    dense_from: Tensor  # the step from which on all are dense; num_steps without one
+    late_from: Tensor  # the step from which on a relay's second network answers, likewise
     full: Tensor  # float64 FLOPs of the full model
     spent: Tensor  # float64 FLOPs
     fallbacks: Tensor  # steps of which the predictor said nothing finite
@@ -90,8 +94,8 @@ class Live:
         return self.sigmas.t().gather(0, index)
 
     def set_aside(self) -> Tensor | None:
-        """[b] FLOPs of a dense last step; None where nobody has one, as far as that is known
-        without waiting for a GPU or ending a compiler's graph."""
+        """[b] FLOPs of a dense step; None where nobody has one, as far as that is known without
+        waiting for a GPU or ending a compiler's graph."""
         told = None if self.reserve.is_cuda else holds(self.reserve.any())
         return None if told is False else self.reserve
 
@@ -149,6 +153,15 @@ class SamplerState:
     live: Live
     finished: tuple[Finished, ...]
     trace: dict[int, tuple[Tensor, ...]]
+
+    def split(self, chosen: Tensor) -> tuple["SamplerState", "SamplerState"]:
+        """The samples that are not chosen, [b] bool, with whoever finished, and those that are."""
+        parts = []
+        for some, finished in ((~chosen, self.finished), (chosen, ())):
+            live = self.live.select(some.nonzero().squeeze(1))
+            trace = {i: self.trace[i] for i in live.ids.tolist()}
+            parts.append(SamplerState(live, finished, trace))
+        return parts[0], parts[1]
 
     def join(self, other: "SamplerState") -> "SamplerState":
         """Both runs as one batch. Raises ShapeError if an id is in both."""

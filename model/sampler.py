@@ -6,7 +6,7 @@ mates, bit for bit, on one machine, build and thread count.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,9 +22,10 @@ from nitrogen.model.errors import ShapeError
 from nitrogen.model.forward import Levels, denoise, keep_held, second_levels
 from nitrogen.model.observation import new_past, remember
 from nitrogen.model.planning import Planner, StepPlan
-from nitrogen.model.policies import Policy, Static
+from nitrogen.model.policies import Full, Policy, Static
 from nitrogen.model.predictor import Predictor
 from nitrogen.model.regions import HELD, spread_to_pixels
+from nitrogen.model.relay import Leg, Relay
 from nitrogen.model.request import Finished, Live, Request, SamplerState, check_request
 from nitrogen.model.schedules import KARRAS, MAX_STEPS, Spacing, sampling_sigmas
 from nitrogen.model.solvers import (
@@ -55,6 +56,7 @@ class Sampler:
         spacing: Spacing = KARRAS,  # of its noise levels, likewise
         image_size: tuple[int, int] | None = None,  # height, width in px; the arch's by default
         fallback: Policy | None = None,  # for a step of which the predictor says nothing finite
+        relay: Relay | None = None,  # of a strided denoiser: who takes the last steps
     ):
         arch = denoiser.arch
         height, width = image_size or (arch.image_size, arch.image_size)
@@ -67,11 +69,36 @@ class Sampler:
             denoiser, policy, predictor, fallback or Static(), self.cost, self.heun
         )
         self.steps_in_one_call = not self.heun and self.advance in (dpmpp_2m, euler)
+        self.relay, self.late = relay, None
+        if relay is not None:
+            self.late = Sampler(relay.late, Full(), image_size=(height, width))
 
     def ledger(self, request: Request) -> Ledger:
+        return self._ledger(request, self.leg(request))
+
+    def leg(self, request: Request) -> Leg | None:
+        """When the relay's second network takes over; None where it does not, for the request has
+        too few steps or its budget does not pay for them."""
+        if self.relay is None:
+            return None
+        leg = self.relay.table.leg(request.num_inference_steps)
+        if leg is None or request.budget is None:
+            return leg
+        ledger = self._ledger(request, leg)
+        return leg if ledger.affords(request.budget) else None
+
+    def _ledger(self, request: Request, leg: Leg | None) -> Ledger:
         steps, guided = request.num_inference_steps, request.guidance_scale != 1
+        dense = max(int(request.dense_last), steps - leg.early if leg else 0)
         predicted = self.planner.predictor_flops
-        return Ledger(self.cost, steps, guided, self.heun, predicted, request.dense_last)
+        return Ledger(self.cost, steps, guided, self.heun, predicted, dense)
+
+    def sigmas(self, request: Request) -> Tensor:
+        """[n + 1] float32 noise levels of its steps, 0 at the end."""
+        num_steps, leg = request.num_inference_steps, self.leg(request)
+        if leg is not None:
+            return leg.sigmas(num_steps).float()
+        return sampling_sigmas(num_steps, self.denoiser.arch, self.spacing).float()
 
     def batches(self, requests: Sequence[Request]) -> list[Sequence[Request]]:
         """The requests in parts whose pixels fit one network call."""
@@ -84,11 +111,14 @@ class Sampler:
         arch, num = self.denoiser.arch, len(requests)
         for request in requests:
             check_request(request, arch)
-        ceilings = [self.ledger(r).ceiling(r.budget) for r in requests]
+        ledgers, legs = [self.ledger(r) for r in requests], [self.leg(r) for r in requests]
+        pairs = list(zip(requests, ledgers, strict=True))
+        num_steps = torch.tensor([r.num_inference_steps for r in requests])
+        dense = torch.tensor([ledger.dense_steps for ledger in ledgers])
+        late = [leg.early if leg else r.num_inference_steps
+                for leg, r in zip(legs, requests, strict=True)]  # fmt: skip
         shape = (self.cost.height, self.cost.width, arch.image_channels)
-        sigmas = [
-            sampling_sigmas(r.num_inference_steps, arch, self.spacing).float() for r in requests
-        ]
+        sigmas = [self.sigmas(r) for r in requests]
         x = torch.stack(
             [noise(r.seed, shape) * s[0] for r, s in zip(requests, sigmas, strict=True)]
         )
@@ -101,14 +131,16 @@ class Sampler:
             denoised=torch.zeros_like(x),
             sigmas=pad_sigmas(sigmas),
             step=torch.zeros(num, dtype=torch.int64),
-            num_steps=torch.tensor([r.num_inference_steps for r in requests]),
+            num_steps=num_steps,
             labels=torch.tensor([r.label for r in requests]),
             seeds=torch.tensor([r.seed for r in requests]),
             guidance=torch.tensor([r.guidance_scale for r in requests], dtype=torch.float32),
-            branches=torch.tensor([self.ledger(r).branches for r in requests]),
-            ceiling=torch.tensor(ceilings, dtype=torch.float64),
-            reserve=torch.tensor([float(self.ledger(r).reserved_flops) for r in requests]).double(),
-            full=torch.tensor([float(self.ledger(r).full_flops) for r in requests]).double(),
+            branches=torch.tensor([ledger.branches for ledger in ledgers]),
+            ceiling=doubles(ledger.ceiling(r.budget) for r, ledger in pairs),
+            reserve=doubles(ledger.dense_flops for ledger in ledgers),
+            dense_from=num_steps - dense,
+            late_from=torch.tensor(late),
+            full=doubles(ledger.full_flops for ledger in ledgers),
             spent=torch.zeros(num, dtype=torch.float64),
             fallbacks=torch.zeros(num, dtype=torch.int64),
             history=new_history(x),
@@ -135,6 +167,19 @@ class Sampler:
         can make several; a sample leaves after the step that finishes it. None of no samples."""
         if not state.live.num_samples:
             return state
+        if self.late is None:
+            return self._steps(state, most)
+        late = state.live.step >= state.live.late_from
+        if bool(late.all()):
+            return self.late._steps(state, most)
+        if not bool(late.any()):
+            before = int((state.live.late_from - state.live.step).min())
+            return self._steps(state, min(most, before))
+        early, behind = state.split(late)
+        return self._steps(early, 1).join(self.late._steps(behind, 1))
+
+    def _steps(self, state: SamplerState, most: int) -> SamplerState:
+        """The same of samples that are all this sampler's own network's."""
         if self.steps_in_one_call:
             made = whole_steps(self.planner, state, most, self.advance is dpmpp_2m)
             if made is not None:
@@ -221,6 +266,7 @@ class Sampler:
                     flops=float(live.spent[i]), full_flops=float(live.full[i]),
                     num_steps=int(live.step[i]), max_steps=int(live.num_steps[i]),
                     widths=torch.stack(state.trace[sample]),
+                    sigmas=live.sigmas[i, : int(live.num_steps[i])].cpu(),
                     fallbacks=int(live.fallbacks[i]),
                 )
             )  # fmt: skip
@@ -228,6 +274,10 @@ class Sampler:
         trace = {i: state.trace[i] for i in live.ids[keep].tolist()}
         left = live.select(keep).without_idle_branch()
         return SamplerState(left, (*state.finished, *finished), trace)
+
+
+def doubles(values: Iterable[float]) -> Tensor:
+    return torch.tensor(list(values), dtype=torch.float64)
 
 
 def noise(seed: int, shape: tuple[int, ...]) -> Tensor:

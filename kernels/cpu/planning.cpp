@@ -17,9 +17,9 @@ constexpr double SPREAD = 5.0;            // model.predictor
 
 // A sample at its step, and what it may spend.
 struct Share {
-  double left;            // FLOPs of this step, later predictions and a dense last step set aside
+  double left;            // FLOPs of this step, later predictions and dense steps set aside
   double forwards, to_come;  // of this step; of it and all later ones
-  bool closing;           // a dense last step
+  bool closing;           // a dense step
 };
 
 class Planner {
@@ -55,10 +55,11 @@ class Planner {
     made.to_come = steps_left * in.branches[s] - half;
     double later = product((double)(steps_left - 1), in.predictor_flops);
     made.left = in.ceiling[s] - in.spent[s] - in.predictor_flops - later;
-    made.closing = in.reserve[s] > 0 && steps_left == 1;
-    if (in.reserve[s] > 0 && steps_left > 1) {
-      made.left -= in.reserve[s];
-      made.to_come -= in.branches[s] - half;
+    made.closing = step >= in.dense_from[s];
+    int64_t dense = in.num_steps[s] - std::max(step + 1, in.dense_from[s]);  // behind this step
+    if (dense > 0) {
+      made.left -= product(in.reserve[s], (double)dense);
+      made.to_come -= dense * in.branches[s] - half;
     }
     return made;
   }
@@ -206,7 +207,7 @@ class Planner {
     allocate(ranked.data(), in.region_flops, &room, caps.data(), 0.0, 1, regions, OPTIONS, widths);
   }
 
-  // A dense last step, what the plan costs, and what the caller would look for in it.
+  // A dense step, what the plan costs, and what the caller would look for in it.
   void finish() {
     bool everyone = true, someone_exited = false;
     for (long s = 0; s < in.samples; s++) {

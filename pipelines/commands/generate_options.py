@@ -148,7 +148,7 @@ def check_cost(asked: Asked, model: Described) -> None:
     predicting = predictor_flops(arch, num_regions) if asked.policy in WITH_EXITS else 0
     heun = solver_for(arch.strided, asked.solver) == "heun"
     guided = asked.guidance_scale != 1
-    ledger = Ledger(cost, asked.steps, guided, heun, predicting, asked.dense_last)
+    ledger = Ledger(cost, asked.steps, guided, heun, predicting, int(asked.dense_last))
     ledger.ceiling(asked.budget)
 
 

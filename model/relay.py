@@ -1,0 +1,92 @@
+"""Two networks in turn: a strided student where noise is high, the full model where it is low.
+
+What a strided student learns is easy at high noise, where D is smooth, and even its narrowest slice
+does it; at low noise its error has a floor that more steps do not lower. The full model has none
+and needs many steps at high noise alone. So the student takes the first strides, under the budget,
+and the full model the last steps, whole (experts by noise level: Balaji et al. 2022, section 4).
+docs/LOG.md, 2026-11-27, has what either does alone.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nitrogen.model.config import ArchConfig
+from nitrogen.model.denoiser import Denoiser
+from nitrogen.model.errors import WeightsError
+from nitrogen.model.schedules import KARRAS, MAX_STEPS, Spacing
+
+MAX_ROWS = 64
+SHARED = {"strided": False, "stride_sigma_min": None, "layer_width": ()}  # what may differ
+
+
+@dataclass(frozen=True)
+class Leg:
+    """Where the networks change: after `early` strides, even in ln sigma, the full model begins at
+    `sigma` and goes down to `sigma_min`, evenly in sigma^(1 / rho)."""
+
+    early: int
+    sigma: float
+    sigma_min: float
+    rho: float
+
+    def sigmas(self, num_steps: int) -> Tensor:
+        """Noise levels of a run, [num_steps + 1] float64, 0 at the end."""
+        strides = Spacing(self.sigma, math.inf, KARRAS.sigma_max).levels(self.early + 1)[:-1]
+        late = Spacing(self.sigma_min, self.rho, self.sigma).levels(num_steps - self.early)
+        return torch.cat([strides, late, torch.zeros(1, dtype=torch.float64)])
+
+    @property
+    def well_formed(self) -> bool:
+        numbers = 0 < self.sigma_min < self.sigma < KARRAS.sigma_max and 1 <= self.rho <= 100
+        return type(self.early) is int and 1 <= self.early < MAX_STEPS and numbers
+
+
+@dataclass(frozen=True)
+class RelayTable:
+    """rows: number of steps from which on -> the leg."""
+
+    rows: Mapping[int, Leg]
+
+    def leg(self, num_steps: int) -> Leg | None:
+        """Of the nearest number of steps below; more are steps of the full model. None for fewer
+        than any row is for."""
+        fitting = [steps for steps in self.rows if steps <= num_steps]
+        return self.rows[max(fitting)] if fitting else None
+
+    def to_json(self) -> dict[str, list[float]]:
+        return {str(steps): list(astuple(leg)) for steps, leg in self.rows.items()}
+
+    @classmethod
+    def from_json(cls, content: Any) -> "RelayTable":
+        """Raises WeightsError for anything but what `to_json` writes."""
+        try:
+            rows = {int(steps): Leg(*leg) for steps, leg in content.items()}
+            if not 0 < len(rows) <= MAX_ROWS or any(
+                not (leg.well_formed and leg.early < steps <= MAX_STEPS)
+                for steps, leg in rows.items()
+            ):
+                raise ValueError("not a table of legs")
+        except (AttributeError, OverflowError, TypeError, ValueError) as error:
+            raise WeightsError(
+                "config.json's relay must have strides, sigma, sigma_min and rho for numbers of "
+                f"steps, got another table ({error}). Restore the file, or remove `relay`."
+            ) from None
+        return cls(rows)
+
+
+@dataclass(frozen=True)
+class Relay:
+    """late: the network that finishes, not strided; table: when it takes over."""
+
+    late: Denoiser
+    table: RelayTable
+
+
+def late_arch(arch: ArchConfig) -> ArchConfig:
+    """Of the network that finishes what one of `arch` began."""
+    return arch.model_copy(update=SHARED)
