@@ -41,6 +41,13 @@ def write_prices(directory: Path, prices: PriceTable) -> None:
     write_config(directory / CONFIG, content | {"prices": prices.to_json()})
 
 
+def write_relay_prices(directory: Path, prices: PriceTable) -> None:
+    """Lays the prices of a relay's strides beside the weights of a saved model that has one."""
+    content = read_config(directory / CONFIG)
+    relay = content["relay"] | {"prices": prices.to_json()}
+    write_config(directory / CONFIG, content | {"relay": relay})
+
+
 def write_schedules(directory: Path, schedules: WidthTable) -> None:
     """Lays schedules of widths beside the weights of a saved model."""
     content = read_config(directory / CONFIG)

@@ -155,10 +155,17 @@ class Pipeline:
         """The policy of a name with its dial, and what the model knows of its budget: the price,
         or the schedule of `static`. Raises ModelError."""
         price = None
-        if name == "budget" and budget is not None and budget > 0 and self.prices is not None:
-            price = self.prices.price(budget, max(1, num_inference_steps))
+        if name == "budget" and budget is not None and budget > 0:
+            price = self._price(budget, max(1, num_inference_steps))
         widths = self._schedule(budget, num_inference_steps) if name == "static" else None
         return make_policy(name, threshold, budget, price, widths)
+
+    def _price(self, budget: float, num_steps: int) -> float | None:
+        """What compute costs at this budget; None for equal shares a step."""
+        asked = Request(0, 0, min(num_steps, MAX_STEPS), budget=budget)
+        if self.relay and self.sampler(Budget(), "dpmpp_2m").leg(asked):
+            return self.relay.price(budget, num_steps)
+        return self.prices.price(budget, num_steps) if self.prices else None
 
     def _schedule(self, budget: float | None, num_steps: int) -> tuple[int, ...] | None:
         """The widths of every step that were searched for this budget; None where none were."""
@@ -202,7 +209,8 @@ class Pipeline:
         if self.schedules is not None:
             content["schedules"] = self.schedules.to_json()
         if self.relay is not None:
-            content["relay"] = self.relay.table.to_json()
+            prices = {"prices": self.relay.prices.to_json()} if self.relay.prices else {}
+            content["relay"] = {"legs": self.relay.table.to_json(), **prices}
         write_config(directory / CONFIG, content)
 
     @classmethod
@@ -227,21 +235,27 @@ class Pipeline:
                 load_into(predictor, tensors, "predictor.")
         prices = PriceTable.from_json(content["prices"]) if "prices" in content else None
         schedules = WidthTable.from_json(content["schedules"]) if "schedules" in content else None
-        relay = load_relay(directory, arch, content["relay"]) if "relay" in content else None
+        relay = None
+        if "relay" in content:
+            relay = load_relay(late_weights(directory), arch, content["relay"])
         return cls(denoiser, classes, predictor, prices, schedules, relay)
 
 
-def load_relay(directory: Path, arch: ArchConfig, table: Any) -> Relay:
-    """Of the directory's own late weights, or of the teacher that lies beside it. Raises
-    WeightsError."""
+def load_relay(weights: Path, arch: ArchConfig, content: Any) -> Relay:
+    """weights: of the network that takes the last steps; arch: of the one that begins; content:
+    `relay` of config.json. Raises WeightsError."""
+    told = content if isinstance(content, dict) else {}
+    table = RelayTable.from_json(told.get("legs"))
+    prices = PriceTable.from_json(told["prices"]) if "prices" in told else None
     late = Denoiser(late_arch(arch))
     with torch.no_grad():
-        load_into(late, load_tensors(late_weights(directory)), "denoiser.")
-    return Relay(late, RelayTable.from_json(table))
+        load_into(late, load_tensors(weights), "denoiser.")
+    return Relay(late, table, prices)
 
 
 def late_weights(directory: Path) -> Path:
-    """The file of the network that takes the last steps."""
+    """The file of the network that takes the last steps: in the directory, or that of the teacher
+    that lies beside it."""
     own = directory / LATE_WEIGHTS
     return own if own.is_file() else directory.parent / "teacher" / WEIGHTS
 

@@ -17,6 +17,7 @@ from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.errors import WeightsError
 from nitrogen.model.policies import Budget
 from nitrogen.model.predictor import Predictor
+from nitrogen.model.relay import Relay
 from nitrogen.model.request import Request
 from nitrogen.model.sampler import Sampler
 from nitrogen.model.schedules import MAX_STEPS
@@ -87,7 +88,10 @@ def well_formed(rows: dict[int, tuple[tuple[float, float], ...]]) -> bool:
 
 
 def measure_prices(
-    denoiser: Denoiser, predictor: Predictor, steps: Sequence[int] = STEPS
+    denoiser: Denoiser,
+    predictor: Predictor,
+    steps: Sequence[int] = STEPS,
+    relay: Relay | None = None,
 ) -> PriceTable:
     """Samples a few pictures for each budget; classes in turn, seeds of their own, no guidance.
 
@@ -95,8 +99,11 @@ def measure_prices(
     a budget of 1, and half of full compute spent 0.4. No ceiling cuts what is measured: at the
     lower price that makes up for the cuts, the first steps buy what the last ones then lack, and
     half of full compute gave pictures further off for all that more was spent.
+
+    relay: the prices of its strides, by the share of their full compute that a budget leaves them;
+    steps are then those that it has a leg for.
     """
-    sampler = Sampler(denoiser, Budget(), predictor=predictor)
+    sampler = Sampler(denoiser, Budget(), predictor=predictor, relay=relay)
     # The requests have that much more than the budget that their predictor is told of.
     sampler.planner = replace(sampler.planner, slack=SLACK)
     full_region = float(sampler.cost.region_flops[-1])
@@ -108,6 +115,12 @@ def measure_prices(
         # A budget of all compute buys whatever gains at all.
         rows[num] = ((LEAST_GAIN / 10 / full_region, 1.0), *priced)
     return PriceTable(rows)
+
+
+def priced(relay: Relay, denoiser: Denoiser, predictor: Predictor) -> Relay:
+    """The relay with the prices of its strides."""
+    prices = measure_prices(denoiser, predictor, list(relay.table.rows), relay)
+    return replace(relay, prices=prices)
 
 
 def measured_gains(
@@ -126,10 +139,12 @@ def measured_gains(
     ledger = sampler.ledger(pictures[0])
     found: dict[float, float] = {}
     least = LEAST_GAIN
+    leg = sampler.leg(pictures[0])
     for budget in BUDGETS:
-        if budget * ledger.full_flops < ledger.minimum_flops:
+        whole = leg.budget(budget, num_steps) if leg else budget
+        if not ledger.affords(whole):
             break
-        requests = [replace(request, budget=budget + SLACK) for request in pictures]
+        requests = [replace(request, budget=whole + SLACK) for request in pictures]
         spent = partial(spent_share, sampler, requests, budget, full_region)
         found[budget] = least = gain_that_spends(spent, first_guess(budget, found, guesses), least)
         least *= 1.001  # prices rise
@@ -149,11 +164,15 @@ def first_guess(budget: float, found: dict[float, float], guesses: dict[float, f
 def spent_share(
     sampler: Sampler, requests: list[Request], budget: float, full_region: float, gain: float
 ) -> float:
-    """What the mean picture spends of the budget at the price of this gain of a full region."""
+    """What the mean picture spends of the budget at the price of this gain of a full region; of
+    what a relay's late steps leave of both."""
     policy = Budget(price=gain / full_region)
     sampler.planner = replace(sampler.planner, policy=policy)
     done = [one for part in sampler.batches(requests) for one in sampler.run(part)]
-    return sum(one.flops / one.full_flops for one in done) / len(done) / budget
+    ledger = sampler.ledger(requests[0])
+    late = ledger.dense_steps * ledger.dense_flops
+    spent = sum((one.flops - late) / (one.full_flops - late) for one in done)
+    return spent / len(done) / budget
 
 
 def gain_that_spends(spent: Callable[[float], float], start: float, least: float) -> float:

@@ -10,7 +10,7 @@ docs/LOG.md, 2026-11-27, has what either does alone.
 import math
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -19,6 +19,9 @@ from nitrogen.model.config import ArchConfig
 from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.errors import WeightsError
 from nitrogen.model.schedules import KARRAS, MAX_STEPS, Spacing
+
+if TYPE_CHECKING:
+    from nitrogen.model.prices import PriceTable
 
 MAX_ROWS = 64
 SHARED = {"strided": False, "stride_sigma_min": None, "layer_width": ()}  # what may differ
@@ -39,6 +42,14 @@ class Leg:
         strides = Spacing(self.sigma, math.inf, KARRAS.sigma_max).levels(self.early + 1)[:-1]
         late = Spacing(self.sigma_min, self.rho, self.sigma).levels(num_steps - self.early)
         return torch.cat([strides, late, torch.zeros(1, dtype=torch.float64)])
+
+    def early_share(self, budget: float, num_steps: int) -> float:
+        """What a budget, a share of num_steps full steps, leaves the strides, of their own."""
+        return (budget * num_steps - (num_steps - self.early)) / self.early
+
+    def budget(self, early_share: float, num_steps: int) -> float:
+        """The budget that leaves that."""
+        return (early_share * self.early + num_steps - self.early) / num_steps
 
     @property
     def well_formed(self) -> bool:
@@ -81,10 +92,19 @@ class RelayTable:
 
 @dataclass(frozen=True)
 class Relay:
-    """late: the network that finishes, not strided; table: when it takes over."""
+    """late: the network that finishes, not strided; table: when it takes over; prices: of policy
+    `budget` by the share of its strides' full compute that a budget leaves them."""
 
     late: Denoiser
     table: RelayTable
+    prices: "PriceTable | None" = None
+
+    def price(self, budget: float, num_steps: int) -> float | None:
+        """Of the strides of a run that pays for its late steps; None for equal shares."""
+        leg = self.table.leg(num_steps)
+        if self.prices is None or leg is None:
+            return None
+        return self.prices.price(leg.early_share(budget, num_steps), num_steps)
 
 
 def late_arch(arch: ArchConfig) -> ArchConfig:

@@ -79,6 +79,8 @@ def _champion(source: ModelSource) -> ModelRef:
 
 def _shipped(run: Path | None, folder: Path) -> ModelRef:
     """The shipped weights as a sealed bundle; the installation itself is left as it is."""
+    from nitrogen.model.config_file import CONFIG, read_config
+    from nitrogen.model.pipeline import LATE_WEIGHTS, late_weights
     from nitrogen.platform.bundles import write_bundle
     from nitrogen.platform.serving.replica import ModelRef
 
@@ -88,6 +90,8 @@ def _shipped(run: Path | None, folder: Path) -> ModelRef:
     for path in weights.iterdir():
         if path.suffix in (".safetensors", ".json") and path.name != "manifest.json":
             shutil.copyfile(path, bundle / path.name)
+    if "relay" in read_config(weights / CONFIG):
+        shutil.copyfile(late_weights(weights), bundle / LATE_WEIGHTS)
     digest = write_bundle(bundle, {"shipped": weights.name})
     return ModelRef(weights.name, "shipped", digest, str(bundle))
 

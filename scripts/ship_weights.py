@@ -24,18 +24,19 @@ from typing import Any
 import torch
 
 from nitrogen.model.config import ArchConfig
-from nitrogen.model.pipeline import CONFIG, Pipeline
-from nitrogen.model.prices import measure_prices
+from nitrogen.model.pipeline import CONFIG, LATE_WEIGHTS, Pipeline
+from nitrogen.model.pipeline import WEIGHTS as TEACHER_FILE
+from nitrogen.model.prices import measure_prices, priced
 from nitrogen.model.weights import load_tensors
 from nitrogen.model.width_table import WidthTable
 from nitrogen.pipelines.bench.models import TUNE_SPLIT, pictures
 from nitrogen.pipelines.bench.width_search import WidthSearch, teacher_pictures
 from nitrogen.pipelines.data.loader import ShardDataset
-from nitrogen.pipelines.recipe import shipped_recipes
+from nitrogen.pipelines.recipe import load_recipe, shipped_recipes
 from nitrogen.pipelines.report.data import LabelledImages
 from nitrogen.pipelines.report.samples_file import save_grid
 from nitrogen.pipelines.sampling import draws
-from nitrogen.pipelines.steps.distill import save_student
+from nitrogen.pipelines.steps.distill import relay_of, save_student
 from nitrogen.pipelines.steps.pretrain import save_teacher
 from nitrogen.pipelines.training.config import StudentConfig
 from nitrogen.pipelines.training.preview import tile_grid
@@ -88,11 +89,14 @@ def half(
     pipeline = Pipeline.load(directory)
     if pipeline.predictor is not None:
         pipeline.prices = measure_prices(pipeline.denoiser, pipeline.predictor)
+        if pipeline.relay is not None:
+            pipeline.relay = priced(pipeline.relay, pipeline.denoiser, pipeline.predictor)
     if searched is not None:
         pipeline.schedules = searched(pipeline)
     facts = json.loads((checkpoint / "state.json").read_text())
     shutil.rmtree(directory)
     pipeline.save(directory, torch.float16, **facts)
+    (directory / LATE_WEIGHTS).unlink(missing_ok=True)  # the teacher's, which lies beside it
 
 
 def schedules(student: Pipeline, teacher: Path, data: str, num_moves: int) -> WidthTable:
@@ -161,7 +165,8 @@ def main() -> None:
     described = json.loads((out / "teacher" / CONFIG).read_text())
     shutil.rmtree(out / "student", ignore_errors=True)
     config = StudentConfig(strided=is_strided(state))
-    save_student(described, config, state, out / "student")
+    relay = relay_of(load_recipe(given.recipe).recipe.section("distill").relay)
+    save_student(described, config, state, out / "student", relay, out / "teacher" / TEACHER_FILE)
     search = partial(schedules, teacher=out / "teacher", data=given.data, num_moves=given.moves)
     half(out / "student", state, search if given.moves > 0 else None)
     thin_log(student, out / "student-log.jsonl")

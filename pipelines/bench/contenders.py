@@ -10,7 +10,7 @@ from nitrogen.pipelines.bench.frontier_config import FrontierConfig
 from nitrogen.pipelines.bench.methods import Method, slices
 from nitrogen.pipelines.bench.models import Models
 from nitrogen.pipelines.bench.row_store import row_key
-from nitrogen.pipelines.bench.settings import SOLVER, budget_method, schedule_method
+from nitrogen.pipelines.bench.settings import SOLVER, budget_method, relay_method, schedule_method
 
 
 def contenders(config: FrontierConfig, models: Models) -> Iterator[Method]:
@@ -23,6 +23,8 @@ def contenders(config: FrontierConfig, models: Models) -> Iterator[Method]:
             yield dense(name, "thin", SOLVER, n)
     for n in config.static_steps:
         yield from (schedule_method(slices(quarters, n)) for quarters in (1, 2, 3, 4))
+        yield from (relay_method(strides_at(models, n, quarters)) for quarters in (1, 2, 3, 4)
+                    if strides_at(models, n, quarters))  # fmt: skip
     yield from caches(config, models)
     for n in config.ours_steps:
         if n not in config.static_steps:  # what the predictor's share is taken of
@@ -79,17 +81,30 @@ def guided(config: FrontierConfig, ours: Method) -> Iterator[Method]:
         yield dense("teacher", "teacher", SOLVER, n, weight)
 
 
-def at_full_width(ours: Sequence[Method]) -> Iterator[Method]:
-    """The student at full width and the teacher at the steps of ours: whether the student is
-    inferior before anything is saved is judged there."""
+def strides_at(models: Models, num_steps: int, quarters: int) -> list[int]:
+    """Widths of a relay's steps, its strides at `quarters`; none where there is no relay."""
+    relay = models.student.relay
+    leg = relay.table.leg(num_steps) if relay else None
+    if leg is None:
+        return []
+    return slices(quarters, leg.early) + slices(NUM_WIDTHS, num_steps - leg.early)
+
+
+def at_full_width(models: Models, ours: Sequence[Method]) -> Iterator[Method]:
+    """The student at full width, by relay too, and the teacher at the steps of ours: whether the
+    student is inferior before anything is saved is judged there."""
     for n in sorted({method.setting["num_steps"] for method in ours}):
         yield schedule_method(slices(NUM_WIDTHS, n))
+        if whole := strides_at(models, n, NUM_WIDTHS):
+            yield relay_method(whole)
         yield dense("teacher", "teacher", SOLVER, n)
 
 
-def controls_of(ours: Method, trace: Trace) -> Iterator[Method]:
-    """The controls for where: ours's widths at other positions."""
-    base = _untiered(ours.setting) | {"of": ours.name, "budget": None}
+def controls_of(ours: Method, trace: Trace, relay: bool) -> Iterator[Method]:
+    """The controls for where: ours's widths at other positions. relay: whether ours had one, which
+    without its budget could not be told."""
+    kept = {key: value for key, value in _untiered(ours.setting).items() if key != "served"}
+    base = kept | {"of": ours.name, "budget": None, "relay": relay}
     for how in CONTROLS:
         yield Method(
             f"{how} for {ours.name}", "control", "control", base | {"how": how},

@@ -40,7 +40,7 @@ from nitrogen.pipelines.bench.kept_figures import calibration, exits, expected
 from nitrogen.pipelines.bench.kept_tuning import KeptTuning
 from nitrogen.pipelines.bench.kept_tuning import expected as expected_tuning
 from nitrogen.pipelines.bench.memory import peak_bytes
-from nitrogen.pipelines.bench.methods import Method, runner
+from nitrogen.pipelines.bench.methods import Method, has_relay, runner
 from nitrogen.pipelines.bench.models import Models
 from nitrogen.pipelines.bench.quality import REFERENCE_SOLVER, REFERENCE_STEPS, Extract
 from nitrogen.pipelines.bench.rounds import part_of
@@ -76,7 +76,7 @@ def run_frontier(
     saving = tuning.saving()
     others = [served(m) for m in ours if not m.setting.get("served")]
     headlined = [*ours, *(method for method in saving.values() if method)]
-    others += [*at_full_width(headlined), *guided(config, middle)]
+    others += [*at_full_width(models, headlined), *guided(config, middle)]
     for method in ours:
         others += traced_controls(contest, method)
     rest = wanted(contest, on_levels(tuning, [*tuned, *headlined, *others]), at_hand)
@@ -153,7 +153,8 @@ def plan(contest: Contest, known: Sequence[Method]) -> None:
 def traced_controls(contest: Contest, ours: Method) -> list[Method]:
     """The controls of a row of ours, which play the plans that it made."""
     row, seeds = contest.row(ours), contest.seeds_of(ours).seeds
-    return list(controls_of(ours, Trace(tuple(seeds), row.arrays["widths"])))
+    relay = has_relay(contest.models, ours)
+    return list(controls_of(ours, Trace(tuple(seeds), row.arrays["widths"]), relay))
 
 
 def memory_of(contest: Contest, method: Method, row: Row) -> float | None:

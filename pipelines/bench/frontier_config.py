@@ -46,7 +46,7 @@ class FrontierConfig(BaseModel):
     num_moves: int = Field(80, ge=0)
     num_priced: int = Field(2, ge=0)
     num_saving: int = Field(2048, ge=4)
-    saving_steps: tuple[int, ...] = (3, 4, 5, 6)
+    saving_steps: tuple[int, ...] = (3, 4, 5, 6, 8)
     tune_steps: tuple[int, ...] = (3, 4, 5, 6, 7, 8, 10, 12, 14)
     rounds: int = Field(40, ge=2)
     pair_rounds: int = Field(100, ge=2)
@@ -109,7 +109,7 @@ class FrontierConfig(BaseModel):
         """
         return cls(
             num_images=1280, num_controls=384, num_guided=128, num_headline=4, num_tune=128,
-            num_moves=40, num_priced=1, num_saving=1536, saving_steps=(3, 4, 5),
+            num_moves=40, num_priced=1, num_saving=1536, saving_steps=(3, 4, 5, 6, 8),
             tune_steps=(3, 4, 5, 6, 8, 10, 12), rounds=20, pair_rounds=50,
             teacher_steps={
                 "euler": (8, 16), "heun": (4, 6), "dpmpp_2m": (3, 4, 5, 6, 7, 8, 10, 12, 16),

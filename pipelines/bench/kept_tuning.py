@@ -33,7 +33,7 @@ from nitrogen.pipelines.bench.tuning import BISECTIONS, EXIT_THRESHOLDS, Tuning,
 from nitrogen.pipelines.code_digest import code_digests
 from nitrogen.pipelines.sampling import Draws, draws
 
-NUM_PLANNERS = 2
+NUM_PLANNERS, NUM_RELAYS = 2, 40
 OVERHEAD = "what a step costs beside its arithmetic"
 
 
@@ -109,8 +109,9 @@ class KeptTuning:
 
     def _saving(self, num_steps: int) -> Method | None:
         def method() -> dict[str, Any]:
-            has_prices = self.contest.models.student.prices is not None
-            chosen = saving_budget(self._worth, num_steps, has_prices)
+            student = self.contest.models.student
+            served = student.prices is not None or student.relay is not None
+            chosen = saving_budget(self._worth, num_steps, served)
             return {"method": chosen.described() if chosen else None}
 
         config = self.contest.config
@@ -211,7 +212,7 @@ def expected(contest: Contest) -> dict[str, float]:
     settings = len(config.tune_steps) * len(EXIT_THRESHOLDS) * NUM_PLANNERS
     tried = {
         tuned_budget.__name__: settings + config.num_priced * (BISECTIONS + 1),
-        searched_schedules.__name__: len(config.tune_steps) + config.num_moves,
+        searched_schedules.__name__: NUM_RELAYS + len(config.tune_steps) + config.num_moves,
     }
     searches = {
         search_name(search, tier): num * config.num_tune * ceiling * full

@@ -17,7 +17,7 @@ from torch import Tensor
 from nitrogen.model.config import NUM_WIDTHS
 from nitrogen.model.cost import CostModel
 from nitrogen.model.denoiser import Denoiser
-from nitrogen.model.policies import Full, Policy, Static, make_policy
+from nitrogen.model.policies import Budget, Full, Policy, Static, make_policy
 from nitrogen.model.request import Request
 from nitrogen.model.row_denoiser import RowDenoiser
 from nitrogen.model.sampler import Sampler, noise
@@ -131,7 +131,8 @@ def stepwise(
 def with_policy(
     models: Models, method: Method, policy: Policy, model: str, bounded: bool = True
 ) -> Runner:
-    """The stepwise sampler under a policy. setting: solver, num_steps, budget (a share or None).
+    """The stepwise sampler under a policy. setting: solver, num_steps, budget (a share or None),
+    relay.
 
     bounded: by arch.layer_width; the dense path is not, nor what stands for it.
     """
@@ -139,7 +140,7 @@ def with_policy(
     network = pipeline.denoiser if bounded else pipeline.denoiser.without_bounds()
     sampler = Sampler(
         network, policy, predictor=pipeline.predictor, solver_name=s["solver"],
-        spacing=spacing_of(s),
+        spacing=spacing_of(s), relay=pipeline.relay if asks_for_relay(method) else None,
     )  # fmt: skip
 
     def draw(labels: Sequence[int], seeds: Sequence[int]) -> Drawn:
@@ -165,8 +166,23 @@ def with_policy(
     return draw
 
 
+def asks_for_relay(method: Method) -> bool:
+    """Whether late steps are the full model's where the budget pays for them: asked for, or as a
+    user of the library gets it."""
+    return bool(method.setting.get("relay") or method.setting.get("served"))
+
+
+def has_relay(models: Models, method: Method) -> bool:
+    """Whether they are: there is a relay for so many steps, and the budget does."""
+    s, pipeline = method.setting, models.get(method.model)
+    if not asks_for_relay(method) or pipeline.relay is None:
+        return False
+    request = Request(0, 0, s["num_steps"], method.guidance, s.get("budget"))
+    return pipeline.sampler(Budget(), s["solver"]).leg(request) is not None
+
+
 def played(models: Models, method: Method) -> Runner:
-    """A static schedule through the sampler. setting: model, solver, num_steps, widths."""
+    """A static schedule through the sampler. setting: model, solver, num_steps, widths, relay."""
     s = method.setting
     widths = tuple(s["widths"])
     assert len(widths) == s["num_steps"], "a schedule has a width for every step"
@@ -177,7 +193,7 @@ def played(models: Models, method: Method) -> Runner:
 def named_policy(models: Models, method: Method) -> Runner:
     """Ours, or another policy of the model. setting: model, policy, threshold, budget, and
 
-    served   the library's own planner: by the price table that ships with the model
+    served   the library's own planner: by the price table that ships with the model, relay included
     price    another price; equal shares for every step without either
     """
     s = method.setting

@@ -13,7 +13,7 @@ import numpy as np
 from nitrogen.model.config import ArchConfig
 from nitrogen.model.config_file import CONFIG, read_config
 from nitrogen.model.cost import CostModel
-from nitrogen.model.pipeline import WEIGHTS, Pipeline
+from nitrogen.model.pipeline import WEIGHTS, Pipeline, late_weights
 from nitrogen.pipelines.data.loader import ShardDataset
 from nitrogen.pipelines.data.shipped import SCENES
 from nitrogen.pipelines.run_folder import RunFolder
@@ -160,7 +160,11 @@ def _check_thin(path: Path, thin: Pipeline, teacher: Pipeline) -> None:
 
 def weights_digest(directory: Path) -> str:
     """sha256 of a model's weights."""
-    with open(directory / WEIGHTS, "rb") as stream:
+    return file_digest(directory / WEIGHTS)
+
+
+def file_digest(path: Path) -> str:
+    with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
@@ -169,5 +173,7 @@ def model_digest(directory: Path) -> str:
     content = read_config(directory / CONFIG)
     read = {name: value for name, value in sorted(content.items()) if name != "facts"}
     digest = hashlib.sha256(json.dumps(read, sort_keys=True).encode())
-    digest.update(bytes.fromhex(weights_digest(directory)))
+    files = [directory / WEIGHTS] + ([late_weights(directory)] if "relay" in content else [])
+    for path in files:
+        digest.update(bytes.fromhex(file_digest(path)))
     return digest.hexdigest()

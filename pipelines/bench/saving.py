@@ -30,15 +30,15 @@ class Worth:
     spent: float
 
 
-def saving_method(num_steps: int, budget: float, has_prices: bool) -> Method:
+def saving_method(num_steps: int, budget: float, served: bool) -> Method:
     """Ours under a budget, as a user of the library gets it where the student has prices."""
     setting = {**budget_method(num_steps, budget).setting, "saving": True}
     name = f"ours saving, {num_steps} steps"
-    return Method(name, "ours", "policy", setting | ({"served": True} if has_prices else {}))
+    return Method(name, "ours", "policy", setting | ({"served": True} if served else {}))
 
 
 def saving_budget(
-    worth: Callable[[Method], Worth], num_steps: int, has_prices: bool
+    worth: Callable[[Method], Worth], num_steps: int, served: bool
 ) -> Method | None:
     """Ours of the least budget that is as near as the teacher, by bisection, for the distance falls
     as budgets rise; None where none is, or where it saves nothing."""
@@ -46,7 +46,7 @@ def saving_budget(
     found, low, high = None, 0, len(BUDGETS)
     while low < high:
         middle = (low + high) // 2
-        method = saving_method(num_steps, BUDGETS[middle], has_prices)
+        method = saving_method(num_steps, BUDGETS[middle], served)
         if as_near(worth, method, teacher):
             found, high = method, middle
         else:

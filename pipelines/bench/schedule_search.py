@@ -9,13 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import combinations_with_replacement
 
 import numpy as np
 
 from nitrogen.model.config import NUM_WIDTHS
+from nitrogen.pipelines.bench.contenders import strides_at
 from nitrogen.pipelines.bench.methods import Method
-from nitrogen.pipelines.bench.settings import schedule_method
+from nitrogen.pipelines.bench.settings import relay_method, schedule_method
 from nitrogen.pipelines.bench.tuning import Tuning, cheapest, too_dear
+
+USED = 0.8  # of the ceiling: less is a ceiling of another tier
 
 
 def searched_schedules(tuning: Tuning, tier: str, seed: int = 0) -> list[Method]:
@@ -27,6 +31,7 @@ def searched_schedules(tuning: Tuning, tier: str, seed: int = 0) -> list[Method]
     if not starts:
         raise too_dear(tuning, tier)
     found = [tuning.look(schedule_method(widths, tier)) for widths in starts]
+    relays = [tuning.look(relay_method(widths, tier)) for widths in relayed(tuning, price, most)]
     best = min(found, key=lambda look: look.error)
     widths = starts[found.index(best)]
     generator = np.random.default_rng(seed)
@@ -41,10 +46,23 @@ def searched_schedules(tuning: Tuning, tier: str, seed: int = 0) -> list[Method]
         if found[-1].error < best.error:
             best, widths = found[-1], candidate
             moves = neighbours(widths, price, most, generator)
-    thrifty = cheapest(found)
+    thrifty = cheapest([*found, *relays])
+    best = min([best, *relays], key=lambda look: look.error)
     if thrifty is best.method:
         return [thrifty]
     return [best.method, replace(thrifty, name=f"{thrifty.name}, cheaper")]
+
+
+def relayed(tuning: Tuning, price: np.ndarray, ceiling: float) -> Iterator[list[int]]:
+    """Every schedule of a relay's strides that never narrows and takes at least USED of the
+    ceiling: few enough to look at all of them."""
+    for num_steps in tuning.num_steps:
+        narrow = strides_at(tuning.models, num_steps, 1)
+        count = narrow.count(1)
+        for strides in combinations_with_replacement(range(1, NUM_WIDTHS + 1), count):
+            widths = [*strides, *narrow[count:]]
+            if widths and USED * ceiling <= price[widths].sum() <= ceiling:
+                yield widths
 
 
 def richest(price: np.ndarray, num_steps: int, ceiling: float) -> list[int] | None:

@@ -11,6 +11,16 @@ from nitrogen.pipelines.bench.methods import Method
 SOLVER = "dpmpp_2m"
 
 
+def relay_method(widths: Sequence[int], tier: str | None = None) -> Method:
+    """The student's strides by one width each, then the full model, whole: no predictor."""
+    name = f"schedule {tier}, relay" if tier else f"relay {widths[0]}/4, {len(widths)} steps"
+    setting = {
+        "model": "student", "solver": SOLVER, "num_steps": len(widths), "widths": list(widths),
+        "relay": True,
+    }  # fmt: skip
+    return Method(name, "static", "played", setting | ({"tier": tier} if tier else {}))
+
+
 def schedule_method(widths: Sequence[int], tier: str | None = None) -> Method:
     """The student by one width a step."""
     name = f"schedule {tier}" if tier else f"width {widths[0]}/4, {len(widths)} steps"
@@ -26,7 +36,7 @@ def budget_method(
     """Ours under a budget, a share of num_steps forwards.
 
     planner: served=True for what the library does, price=... for a price of our own, nothing for
-    equal shares; see methods.named_policy.
+    equal shares; relay=True for late steps by the full model; see methods.named_policy.
     """
     name = f"ours {tier}" if tier else f"ours budget {budget:.2f}, {num_steps} steps"
     setting = {

@@ -153,8 +153,8 @@ def predictor_shares(rows: Sequence[Measured], resamples: Resamples) -> dict[str
         and r.operators == "rows"
         and r.ms is not None
         and is_full(r)
-        # A searched schedule may be full too, but is not timed beside the ignored predictor.
-        and not (r.setting or {}).get("tier")
+        # A searched schedule may be full too, and a relay: the predictor was ignored of neither.
+        and not (r.setting.get("tier") or r.setting.get("relay"))
     }
     return {
         str(r.num_steps): predictor_share(r, full[r.num_steps], resamples)
@@ -164,12 +164,13 @@ def predictor_shares(rows: Sequence[Measured], resamples: Resamples) -> dict[str
 
 
 def full_width(rows: Sequence[Measured], resamples: Resamples) -> dict[str, Any]:
-    """By num_steps: errors of the student at full width over the teacher's at as many steps. The
-    first thing to show is that it is not inferior."""
+    """By num_steps: errors of the student at full width, with its relay where it has one, over the
+    teacher's at as many steps. The first thing to show is that it is not inferior."""
     teachers = {
         r.num_steps: r for r in rows if r.group == "teacher" and r.setting["solver"] == SOLVER
     }
-    full = {r.num_steps: r for r in rows if r.group in STATIC_GROUPS and is_full(r)}
+    relayed_last = sorted(rows, key=lambda row: bool((row.setting or {}).get("relay")))
+    full = {r.num_steps: r for r in relayed_last if r.group in STATIC_GROUPS and is_full(r)}
     return {
         str(num_steps): {
             which: error_ratio(row, teachers[num_steps], which, resamples) for which in ERRORS

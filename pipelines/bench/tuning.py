@@ -21,7 +21,7 @@ import torch
 from nitrogen.model.errors import BudgetError
 from nitrogen.model.pipeline import to_uint8
 from nitrogen.pipelines.bench.ceilings import Ceiling, ceiling
-from nitrogen.pipelines.bench.methods import Method, runner
+from nitrogen.pipelines.bench.methods import Method, has_relay, runner
 from nitrogen.pipelines.bench.models import Models
 from nitrogen.pipelines.bench.quality import Extract, Sampled, sample, squared_errors
 from nitrogen.pipelines.bench.settings import budget_method
@@ -101,9 +101,10 @@ class Tuning:
         return ceiling(self.models, tier, self.overhead)
 
     def planners(self) -> list[dict[str, Any]]:
-        """Equal shares for every step, and the library's own where the student has prices."""
-        priced = self.models.student.prices is not None
-        return [{}, {"served": True}] if priced else [{}]
+        """Equal shares for every step, and the library's own where the student has prices or a
+        relay."""
+        student = self.models.student
+        return [{}, {"served": True}] if student.prices or student.relay else [{}]
 
 
 def tuned_budget(tuning: Tuning, tier: str) -> list[Method]:
@@ -137,12 +138,15 @@ def priced(tuning: Tuning, method: Method, tier: str) -> Method:
     Found by bisection of the logarithm: the higher the price, the less is bought.
     """
     s, most = method.setting, SPENT * tuning.ceiling(tier).flops
+    own: dict[str, Any] = {"relay": True} if has_relay(tuning.models, method) else {}
     low, high = PRICES
     for _ in range(BISECTIONS):
         middle = math.sqrt(low * high)
-        tried = budget_method(s["num_steps"], s["budget"], s["threshold"], tier, price=middle)
+        own["price"] = middle
+        tried = budget_method(s["num_steps"], s["budget"], s["threshold"], tier, **own)
         low, high = (middle, high) if tuning.look(tried).spent > most else (low, middle)
-    return budget_method(s["num_steps"], s["budget"], s["threshold"], tier, price=high)
+    own["price"] = high
+    return budget_method(s["num_steps"], s["budget"], s["threshold"], tier, **own)
 
 
 def too_dear(tuning: Tuning, tier: str) -> ConfigError:

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from nitrogen.model.config_file import write_prices
+from nitrogen.model.config_file import write_prices, write_relay_prices
 from nitrogen.model.pipeline import Pipeline
-from nitrogen.model.prices import STEPS, measure_prices
+from nitrogen.model.prices import STEPS, measure_prices, priced
 from nitrogen.pipelines.metrics.psnr import same_seed
 from nitrogen.pipelines.precision import autocast
 from nitrogen.pipelines.sampling import Draws, OperatingPoint, mean, student_images
@@ -74,13 +74,20 @@ def tuned_student(params: dict[str, Any], settings: dict[str, Any], directory: P
     config = {name: settings[name] for name in names} | {"student": student}
     device, trained = settings["device"], StudentConfig(**student)
     result = run_local(TRAIN_FN, config, directory / "training", device=device)
-    save_student(settings["described"], trained, result.checkpoint, directory / STUDENT)
+    save_student(
+        settings["described"], trained, result.checkpoint, directory / STUDENT,
+        settings.get("relay"), settings["teacher"],
+    )  # fmt: skip
     pipeline = Pipeline.load(directory / STUDENT).to(device)
     assert pipeline.predictor is not None, "a student has a predictor"
     with autocast(device, settings["sampling_precision"]):
         steps = sorted({*STEPS, settings["num_inference_steps"]})  # budgets are scored at those
         pipeline.prices = measure_prices(pipeline.denoiser, pipeline.predictor, steps)
+        if pipeline.relay:
+            pipeline.relay = priced(pipeline.relay, pipeline.denoiser, pipeline.predictor)
     write_prices(directory / STUDENT, pipeline.prices)
+    if pipeline.relay and pipeline.relay.prices:
+        write_relay_prices(directory / STUDENT, pipeline.relay.prices)
     return pipeline
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from nitrogen.pipelines.training.config import OptimConfig, StudentConfig
 from nitrogen.platform.errors import TrainingError
@@ -18,12 +19,34 @@ IMAGES_PER_S = 70.0  # tiny, 2 cores; for --plan
 
 
 class DistillConfig(BaseModel):
-    """The `distill:` section of a recipe."""
+    """The `distill:` section of a recipe.
+
+    relay   of a strided student: by the number of steps from which on it holds, how many strides it
+            takes, the sigma at which the teacher takes over, its sigma_min and its rho
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     student: StudentConfig = StudentConfig()
     optim: OptimConfig = OptimConfig(num_images=100_000, learning_rate=5e-4)
+    relay: dict[int, tuple[int, float, float, float]] = {}
+
+    @model_validator(mode="after")
+    def _relay_can_run(self) -> Self:
+        if self.relay and not self.student.strided:
+            raise ValueError("relay must be empty unless student.strided is true. Set either.")
+        bad = [steps for steps, leg in self.relay.items() if not can_run(steps, *leg)]
+        if bad:
+            raise ValueError(
+                "relay must have 1 to steps - 1 strides, 0 < sigma_min < sigma < 80 and rho of 1 "
+                f"to 100, got {self.relay[bad[0]]} for {bad[0]} steps."
+            )
+        return self
+
+
+def can_run(steps: int, early: int, sigma: float, sigma_min: float, rho: float) -> bool:
+    """Whether the model would read it; importable without torch."""
+    return 1 <= early < steps <= 1000 and 0 < sigma_min < sigma < 80 and 1 <= rho <= 100
 
 
 def run(config: DistillConfig, context: StepContext) -> dict[str, Any]:
@@ -51,7 +74,10 @@ def run(config: DistillConfig, context: StepContext) -> dict[str, Any]:
     )
     if result.stopped:
         raise TrainingError("distillation must run to its end, got a stop. Run again to go on.")
-    save_student(described, config.student, result.checkpoint, Path(context.dir) / "student")
+    save_student(
+        described, config.student, result.checkpoint, Path(context.dir) / "student",
+        relay_of(config.relay), directory / WEIGHTS,
+    )  # fmt: skip
     return {
         "student": "student",
         "num_images": config.optim.num_images,
@@ -59,17 +85,28 @@ def run(config: DistillConfig, context: StepContext) -> dict[str, Any]:
     }
 
 
+def relay_of(rows: Mapping[int, tuple[int, float, float, float]]) -> dict[str, Any] | None:
+    """As config.json has it; None for no rows."""
+    return {"legs": {str(steps): list(leg) for steps, leg in rows.items()}} if rows else None
+
+
 def save_student(
-    described: dict[str, Any], config: StudentConfig, checkpoint: Path, directory: Path
+    described: dict[str, Any],
+    config: StudentConfig,
+    checkpoint: Path,
+    directory: Path,
+    relay: dict[str, Any] | None = None,
+    teacher: Path | None = None,
 ) -> None:
     """Saves the averaged student and its predictor as a model directory.
 
-    described: the teacher's config.json.
+    described: the teacher's config.json; relay: of config.json, whose late steps are taken by the
+    network of the weights file `teacher`.
     """
     import torch
 
     from nitrogen.model.config import ArchConfig
-    from nitrogen.model.pipeline import Pipeline
+    from nitrogen.model.pipeline import Pipeline, load_relay
     from nitrogen.model.weights import load_into, load_tensors
     from nitrogen.pipelines.training.state import TENSORS
     from nitrogen.pipelines.training.student import Student, student_arch
@@ -78,6 +115,8 @@ def save_student(
     with torch.no_grad():
         load_into(student, load_tensors(checkpoint / TENSORS), "ema.")
     pipeline = Pipeline(student.denoiser, described["classes"], student.predictor)
+    if relay and teacher:
+        pipeline.relay = load_relay(teacher, pipeline.arch, relay)
     pipeline.save(directory, torch.float32, role="student")
 
 

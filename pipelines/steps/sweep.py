@@ -100,7 +100,8 @@ def trial_settings(
 
     executor, student = context.settings, model_of(context, "distill", "student")
     described = json.loads((reference.teacher / CONFIG).read_text())
-    own = json.loads((student / CONFIG).read_text())["arch"]
+    distilled = json.loads((student / CONFIG).read_text())
+    own = distilled["arch"]
     check_budgets(config, own)
     return {
         "arch": described["arch"],
@@ -119,6 +120,7 @@ def trial_settings(
         "solver": config.solver,
         "reference": context.for_workers(reference.path),
         "described": described,
+        "relay": distilled.get("relay"),
     }
 
 

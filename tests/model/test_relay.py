@@ -14,6 +14,7 @@ from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.errors import ModelError, WeightsError
 from nitrogen.model.pipeline import LATE_WEIGHTS, Pipeline
 from nitrogen.model.policies import Budget, Full, Static, Threshold
+from nitrogen.model.prices import measure_prices
 from nitrogen.model.relay import Leg, Relay, RelayTable, late_arch
 from nitrogen.model.request import Request
 from nitrogen.model.sampler import Sampler, noise
@@ -178,3 +179,15 @@ def test_tables_are_read_as_they_were_written():
 def test_tables_that_nobody_wrote_are_refused(content):
     with pytest.raises(WeightsError, match=r"config\.json's relay must have"):
         RelayTable.from_json(content)
+
+
+def test_prices_of_the_strides_spend_what_the_late_steps_leave(strided, predictor, late, tmp_path):
+    relay = Relay(late, TABLE)
+    prices = measure_prices(strided, predictor, [6], relay)
+    pipeline = Pipeline(strided, "abc", predictor, relay=replace(relay, prices=prices))
+    assert LEG.early_share(LEG.budget(0.4, 6), 6) == pytest.approx(0.4)
+    costly, cheap = (pipeline.policy("budget", None, LEG.budget(e, 6), 6) for e in (0.45, 0.9))
+    assert costly.price > cheap.price
+    assert pipeline.policy("budget", None, 0.3, 6).price is None  # the student alone has none
+    pipeline.save(tmp_path, torch.float32)
+    assert Pipeline.load(tmp_path).relay.prices == prices

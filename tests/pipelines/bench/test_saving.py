@@ -25,7 +25,7 @@ def judged(nearest, floor=0.0):
 @pytest.mark.parametrize("nearest", BUDGETS)
 def test_the_least_budget_that_is_as_near_is_taken(nearest):
     worth, asked = judged(nearest)
-    found = saving_budget(worth, 4, has_prices=True)
+    found = saving_budget(worth, 4, served=True)
     assert (found.setting["num_steps"], found.setting["budget"]) == (4, nearest)
     assert found.setting["served"]
     assert found.setting["saving"]
@@ -35,12 +35,12 @@ def test_the_least_budget_that_is_as_near_is_taken(nearest):
 
 def test_a_budget_below_the_cheapest_plan_is_passed_over():
     worth, _ = judged(0.1, floor=0.42)
-    found = saving_budget(worth, 3, has_prices=False)
+    found = saving_budget(worth, 3, served=False)
     assert found.setting["budget"] == 0.45
     assert "served" not in found.setting
 
 
 def test_none_where_ours_is_never_as_near_or_costs_as_much():
     worth, _ = judged(1.5)
-    assert saving_budget(worth, 3, has_prices=True) is None
-    assert saving_budget(lambda method: Worth(1.0, 1.0), 3, has_prices=True) is None
+    assert saving_budget(worth, 3, served=True) is None
+    assert saving_budget(lambda method: Worth(1.0, 1.0), 3, served=True) is None

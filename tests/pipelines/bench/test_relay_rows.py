@@ -1,0 +1,103 @@
+"""Rows whose late steps are the full model's: what they cost, their controls, and who has them."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from nitrogen.model.pipeline import Pipeline
+from nitrogen.model.relay import Leg, Relay, RelayTable
+from nitrogen.pipelines.bench.contenders import contenders, controls_of, strides_at
+from nitrogen.pipelines.bench.controls import Trace
+from nitrogen.pipelines.bench.frontier_config import FrontierConfig
+from nitrogen.pipelines.bench.methods import has_relay, runner
+from nitrogen.pipelines.bench.schedule_search import relayed
+from nitrogen.pipelines.bench.settings import budget_method, relay_method, schedule_method
+from nitrogen.pipelines.bench.tuning import Tuning, priced
+
+LABELS, SEEDS = [0, 1, 2], [5, 6, 7]
+
+
+@pytest.fixture(scope="module")
+def relaying(strided):
+    own = strided.student
+    relay = Relay(strided.teacher.denoiser, RelayTable({5: Leg(2, 5.0, 0.2, 3.0)}))
+    student = Pipeline(own.denoiser, own.classes, own.predictor, relay=relay)
+    return dataclasses.replace(strided, student=student)
+
+
+def draw(models, method):
+    return runner(method, models)(LABELS, SEEDS)
+
+
+def test_late_steps_are_whole_and_charged(relaying):
+    made = draw(relaying, relay_method(strides_at(relaying, 6, 1)))
+    assert made.widths[:, :, 0, 0].tolist() == [[1, 1, 4, 4, 4, 4]] * 3
+    full = relaying.cost_of("student").full_flops
+    assert bool((made.flops > 4 * full).all())
+    assert bool((made.flops < 5.5 * full).all())
+
+
+def test_a_relay_row_is_neither_the_students_nor_the_teachers(relaying):
+    relay = draw(relaying, relay_method([4] * 6)).x_0
+    alone = draw(relaying, schedule_method([4] * 6)).x_0
+    assert not torch.allclose(relay, alone)
+
+
+@pytest.mark.parametrize(
+    ("steps", "budget", "planner", "expected"),
+    [
+        (6, 0.95, {"served": True}, True), (6, 0.95, {"relay": True}, True), (6, 0.95, {}, False),
+        (6, 0.4, {"served": True}, False), (4, 0.95, {"served": True}, False),
+    ],
+)  # fmt: skip
+def test_what_is_served_has_it_where_its_budget_pays(relaying, steps, budget, planner, expected):
+    method = budget_method(steps, budget, **planner)
+    assert has_relay(relaying, method) == expected
+    late = draw(relaying, method).widths[:, 2:]
+    if expected:
+        assert bool((late == 4).all())
+
+
+def test_without_a_relay_there_are_no_rows_of_it(strided, relaying):
+    groups = {True: relaying, False: strided}
+    for has, models in groups.items():
+        rows = [m for m in contenders(FrontierConfig.quick(), models) if m.setting.get("relay")]
+        assert bool(rows) == has
+        assert strides_at(models, 8, 1) == ([1, 1, 4, 4, 4, 4, 4, 4] if has else [])
+
+
+def test_controls_have_the_relay_that_their_row_had(relaying):
+    ours = budget_method(6, 0.95, served=True)
+    drawn = draw(relaying, ours)
+    trace = Trace(tuple(SEEDS), drawn.widths.numpy())
+    for relay in (True, False):
+        for control in controls_of(ours, trace, relay):
+            if control.setting["how"] in ("random", "oracle"):
+                widths = draw(relaying, control).widths
+                assert torch.equal(widths.flatten(2).sort(dim=2).values,
+                                   drawn.widths.flatten(2).sort(dim=2).values)  # fmt: skip
+                assert has_relay(relaying, control) == relay
+
+
+@pytest.fixture
+def tuning(relaying, drawn, extract):
+    target = draw(relaying, relay_method([4] * 6)).x_0.numpy()
+    small = dataclasses.replace(drawn, labels=LABELS, seeds=SEEDS)
+    return Tuning(relaying, small, target, extract, 0.0, num_steps=(4, 5, 6))
+
+
+def test_searched_strides_stay_under_the_ceiling_and_never_narrow(tuning):
+    limit = tuning.ceiling("middle")
+    found = list(relayed(tuning, limit.prices(), limit.forwards))
+    assert found
+    for widths in found:
+        assert widths[:2] == sorted(widths[:2])
+        assert widths[2:] == [4] * (len(widths) - 2)
+        assert limit.prices()[widths].sum() <= limit.forwards
+
+
+def test_a_price_of_our_own_keeps_the_relay(tuning):
+    method = budget_method(6, 0.95, served=True)
+    assert priced(tuning, method, "high").setting["relay"]
+    assert "relay" not in priced(tuning, budget_method(4, 0.9, served=True), "high").setting
