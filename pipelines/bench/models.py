@@ -82,7 +82,7 @@ def load_models(
     digests = {name: model_digest(path) for name, path in directories.items()}
     uri = data or data_uri(run)
     manifest = ShardDataset(uri, REPORT_SPLIT).manifest
-    if list(manifest.classes) != list(teacher.classes):
+    if data and list(manifest.classes) != list(teacher.classes):
         raise DataError(
             f"--data must hold the teacher's {len(teacher.classes)} classes, got other ones in "
             f"{uri}. Prepare the pictures that it was trained on."

@@ -49,9 +49,9 @@ def test_classes_are_drawn_from_the_report_split_once():
     assert more.seeds[:50] == some.drawn.seeds
 
 
-def test_every_row_of_ours_is_set_over_its_teacher(monkeypatch):
+def test_every_row_of_ours_is_set_over_its_teacher(monkeypatch, models):
     ours = [budget_method(n, 0.6, tier=tier) for n, tier in ((4, "low"), (6, "high"))]
-    known = with_twins(list(at_full_width([*ours, ours[0]])))
+    known = with_twins(list(at_full_width(models, [*ours, ours[0]])))
     assert {m.setting["num_steps"] for m in known} == {4, 6}
     full = [m for m in known if m.group == "static"]
     assert [m.setting["widths"] for m in full] == [[4] * 4] * 2 + [[4] * 6] * 2

@@ -23,7 +23,10 @@ from nitrogen.pipelines.bench.twins import BY_ROWS, with_twins
 from nitrogen.pipelines.metrics.bootstrap import bootstrap
 
 FULL_MS, FULL_GFLOPS = 6.0, 0.05
-MODELS = SimpleNamespace(thin={"thin quarter": None}, arch=SimpleNamespace(num_levels=2))
+MODELS = SimpleNamespace(
+    thin={"thin quarter": None}, arch=SimpleNamespace(num_levels=2),
+    student=SimpleNamespace(relay=None),
+)  # fmt: skip
 
 
 def methods(config: FrontierConfig) -> list[Method]:
@@ -34,7 +37,7 @@ def methods(config: FrontierConfig) -> list[Method]:
 def alone(config: FrontierConfig) -> Iterator[Method]:
     yield from contenders(config, MODELS)
     tuned = {"low": (6, 0.5), "middle": (8, 0.62), "high": (10, 0.8)}
-    yield from at_full_width([budget_method(*some) for some in tuned.values()])
+    yield from at_full_width(MODELS, [budget_method(*some) for some in tuned.values()])
     for tier, (steps, budget) in tuned.items():
         ours = budget_method(steps, budget, 1e-4, tier)
         yield ours
