@@ -7,26 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
 from nitrogen.model.budget import regions_flops
 from nitrogen.model.config import NUM_WIDTHS, ArchConfig
-from nitrogen.model.config_file import CONFIG, FORMAT, read_config, write_config
 from nitrogen.model.denoiser import Denoiser
-from nitrogen.model.errors import ModelError, WeightsError
+from nitrogen.model.errors import ModelError
+from nitrogen.model.model_directory import Stored, read_model, write_model
 from nitrogen.model.policies import Budget, Full, Policy, Static, make_policy
 from nitrogen.model.predictor import Predictor
 from nitrogen.model.prices import PriceTable
 from nitrogen.model.regions import widths_run
-from nitrogen.model.relay import Relay, RelayTable, late_arch
+from nitrogen.model.relay import Relay, late_arch
 from nitrogen.model.request import Finished, Request
 from nitrogen.model.sampler import Sampler
 from nitrogen.model.schedules import MAX_STEPS
-from nitrogen.model.weights import load_into, load_tensors, prefixed, save_tensors
 from nitrogen.model.width_table import WidthTable
 
-WEIGHTS, LATE_WEIGHTS = "model.safetensors", "late.safetensors"
 RELAYED = (Full, Static, Budget)  # the policies that leave the last steps to a relay
 
 
@@ -160,6 +157,11 @@ class Pipeline:
         widths = self._schedule(budget, num_inference_steps) if name == "static" else None
         return make_policy(name, threshold, budget, price, widths)
 
+    def sigmas(self, policy: Policy, num_steps: int, budget: float | None = None) -> Tensor:
+        """[n] float32 where the steps of such a run begin. Raises ModelError."""
+        request = Request(0, 0, num_steps, budget=budget)
+        return self.sampler(policy, "dpmpp_2m").order(request).sigmas[:-1]
+
     def _price(self, budget: float, num_steps: int) -> float | None:
         """What compute costs at this budget; None for equal shares a step."""
         asked = Request(0, 0, min(num_steps, MAX_STEPS), budget=budget)
@@ -187,77 +189,21 @@ class Pipeline:
         )  # fmt: skip
 
     def save(self, directory: Path, dtype: torch.dtype = torch.float16, **facts: Any) -> None:
-        """Writes model.safetensors and config.json; facts are kept beside the configuration."""
-        directory = Path(directory)
-        directory.mkdir(parents=True, exist_ok=True)
-        tensors = prefixed("denoiser.", self.denoiser.state_dict())
-        if self.predictor:
-            tensors |= prefixed("predictor.", self.predictor.state_dict())
-        save_tensors(directory / WEIGHTS, tensors, dtype)
-        if self.relay:
-            late = prefixed("denoiser.", self.relay.late.state_dict())
-            save_tensors(directory / LATE_WEIGHTS, late, dtype)
-        content = {
-            "format": FORMAT,
-            "arch": self.arch.model_dump(mode="json"),
-            "classes": list(self.classes),
-            "predictor": self.predictor is not None,
-            "facts": facts,
-        }
-        if self.prices is not None:
-            content["prices"] = self.prices.to_json()
-        if self.schedules is not None:
-            content["schedules"] = self.schedules.to_json()
-        if self.relay is not None:
-            prices = {"prices": self.relay.prices.to_json()} if self.relay.prices else {}
-            content["relay"] = {"legs": self.relay.table.to_json(), **prices}
-        write_config(directory / CONFIG, content)
+        """Writes model.safetensors and config.json, and the weights of a relay; facts are kept
+        beside the configuration."""
+        stored = Stored(
+            self.denoiser, self.classes, self.predictor, self.prices, self.schedules, self.relay
+        )
+        write_model(Path(directory), stored, dtype, facts)
 
     @classmethod
     def load(cls, directory: Path | str) -> "Pipeline":
         """Reads what `save` wrote. Raises WeightsError; nothing is ever unpickled."""
-        directory = Path(directory)
-        content = read_config(directory / CONFIG)
-        try:
-            arch, classes = ArchConfig(**content["arch"]), content["classes"]
-            has_predictor = bool(content["predictor"])
-        except (KeyError, TypeError, ValidationError) as error:
-            raise WeightsError(
-                f"config.json must describe a model, got {directory / CONFIG} ({error}). "
-                "Restore the file."
-            ) from None
-        tensors = load_tensors(directory / WEIGHTS)
-        denoiser = Denoiser(arch)
-        predictor = Predictor(arch) if has_predictor else None
-        with torch.no_grad():
-            load_into(denoiser, tensors, "denoiser.")
-            if predictor:
-                load_into(predictor, tensors, "predictor.")
-        prices = PriceTable.from_json(content["prices"]) if "prices" in content else None
-        schedules = WidthTable.from_json(content["schedules"]) if "schedules" in content else None
-        relay = None
-        if "relay" in content:
-            relay = load_relay(late_weights(directory), arch, content["relay"])
-        return cls(denoiser, classes, predictor, prices, schedules, relay)
-
-
-def load_relay(weights: Path, arch: ArchConfig, content: Any) -> Relay:
-    """weights: of the network that takes the last steps; arch: of the one that begins; content:
-    `relay` of config.json. Raises WeightsError."""
-    told = content if isinstance(content, dict) else {}
-    table = RelayTable.from_json(told.get("legs"))
-    prices = PriceTable.from_json(told["prices"]) if "prices" in told else None
-    late = Denoiser(late_arch(arch))
-    with torch.no_grad():
-        load_into(late, load_tensors(weights), "denoiser.")
-    return Relay(late, table, prices)
-
-
-def late_weights(directory: Path) -> Path:
-    """The file of the network that takes the last steps: in the directory, or that of the teacher
-    that lies beside it."""
-    own = directory / LATE_WEIGHTS
-    return own if own.is_file() else directory.parent / "teacher" / WEIGHTS
+        stored = read_model(Path(directory))
+        return cls(
+            stored.denoiser, stored.classes, stored.predictor, stored.prices, stored.schedules,
+            stored.relay,
+        )  # fmt: skip
 
 
 def run(

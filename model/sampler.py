@@ -6,7 +6,7 @@ mates, bit for bit, on one machine, build and thread count.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,12 +15,10 @@ from torch import Tensor
 
 from nitrogen.kernels.dispatch import ode_exit, region_stats
 from nitrogen.model.budget import Ledger
-from nitrogen.model.cache import empty_cache
 from nitrogen.model.cost import CostModel
 from nitrogen.model.denoiser import Denoiser
-from nitrogen.model.errors import ShapeError
 from nitrogen.model.forward import Levels, denoise, keep_held, second_levels
-from nitrogen.model.observation import new_past, remember
+from nitrogen.model.observation import remember
 from nitrogen.model.planning import Planner, StepPlan
 from nitrogen.model.policies import Full, Policy, Static
 from nitrogen.model.predictor import Predictor
@@ -33,11 +31,11 @@ from nitrogen.model.solvers import (
     dpmpp_2m,
     euler,
     heun_correct,
-    new_history,
     settle,
     solver,
     solver_for,
 )
+from nitrogen.model.start import Order, first_batch
 from nitrogen.model.whole_steps import whole_steps
 
 BATCH_PIXELS = 1 << 17  # of one network call; larger requests run in several batches
@@ -93,12 +91,15 @@ class Sampler:
         predicted = self.planner.predictor_flops
         return Ledger(self.cost, steps, guided, self.heun, predicted, dense)
 
-    def sigmas(self, request: Request) -> Tensor:
-        """[n + 1] float32 noise levels of its steps, 0 at the end."""
+    def order(self, request: Request) -> Order:
+        """Raises ModelError for a request out of bounds."""
+        check_request(request, self.denoiser.arch)
         num_steps, leg = request.num_inference_steps, self.leg(request)
+        ledger = self._ledger(request, leg)
         if leg is not None:
-            return leg.sigmas(num_steps).float()
-        return sampling_sigmas(num_steps, self.denoiser.arch, self.spacing).float()
+            return Order(request, ledger, leg.sigmas(num_steps).float(), leg.early)
+        sigmas = sampling_sigmas(num_steps, self.denoiser.arch, self.spacing)
+        return Order(request, ledger, sigmas.float(), num_steps)
 
     def batches(self, requests: Sequence[Request]) -> list[Sequence[Request]]:
         """The requests in parts whose pixels fit one network call."""
@@ -108,47 +109,9 @@ class Sampler:
     @torch.no_grad()
     def start(self, requests: Sequence[Request], first_id: int = 0) -> SamplerState:
         """A batch at its first noise level. Raises ModelError for a request out of bounds."""
-        arch, num = self.denoiser.arch, len(requests)
-        for request in requests:
-            check_request(request, arch)
-        ledgers, legs = [self.ledger(r) for r in requests], [self.leg(r) for r in requests]
-        pairs = list(zip(requests, ledgers, strict=True))
-        num_steps = torch.tensor([r.num_inference_steps for r in requests])
-        dense = torch.tensor([ledger.dense_steps for ledger in ledgers])
-        late = [leg.early if leg else r.num_inference_steps
-                for leg, r in zip(legs, requests, strict=True)]  # fmt: skip
-        shape = (self.cost.height, self.cost.width, arch.image_channels)
-        sigmas = [self.sigmas(r) for r in requests]
-        x = torch.stack(
-            [noise(r.seed, shape) * s[0] for r, s in zip(requests, sigmas, strict=True)]
-        )
-        guided = any(r.guidance_scale != 1 for r in requests)
-        make = lambda: empty_cache(arch, num, *shape[:2])  # noqa: E731
+        orders = [self.order(request) for request in requests]
         device = next(self.denoiser.parameters()).device
-        live = Live(
-            ids=torch.arange(first_id, first_id + num),
-            x=x,
-            denoised=torch.zeros_like(x),
-            sigmas=pad_sigmas(sigmas),
-            step=torch.zeros(num, dtype=torch.int64),
-            num_steps=num_steps,
-            labels=torch.tensor([r.label for r in requests]),
-            seeds=torch.tensor([r.seed for r in requests]),
-            guidance=torch.tensor([r.guidance_scale for r in requests], dtype=torch.float32),
-            branches=torch.tensor([ledger.branches for ledger in ledgers]),
-            ceiling=doubles(ledger.ceiling(r.budget) for r, ledger in pairs),
-            reserve=doubles(ledger.dense_flops for ledger in ledgers),
-            dense_from=num_steps - dense,
-            late_from=torch.tensor(late),
-            full=doubles(ledger.full_flops for ledger in ledgers),
-            spent=torch.zeros(num, dtype=torch.float64),
-            fallbacks=torch.zeros(num, dtype=torch.int64),
-            history=new_history(x),
-            past=new_past(num, self.grid),
-            exited=torch.zeros(num, *self.grid, dtype=torch.bool),
-            cache=make(),
-            cache_unlabelled=make() if guided else None,
-        )
+        live = first_batch(orders, self.denoiser.arch, self.cost, first_id)
         # Drawn on the CPU wherever the network is: a seed means the same picture everywhere.
         live = live if device.type == "cpu" else live.to(device)
         return SamplerState(live, (), dict.fromkeys(live.ids.tolist(), ()))
@@ -274,19 +237,3 @@ class Sampler:
         trace = {i: state.trace[i] for i in live.ids[keep].tolist()}
         left = live.select(keep).without_idle_branch()
         return SamplerState(left, (*state.finished, *finished), trace)
-
-
-def doubles(values: Iterable[float]) -> Tensor:
-    return torch.tensor(list(values), dtype=torch.float64)
-
-
-def noise(seed: int, shape: tuple[int, ...]) -> Tensor:
-    """Unit noise of one sample; depends on its seed alone."""
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def pad_sigmas(sigmas: list[Tensor]) -> Tensor:
-    """[b, longest] noise levels, zeros behind the end."""
-    if not sigmas:
-        raise ShapeError("requests must hold at least one request, got none.")
-    return torch.nn.utils.rnn.pad_sequence(sigmas, batch_first=True)

@@ -80,7 +80,7 @@ def _champion(source: ModelSource) -> ModelRef:
 def _shipped(run: Path | None, folder: Path) -> ModelRef:
     """The shipped weights as a sealed bundle; the installation itself is left as it is."""
     from nitrogen.model.config_file import CONFIG, read_config
-    from nitrogen.model.pipeline import LATE_WEIGHTS, late_weights
+    from nitrogen.model.model_directory import LATE_WEIGHTS, late_weights
     from nitrogen.platform.bundles import write_bundle
     from nitrogen.platform.serving.replica import ModelRef
 

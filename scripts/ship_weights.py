@@ -24,8 +24,10 @@ from typing import Any
 import torch
 
 from nitrogen.model.config import ArchConfig
-from nitrogen.model.pipeline import CONFIG, LATE_WEIGHTS, Pipeline
-from nitrogen.model.pipeline import WEIGHTS as TEACHER_FILE
+from nitrogen.model.config_file import CONFIG
+from nitrogen.model.model_directory import LATE_WEIGHTS
+from nitrogen.model.model_directory import WEIGHTS as TEACHER_FILE
+from nitrogen.model.pipeline import Pipeline
 from nitrogen.model.prices import measure_prices, priced
 from nitrogen.model.weights import load_tensors
 from nitrogen.model.width_table import WidthTable

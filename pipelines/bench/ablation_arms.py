@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from nitrogen.model.config_file import CONFIG, write_prices
-from nitrogen.model.pipeline import WEIGHTS, Pipeline
+from nitrogen.model.model_directory import WEIGHTS
+from nitrogen.model.pipeline import Pipeline
 from nitrogen.model.prices import measure_prices
 from nitrogen.pipelines.bench.forecast import Say
 from nitrogen.pipelines.bench.row_store import row_key

@@ -13,9 +13,9 @@ from nitrogen.model.config import NUM_WIDTHS
 from nitrogen.model.observation import new_past, region_features, remember
 from nitrogen.model.pipeline import Pipeline
 from nitrogen.model.regions import pool_to_regions
-from nitrogen.model.sampler import noise
 from nitrogen.model.schedules import sampling_sigmas
 from nitrogen.model.solvers import slide
+from nitrogen.model.start import noise
 from nitrogen.pipelines.bench.victim import Cost, Victim
 
 LEARNING_RATE = 0.05  # of the ascent, for noise of unit variance
@@ -77,7 +77,10 @@ class Attacker:
         self.config, self.grid = victim.config, victim.sampler.grid
         self.denoiser = copy.deepcopy(pipeline.denoiser)
         self.predictor = copy.deepcopy(pipeline.predictor)
-        copied = Pipeline(self.denoiser, pipeline.classes, self.predictor)
+        copied = Pipeline(
+            self.denoiser, pipeline.classes, self.predictor, pipeline.prices, pipeline.schedules,
+            pipeline.relay,
+        )  # fmt: skip
         self.innocent = victim  # its embeddings are its own
         self.victim = Victim(copied, self.config, victim.budget is not None)
         self.tables = [self.denoiser.unet.conditioning.classes, self.predictor.classes]

@@ -9,6 +9,7 @@ from nitrogen.pipelines.bench.controls import CONTROLS, Trace
 from nitrogen.pipelines.bench.frontier_config import FrontierConfig
 from nitrogen.pipelines.bench.methods import Method, slices
 from nitrogen.pipelines.bench.models import Models
+from nitrogen.pipelines.bench.relays import strides_at
 from nitrogen.pipelines.bench.row_store import row_key
 from nitrogen.pipelines.bench.settings import SOLVER, budget_method, relay_method, schedule_method
 
@@ -79,15 +80,6 @@ def guided(config: FrontierConfig, ours: Method) -> Iterator[Method]:
     yield Method(name, "ours", ours.kind, _untiered(ours.setting), weight)
     for n in (6, 8, 12):
         yield dense("teacher", "teacher", SOLVER, n, weight)
-
-
-def strides_at(models: Models, num_steps: int, quarters: int) -> list[int]:
-    """Widths of a relay's steps, its strides at `quarters`; none where there is no relay."""
-    relay = models.student.relay
-    leg = relay.table.leg(num_steps) if relay else None
-    if leg is None:
-        return []
-    return slices(quarters, leg.early) + slices(NUM_WIDTHS, num_steps - leg.early)
 
 
 def at_full_width(models: Models, ours: Sequence[Method]) -> Iterator[Method]:

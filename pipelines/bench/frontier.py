@@ -40,9 +40,10 @@ from nitrogen.pipelines.bench.kept_figures import calibration, exits, expected
 from nitrogen.pipelines.bench.kept_tuning import KeptTuning
 from nitrogen.pipelines.bench.kept_tuning import expected as expected_tuning
 from nitrogen.pipelines.bench.memory import peak_bytes
-from nitrogen.pipelines.bench.methods import Method, has_relay, runner
+from nitrogen.pipelines.bench.methods import Method, runner
 from nitrogen.pipelines.bench.models import Models
 from nitrogen.pipelines.bench.quality import REFERENCE_SOLVER, REFERENCE_STEPS, Extract
+from nitrogen.pipelines.bench.relays import has_relay
 from nitrogen.pipelines.bench.rounds import part_of
 from nitrogen.pipelines.bench.row_store import Row, row_key
 from nitrogen.pipelines.bench.settings import served

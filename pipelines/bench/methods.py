@@ -17,14 +17,16 @@ from torch import Tensor
 from nitrogen.model.config import NUM_WIDTHS
 from nitrogen.model.cost import CostModel
 from nitrogen.model.denoiser import Denoiser
-from nitrogen.model.policies import Budget, Full, Policy, Static, make_policy
+from nitrogen.model.policies import Full, Policy, Static, make_policy
 from nitrogen.model.request import Request
 from nitrogen.model.row_denoiser import RowDenoiser
-from nitrogen.model.sampler import Sampler, noise
+from nitrogen.model.sampler import Sampler
 from nitrogen.model.schedules import KARRAS, Spacing, sampling_sigmas
 from nitrogen.model.solvers import sample_dense, solver_for
+from nitrogen.model.start import noise
 from nitrogen.pipelines.bench import baselines, controls
 from nitrogen.pipelines.bench.models import Models
+from nitrogen.pipelines.bench.relays import asks_for_relay
 from nitrogen.pipelines.sampling import forwards
 
 TORCH_KINDS = ("dense", "schedule", "deep_cache", "tea_cache")  # by plain PyTorch
@@ -140,7 +142,7 @@ def with_policy(
     network = pipeline.denoiser if bounded else pipeline.denoiser.without_bounds()
     sampler = Sampler(
         network, policy, predictor=pipeline.predictor, solver_name=s["solver"],
-        spacing=spacing_of(s), relay=pipeline.relay if asks_for_relay(method) else None,
+        spacing=spacing_of(s), relay=pipeline.relay if asks_for_relay(s) else None,
     )  # fmt: skip
 
     def draw(labels: Sequence[int], seeds: Sequence[int]) -> Drawn:
@@ -164,21 +166,6 @@ def with_policy(
         return Drawn(torch.stack([f.x_0 for f in finished]), flops, calls, widths)
 
     return draw
-
-
-def asks_for_relay(method: Method) -> bool:
-    """Whether late steps are the full model's where the budget pays for them: asked for, or as a
-    user of the library gets it."""
-    return bool(method.setting.get("relay") or method.setting.get("served"))
-
-
-def has_relay(models: Models, method: Method) -> bool:
-    """Whether they are: there is a relay for so many steps, and the budget does."""
-    s, pipeline = method.setting, models.get(method.model)
-    if not asks_for_relay(method) or pipeline.relay is None:
-        return False
-    request = Request(0, 0, s["num_steps"], method.guidance, s.get("budget"))
-    return pipeline.sampler(Budget(), s["solver"]).leg(request) is not None
 
 
 def played(models: Models, method: Method) -> Runner:

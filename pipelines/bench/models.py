@@ -13,7 +13,8 @@ import numpy as np
 from nitrogen.model.config import ArchConfig
 from nitrogen.model.config_file import CONFIG, read_config
 from nitrogen.model.cost import CostModel
-from nitrogen.model.pipeline import WEIGHTS, Pipeline, late_weights
+from nitrogen.model.model_directory import WEIGHTS, late_weights
+from nitrogen.model.pipeline import Pipeline
 from nitrogen.pipelines.data.loader import ShardDataset
 from nitrogen.pipelines.data.shipped import SCENES
 from nitrogen.pipelines.run_folder import RunFolder

@@ -37,9 +37,7 @@ def saving_method(num_steps: int, budget: float, served: bool) -> Method:
     return Method(name, "ours", "policy", setting | ({"served": True} if served else {}))
 
 
-def saving_budget(
-    worth: Callable[[Method], Worth], num_steps: int, served: bool
-) -> Method | None:
+def saving_budget(worth: Callable[[Method], Worth], num_steps: int, served: bool) -> Method | None:
     """Ours of the least budget that is as near as the teacher, by bisection, for the distance falls
     as budgets rise; None where none is, or where it saves nothing."""
     teacher = worth(dense("teacher", "teacher", SOLVER, num_steps))

@@ -14,8 +14,8 @@ from itertools import combinations_with_replacement
 import numpy as np
 
 from nitrogen.model.config import NUM_WIDTHS
-from nitrogen.pipelines.bench.contenders import strides_at
 from nitrogen.pipelines.bench.methods import Method
+from nitrogen.pipelines.bench.relays import strides_at
 from nitrogen.pipelines.bench.settings import relay_method, schedule_method
 from nitrogen.pipelines.bench.tuning import Tuning, cheapest, too_dear
 

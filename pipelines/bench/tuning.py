@@ -21,9 +21,10 @@ import torch
 from nitrogen.model.errors import BudgetError
 from nitrogen.model.pipeline import to_uint8
 from nitrogen.pipelines.bench.ceilings import Ceiling, ceiling
-from nitrogen.pipelines.bench.methods import Method, has_relay, runner
+from nitrogen.pipelines.bench.methods import Method, runner
 from nitrogen.pipelines.bench.models import Models
 from nitrogen.pipelines.bench.quality import Extract, Sampled, sample, squared_errors
+from nitrogen.pipelines.bench.relays import has_relay
 from nitrogen.pipelines.bench.settings import budget_method
 from nitrogen.pipelines.bench.spacings import Spacings
 from nitrogen.pipelines.bench.twins import by_rows

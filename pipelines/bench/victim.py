@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nitrogen.model.pipeline import Pipeline
 from nitrogen.model.request import Finished, Request
-from nitrogen.model.sampler import Sampler
+from nitrogen.pipelines.bench.settings import SOLVER
 
 BATCH = 64
 
@@ -67,7 +67,7 @@ class Victim:
         self.budget = config.budget if with_budget else None
         name = "budget" if with_budget else "threshold"
         policy = pipeline.policy(name, config.threshold, self.budget, config.num_steps)
-        self.sampler = Sampler(pipeline.denoiser, policy, predictor=pipeline.predictor)
+        self.sampler = pipeline.sampler(policy, SOLVER)
 
     def cost(self, eps: Tensor, labels: Sequence[int]) -> Cost:
         """eps: [n, h, w, c], the starting noise in units of the largest sigma."""

@@ -19,9 +19,10 @@ from nitrogen.model.cost import CostModel
 from nitrogen.model.pipeline import Pipeline
 from nitrogen.model.policies import Static
 from nitrogen.model.request import Request
-from nitrogen.model.sampler import Sampler, noise
+from nitrogen.model.sampler import Sampler
 from nitrogen.model.schedules import sampling_sigmas
 from nitrogen.model.solvers import sample_dense
+from nitrogen.model.start import noise
 from nitrogen.model.width_table import WidthTable
 from nitrogen.pipelines.bench.ceilings import step_flops
 from nitrogen.pipelines.bench.schedule_search import neighbours, richest

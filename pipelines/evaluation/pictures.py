@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from nitrogen.model.schedules import sampling_sigmas
 from nitrogen.pipelines.report.data import Samples
 from nitrogen.pipelines.report.data_checks import NeighbourRows
 from nitrogen.pipelines.report.samples_file import save_samples
@@ -35,14 +34,15 @@ def save_pictures(
 ) -> dict[str, Any]:
     """Writes samples.npz, teacher.png and student.png; returns samples_file and images."""
     num = min(NUM_SHOWN, len(drawn))
-    steps = bench.point.num_inference_steps
+    point, steps = bench.point, bench.point.num_inference_steps
+    policy = bench.student.policy(point.policy, point.threshold, point.budget, steps)
     shown = Samples(
         teacher=teacher[:num],
         student=student[:num],
         labels=[bench.student.classes[label] for label in drawn.labels[:num]],
         seeds=drawn.seeds[:num],
         heatmaps=np.stack([s.heatmap.numpy() for s in stats[:NUM_HEATMAPS]]),
-        sigmas=sampling_sigmas(steps, bench.student.arch)[:-1].tolist(),
+        sigmas=bench.student.sigmas(policy, steps, point.budget).tolist(),
         active_fraction=[s.active_fraction for s in stats[:num]],
     )
     near = neighbours.by_features.indices

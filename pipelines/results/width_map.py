@@ -14,10 +14,11 @@ import torch
 from nitrogen.model.pipeline import Pipeline, to_uint8
 from nitrogen.model.policies import Policy, make_policy
 from nitrogen.model.request import Finished, Request
-from nitrogen.model.schedules import sampling_sigmas
+from nitrogen.model.sampler import Sampler
 from nitrogen.pipelines.bench.models import weights_digest
 from nitrogen.pipelines.bench.pareto_plot import DPI, WIDTH_PX
 from nitrogen.pipelines.bench.plot_style import THEMES, Theme, figure_style, themed
+from nitrogen.pipelines.bench.relays import asks_for_relay
 from nitrogen.pipelines.bench.settings import SOLVER
 from nitrogen.pipelines.results.files import BenchFile
 from nitrogen.pipelines.trained_models import model_directory
@@ -84,7 +85,11 @@ def drawn(student: Pipeline, setting: Mapping[str, Any]) -> list[Finished]:
     requests = [
         Request(seed % len(student.classes), seed, steps, 1.0, budget) for seed in range(NUM_DRAWN)
     ]
-    sampler = student.sampler(policy_of(student, setting), setting.get("solver", SOLVER))
+    sampler = Sampler(
+        student.denoiser, policy_of(student, setting), predictor=student.predictor,
+        solver_name=setting.get("solver", SOLVER),
+        relay=student.relay if asks_for_relay(setting) else None,
+    )  # fmt: skip
     with torch.no_grad():
         return sampler.run(requests)
 
@@ -125,7 +130,7 @@ def draw_widths(
         FigureCanvasAgg(figure)
         sheet = Sheet(figure, tile, look, RAMPS[theme])
         sheet.legend()
-        sigmas = sampling_sigmas(steps, student.arch)
+        sigmas = pictures[0][1].sigmas
         sheet.write(sheet.at(0.5), HEAD_INCH - 0.12, "picture", look.muted)
         for step in range(steps):
             named = f"{float(sigmas[step]):.2g}"

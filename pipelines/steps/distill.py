@@ -53,7 +53,8 @@ def run(config: DistillConfig, context: StepContext) -> dict[str, Any]:
     """Returns student (directory), num_images, history."""
     import json
 
-    from nitrogen.model.pipeline import CONFIG, WEIGHTS
+    from nitrogen.model.config_file import CONFIG
+    from nitrogen.model.model_directory import WEIGHTS
     from nitrogen.pipelines.training.launch import curve, launch
 
     prepared, teacher = context.inputs["prepare"], context.inputs["pretrain"]
@@ -106,7 +107,8 @@ def save_student(
     import torch
 
     from nitrogen.model.config import ArchConfig
-    from nitrogen.model.pipeline import Pipeline, load_relay
+    from nitrogen.model.model_directory import load_relay
+    from nitrogen.model.pipeline import Pipeline
     from nitrogen.model.weights import load_into, load_tensors
     from nitrogen.pipelines.training.state import TENSORS
     from nitrogen.pipelines.training.student import Student, student_arch

@@ -96,7 +96,8 @@ def trial_settings(
     config: SweepConfig, context: StepContext, reference: Reference
 ) -> dict[str, Any]:
     """What every trial is given; see `run_trial`."""
-    from nitrogen.model.pipeline import CONFIG, WEIGHTS
+    from nitrogen.model.config_file import CONFIG
+    from nitrogen.model.model_directory import WEIGHTS
 
     executor, student = context.settings, model_of(context, "distill", "student")
     described = json.loads((reference.teacher / CONFIG).read_text())

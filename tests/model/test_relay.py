@@ -12,13 +12,15 @@ from hypothesis import strategies as st
 from nitrogen.model import sampler as samplers
 from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.errors import ModelError, WeightsError
-from nitrogen.model.pipeline import LATE_WEIGHTS, Pipeline
+from nitrogen.model.model_directory import LATE_WEIGHTS
+from nitrogen.model.pipeline import Pipeline
 from nitrogen.model.policies import Budget, Full, Static, Threshold
 from nitrogen.model.prices import measure_prices
 from nitrogen.model.relay import Leg, Relay, RelayTable, late_arch
 from nitrogen.model.request import Request
-from nitrogen.model.sampler import Sampler, noise
+from nitrogen.model.sampler import Sampler
 from nitrogen.model.solvers import dpmpp_2m, euler, new_history
+from nitrogen.model.start import noise
 
 LEG = Leg(2, 7.0, 0.15, 7.0)
 TABLE = RelayTable({4: Leg(2, 3.0, 0.3, 3.0), 6: LEG})

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from nitrogen.model.errors import BudgetError, ModelError
 from nitrogen.model.policies import Budget, Full, Oracle, Random, Static, Threshold, make_policy
 from nitrogen.model.request import Request
-from nitrogen.model.sampler import Sampler, noise
+from nitrogen.model.sampler import Sampler
 from nitrogen.model.schedules import karras_sigmas, sampling_sigmas
 from nitrogen.model.solvers import SOLVERS, sample_dense
+from nitrogen.model.start import noise
 
 
 def flat_errors(observation):

@@ -7,10 +7,11 @@ import torch
 
 from nitrogen.model.pipeline import Pipeline
 from nitrogen.model.relay import Leg, Relay, RelayTable
-from nitrogen.pipelines.bench.contenders import contenders, controls_of, strides_at
+from nitrogen.pipelines.bench.contenders import contenders, controls_of
 from nitrogen.pipelines.bench.controls import Trace
 from nitrogen.pipelines.bench.frontier_config import FrontierConfig
-from nitrogen.pipelines.bench.methods import has_relay, runner
+from nitrogen.pipelines.bench.methods import runner
+from nitrogen.pipelines.bench.relays import has_relay, strides_at
 from nitrogen.pipelines.bench.schedule_search import relayed
 from nitrogen.pipelines.bench.settings import budget_method, relay_method, schedule_method
 from nitrogen.pipelines.bench.tuning import Tuning, priced

@@ -3,7 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from nitrogen.model.pipeline import LATE_WEIGHTS, Pipeline
+from nitrogen.model.model_directory import LATE_WEIGHTS
+from nitrogen.model.pipeline import Pipeline
 from nitrogen.model.relay import RelayTable
 from nitrogen.pipelines.foreground import _shipped
 from nitrogen.pipelines.recipe import load_recipe
