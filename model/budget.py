@@ -29,6 +29,7 @@ class Ledger:
     heun: bool
     predictor_flops: int  # of one prediction; 0 for a policy without
     dense_steps: int = 0  # the last ones, at full width everywhere, set aside from the start
+    strides: int | None = None  # of a relay: the others are its full model's and predict nothing
 
     @property
     def branches(self) -> int:
@@ -44,10 +45,12 @@ class Ledger:
     @property
     def minimum_flops(self) -> int:
         """The cheapest plan: everything once at the narrowest width, then held to the end, or to
-        the dense steps."""
-        first = 0 if self.dense_steps >= self.num_steps else self.first_step_flops
+        the dense steps. Every stride of a relay is run: one that is held costs more of the picture
+        than the full model's steps bring (docs/LOG.md, 2026-11-27)."""
+        narrow = 0 if self.dense_steps >= self.num_steps else self.strides or 1
         dense = self.dense_steps * self.dense_flops
-        return self.num_steps * self.predictor_flops + first + dense
+        predicted = self.num_steps if self.strides is None else self.strides
+        return predicted * self.predictor_flops + narrow * self.first_step_flops + dense
 
     @property
     def first_step_flops(self) -> int:

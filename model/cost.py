@@ -97,6 +97,11 @@ class CostModel:
         """One forward of the full model, every region at full width."""
         return self.fixed_flops + self.num_regions * self.block_rows(NUM_WIDTHS)
 
+    def step_shares(self) -> list[float]:
+        """[5] of a full forward, everything at 0, 1, .. 4 quarters; nothing is run at 0."""
+        flops = [self.fixed_flops + self.num_regions * self.block_rows(q) for q in range(1, 5)]
+        return [0.0, *(one / self.full_flops for one in flops)]
+
     def attention_flops(self, level: int) -> int:
         """FLOPs of the attention of one block itself, over the whole map."""
         side = self.arch.patch_size * 2**level

@@ -18,6 +18,7 @@ from nitrogen.model.weights import load_into, load_tensors, prefixed, save_tenso
 from nitrogen.model.width_table import WidthTable
 
 WEIGHTS, LATE_WEIGHTS = "model.safetensors", "late.safetensors"
+SEAL = "manifest.json"  # of a bundle
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,8 @@ def load_relay(weights: Path, arch: ArchConfig, content: Any) -> Relay:
 
 def late_weights(directory: Path) -> Path:
     """The file of the network that takes the last steps: in the directory, or that of the teacher
-    that lies beside it."""
+    that lies beside it. A sealed bundle has its own: nobody vouches for what is outside it."""
     own = directory / LATE_WEIGHTS
-    return own if own.is_file() else directory.parent / "teacher" / WEIGHTS
+    if own.is_file() or (directory / SEAL).exists():
+        return own
+    return directory.parent / "teacher" / WEIGHTS

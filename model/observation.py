@@ -83,6 +83,8 @@ class Observation:
     sigma_next: Tensor  # [b]
     step: Tensor  # [b], 0 at the first
     num_steps: Tensor  # [b]
+    dense_from: Tensor  # [b], the step from which on all are dense; num_steps without one
+    longest: int  # at least the num_steps of every sample
     past: Past
     exited: Tensor  # [b, rh, rw] bool
     budget_left: Tensor  # [b] float64 FLOPs

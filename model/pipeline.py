@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -129,12 +129,13 @@ class Pipeline:
         """One picture for each (label, seed). Raises ModelError, or Cancelled between calls."""
         if len(labels) != len(seeds) or not labels:
             raise ModelError("labels and seeds must be of one length, at least 1.")
+        asked = Request(0, 0, num_inference_steps, guidance_scale, budget, dense_last)
         if isinstance(policy, str):
-            policy = self.policy(policy, threshold, budget, num_inference_steps)
-        fallback = Static(widths=self._schedule(budget, num_inference_steps))
+            policy = self._policy(policy, threshold, asked, image_size)
+        fallback = Static(widths=self._schedule(asked, policy, image_size))
         sampler = self.sampler(policy, solver, image_size, fallback)
         requests = [
-            Request(label, seed, num_inference_steps, guidance_scale, budget, dense_last)
+            replace(asked, label=label, seed=seed)
             for label, seed in zip(labels, seeds, strict=True)
         ]
         images, stats = [], []
@@ -151,29 +152,51 @@ class Pipeline:
     ) -> Policy:
         """The policy of a name with its dial, and what the model knows of its budget: the price,
         or the schedule of `static`. Raises ModelError."""
-        price = None
-        if name == "budget" and budget is not None and budget > 0:
-            price = self._price(budget, max(1, num_inference_steps))
-        widths = self._schedule(budget, num_inference_steps) if name == "static" else None
-        return make_policy(name, threshold, budget, price, widths)
+        asked = Request(0, 0, num_inference_steps, budget=budget)
+        return self._policy(name, threshold, asked, None)
+
+    def _policy(
+        self, name: str, threshold: float | None, asked: Request, size: int | tuple[int, int] | None
+    ) -> Policy:
+        known = asked.budget is not None and asked.budget > 0
+        known = known and 1 <= asked.num_inference_steps <= MAX_STEPS
+        price, widths = None, None
+        if name == "budget" and known:
+            price = self._price(asked, size)
+        if name == "static" and known:
+            widths = self._schedule(asked, Static(), size)
+        return make_policy(name, threshold, asked.budget, price, widths)
 
     def sigmas(self, policy: Policy, num_steps: int, budget: float | None = None) -> Tensor:
         """[n] float32 where the steps of such a run begin. Raises ModelError."""
         request = Request(0, 0, num_steps, budget=budget)
         return self.sampler(policy, "dpmpp_2m").order(request).sigmas[:-1]
 
-    def _price(self, budget: float, num_steps: int) -> float | None:
+    def _price(self, asked: Request, size: int | tuple[int, int] | None) -> float | None:
         """What compute costs at this budget; None for equal shares a step."""
-        asked = Request(0, 0, min(num_steps, MAX_STEPS), budget=budget)
-        if self.relay and self.sampler(Budget(), "dpmpp_2m").leg(asked):
+        budget, num_steps = asked.budget, asked.num_inference_steps
+        assert budget is not None, "a price is of a budget"
+        if self.relay and self._sampler(Budget(), size).leg(asked):
             return self.relay.price(budget, num_steps)
         return self.prices.price(budget, num_steps) if self.prices else None
 
-    def _schedule(self, budget: float | None, num_steps: int) -> tuple[int, ...] | None:
-        """The widths of every step that were searched for this budget; None where none were."""
-        if self.schedules is None or budget is None or not 1 <= num_steps <= MAX_STEPS:
+    def _schedule(
+        self, asked: Request, policy: Policy, size: int | tuple[int, int] | None
+    ) -> tuple[int, ...] | None:
+        """The widths of every step under this budget: a relay's widest strides, or as they were
+        searched; None where nothing was."""
+        budget, num_steps = asked.budget, asked.num_inference_steps
+        if budget is None or not 1 <= num_steps <= MAX_STEPS:
             return None
-        return self.schedules.widths(budget, num_steps)
+        sampler = self._sampler(policy, size)
+        if leg := sampler.leg(asked):
+            shares = sampler.cost.step_shares()
+            strides = leg.strides(leg.early_share(budget, num_steps), shares)
+            return (*strides, *[NUM_WIDTHS] * (num_steps - leg.early))
+        return self.schedules.widths(budget, num_steps) if self.schedules else None
+
+    def _sampler(self, policy: Policy, size: int | tuple[int, int] | None) -> Sampler:
+        return self.sampler(policy, "dpmpp_2m", size)
 
     def sampler(
         self, policy: Policy, solver: str, image_size: int | tuple[int, int] | None = None,
@@ -220,16 +243,21 @@ def run(
 
 
 def stats_of(finished: Finished, sampler: Sampler, ms: float) -> SampleStats:
-    arch, sigmas = sampler.denoiser.arch, finished.sigmas
     missing = finished.max_steps - finished.num_steps
-    widths = torch.nn.functional.pad(finished.widths, (0, 0, 0, 0, 0, missing))
-    share = regions_flops(widths, sampler.cost, sigmas) / sampler.cost.region_flops[-1]
+    whole = torch.nn.functional.pad(finished.widths, (0, 0, 0, 0, 0, missing))
+    shares, ran = [], []
+    parts = (slice(finished.late_from), slice(finished.late_from, None))
+    for part, cost in zip(parts, (sampler.cost, (sampler.late or sampler).cost), strict=True):
+        widths, sigmas = whole[part], finished.sigmas[part]
+        shares.append(regions_flops(widths, cost, sigmas) / cost.region_flops[-1])
+        ran.append(widths_run(cost.arch, widths, sigmas).double())
+    share, active = torch.cat(shares), torch.cat(ran).mean() / NUM_WIDTHS
     return SampleStats(
         gflops=finished.flops / 1e9,
         gflops_full=finished.full_flops / 1e9,
         ms=ms,
         num_steps=finished.num_steps,
-        active_fraction=float(widths_run(arch, widths, sigmas).double().mean() / NUM_WIDTHS),
+        active_fraction=float(active),
         heatmap=share.float(),
         fallbacks=finished.fallbacks,
     )

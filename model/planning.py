@@ -134,7 +134,8 @@ class Planner:
         return StepPlan(levels, plan, exits, seen, decision.calm, flops, failed)
 
     def _observe(self, live: Live, levels: Levels, forwards: Tensor) -> Observation:
-        later = (live.num_steps - live.step - 1).double() * self.predictor_flops
+        predicted = torch.minimum(live.num_steps, live.late_from)
+        later = (predicted - live.step - 1).clamp_min(0).double() * self.predictor_flops
         left = live.ceiling - live.spent - self.predictor_flops - later
         forwards_left = self._forwards_left(live)
         if (reserve := live.set_aside()) is not None:
@@ -144,8 +145,8 @@ class Planner:
             forwards_left = forwards_left - (dense * live.branches - half)
         observation = Observation(
             live.x, live.denoised, live.labels, live.seeds, levels.sigma, levels.sigma_next,
-            live.step, live.num_steps, live.past, live.exited, left, forwards,
-            forwards_left, self.cost,
+            live.step, live.num_steps, live.dense_from, live.sigmas.shape[1] - 1, live.past,
+            live.exited, left, forwards, forwards_left, self.cost,
         )  # fmt: skip
         if not self.policy.needs_predictor:
             return observation

@@ -7,18 +7,16 @@ and the full model the last steps, whole (experts by noise level: Balaji et al. 
 docs/LOG.md, 2026-11-27, has what either does alone.
 """
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
-from nitrogen.model.config import ArchConfig
+from nitrogen.model.config import NUM_WIDTHS, ArchConfig
 from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.errors import WeightsError
-from nitrogen.model.schedules import KARRAS, MAX_STEPS, Spacing
+from nitrogen.model.schedules import KARRAS, MAX_STEPS, Spacing, karras_sigmas
 
 if TYPE_CHECKING:
     from nitrogen.model.prices import PriceTable
@@ -39,9 +37,8 @@ class Leg:
 
     def sigmas(self, num_steps: int) -> Tensor:
         """Noise levels of a run, [num_steps + 1] float64, 0 at the end."""
-        strides = Spacing(self.sigma, math.inf, KARRAS.sigma_max).levels(self.early + 1)[:-1]
-        late = Spacing(self.sigma_min, self.rho, self.sigma).levels(num_steps - self.early)
-        return torch.cat([strides, late, torch.zeros(1, dtype=torch.float64)])
+        spacing = Spacing(self.sigma_min, self.rho, strides=self.early, knee=self.sigma)
+        return karras_sigmas(num_steps, spacing)
 
     def early_share(self, budget: float, num_steps: int) -> float:
         """What a budget, a share of num_steps full steps, leaves the strides, of their own."""
@@ -50,6 +47,18 @@ class Leg:
     def budget(self, early_share: float, num_steps: int) -> float:
         """The budget that leaves that."""
         return (early_share * self.early + num_steps - self.early) / num_steps
+
+    def strides(self, early_share: float, step_shares: Sequence[float]) -> tuple[int, ...]:
+        """The widest strides that never narrow and cost at most that share of full ones, later ones
+        wider first. step_shares: [5] of a full step, by quarters."""
+        room = early_share * self.early + 1e-9
+        widths = [1] * self.early
+        for quarters in range(2, NUM_WIDTHS + 1):
+            for stride in reversed(range(self.early)):
+                wider = [*widths[:stride], quarters, *widths[stride + 1 :]]
+                if sum(step_shares[q] for q in wider) <= room:
+                    widths = wider
+        return tuple(widths)
 
     @property
     def well_formed(self) -> bool:
@@ -63,11 +72,15 @@ class RelayTable:
 
     rows: Mapping[int, Leg]
 
+    def row(self, num_steps: int) -> int | None:
+        """The nearest number of steps below that there is a leg for, None below all of them."""
+        return max((steps for steps in self.rows if steps <= num_steps), default=None)
+
     def leg(self, num_steps: int) -> Leg | None:
         """Of the nearest number of steps below; more are steps of the full model. None for fewer
         than any row is for."""
-        fitting = [steps for steps in self.rows if steps <= num_steps]
-        return self.rows[max(fitting)] if fitting else None
+        row = self.row(num_steps)
+        return None if row is None else self.rows[row]
 
     def to_json(self) -> dict[str, list[float]]:
         return {str(steps): list(astuple(leg)) for steps, leg in self.rows.items()}
@@ -101,10 +114,10 @@ class Relay:
 
     def price(self, budget: float, num_steps: int) -> float | None:
         """Of the strides of a run that pays for its late steps; None for equal shares."""
-        leg = self.table.leg(num_steps)
-        if self.prices is None or leg is None:
+        row, leg = self.table.row(num_steps), self.table.leg(num_steps)
+        if self.prices is None or row is None or leg is None:
             return None
-        return self.prices.price(leg.early_share(budget, num_steps), num_steps)
+        return self.prices.price(leg.early_share(budget, num_steps), row)
 
 
 def late_arch(arch: ArchConfig) -> ArchConfig:

@@ -37,7 +37,8 @@ class Finished:
 
     x_0: [h, w, c] in about [-1, 1]; flops: executed, predictor included; full_flops: of the full
     model for max_steps; widths: [steps, rh, rw] quarters each region ran at, 0 = held;
-    sigmas: [max_steps] where its steps began; fallbacks: steps planned by a schedule, since the
+    sigmas: [max_steps] where its steps began; late_from: the step from which on a relay's second
+    network answered, max_steps without one; fallbacks: steps planned by a schedule, since the
     predictor's answer was not finite.
     """
 
@@ -49,6 +50,7 @@ class Finished:
     max_steps: int
     widths: Tensor
     sigmas: Tensor
+    late_from: int
     fallbacks: int = 0
 
 

@@ -88,8 +88,8 @@ class Sampler:
     def _ledger(self, request: Request, leg: Leg | None) -> Ledger:
         steps, guided = request.num_inference_steps, request.guidance_scale != 1
         dense = max(int(request.dense_last), steps - leg.early if leg else 0)
-        predicted = self.planner.predictor_flops
-        return Ledger(self.cost, steps, guided, self.heun, predicted, dense)
+        predicted, strides = self.planner.predictor_flops, leg.early if leg else None
+        return Ledger(self.cost, steps, guided, self.heun, predicted, dense, strides)
 
     def order(self, request: Request) -> Order:
         """Raises ModelError for a request out of bounds."""
@@ -155,7 +155,8 @@ class Sampler:
     def compute(self, live: Live) -> tuple[Live, StepPlan]:
         """The batch behind one denoising step, and what that step computed: plan, network, exits
         and the solver's update. Tensors in, tensors out: compiled, it is one graph (the policies
-        `random` and `oracle` apart, which leave torch)."""
+        `random` and `oracle` apart, which leave torch). Of this sampler's own network: the late
+        steps of a relay are `self.late.compute`'s."""
         step = self.planner.plan(live)
         fresh, cache, other = denoise(
             self.denoiser, live, live.x, step.levels, step.plan, live.denoised, step.everyone_busy
@@ -230,6 +231,7 @@ class Sampler:
                     num_steps=int(live.step[i]), max_steps=int(live.num_steps[i]),
                     widths=torch.stack(state.trace[sample]),
                     sigmas=live.sigmas[i, : int(live.num_steps[i])].cpu(),
+                    late_from=int(live.late_from[i]),
                     fallbacks=int(live.fallbacks[i]),
                 )
             )  # fmt: skip

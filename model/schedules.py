@@ -15,14 +15,21 @@ MAX_STEPS = 1000
 @dataclass(frozen=True)
 class Spacing:
     """Where levels lie from sigma_max down to sigma_min: evenly in sigma^(1 / rho) (EDM, eq. 5), in
-    ln sigma for rho = inf."""
+    ln sigma for rho = inf. The first `strides` steps may be even in ln sigma down to `knee`, where
+    the others begin: as in a relay."""
 
     sigma_min: float = 0.002
     rho: float = 7.0
     sigma_max: float = 80.0
+    strides: int = 0
+    knee: float = 0.0
 
     def levels(self, num_levels: int) -> Tensor:
-        """sigma_max ... sigma_min, [num_levels] float64."""
+        """sigma_max ... sigma_min, [num_levels] float64; strides beyond num_levels - 1 are left."""
+        if strides := min(self.strides, num_levels - 1):
+            first = Spacing(self.knee, inf, self.sigma_max).levels(strides + 1)[:-1]
+            rest = Spacing(self.sigma_min, self.rho, self.knee).levels(num_levels - strides)
+            return torch.cat([first, rest])
         ramp = torch.linspace(0, 1, num_levels, dtype=torch.float64)
         if isinf(self.rho):
             return self.sigma_max * (self.sigma_min / self.sigma_max) ** ramp

@@ -168,6 +168,8 @@ def main() -> None:
     shutil.rmtree(out / "student", ignore_errors=True)
     config = StudentConfig(strided=is_strided(state))
     relay = relay_of(load_recipe(given.recipe).recipe.section("distill").relay)
+    if relay and not config.strided:
+        raise SystemExit("error: a student with a relay must be strided, got one that is not.")
     save_student(described, config, state, out / "student", relay, out / "teacher" / TEACHER_FILE)
     search = partial(schedules, teacher=out / "teacher", data=given.data, num_moves=given.moves)
     half(out / "student", state, search if given.moves > 0 else None)

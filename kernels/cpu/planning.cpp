@@ -53,7 +53,8 @@ class Planner {
     Share made;
     made.forwards = in.branches[s] - (next == 0 ? half : 0);
     made.to_come = steps_left * in.branches[s] - half;
-    double later = product((double)(steps_left - 1), in.predictor_flops);
+    int64_t predicted = std::min(in.num_steps[s], in.late_from[s]) - step - 1;
+    double later = product((double)std::max(predicted, (int64_t)0), in.predictor_flops);
     made.left = in.ceiling[s] - in.spent[s] - in.predictor_flops - later;
     made.closing = step >= in.dense_from[s];
     int64_t dense = in.num_steps[s] - std::max(step + 1, in.dense_from[s]);  // behind this step
@@ -88,20 +89,25 @@ class Planner {
   // region exits. See `model.policies.scheduled`.
   void follow() {
     long count = in.num_scheduled;
-    std::vector<double> after(count, 0.0);
-    auto price = [&](long i) {
-      int64_t width = in.schedule[i];
+    auto place_of = [&](long s, long step) {
+      return (2 * step + 1) * count / (2 * in.num_steps[s]);
+    };
+    auto price = [&](long s, long step) {  // of a forward
+      int64_t width = in.schedule[place_of(s, step)];
       return width ? in.fixed_flops + product((double)regions, in.region_flops[width]) : 0.0;
     };
-    for (long i = count - 2; i >= 0; i--) after[i] = after[i + 1] + price(i + 1);
     std::vector<double> known(regions * OPTIONS);
     for (long k = 0; k < regions * OPTIONS; k++) known[k] = std::sqrt((double)(k % OPTIONS));
     for (long s = 0; s < in.samples; s++) {
-      long place = (2 * in.step[s] + 1) * count / (2 * in.num_steps[s]);
-      long steps_after = in.num_steps[s] - in.step[s] - 1;
-      double now = shares[s].forwards;
-      double missing = now * steps_after - (shares[s].to_come - now);
-      double later = now * after[place] * in.num_steps[s] / count - product(missing, price(count - 1));
+      long place = place_of(s, in.step[s]), end = std::min(in.dense_from[s], in.num_steps[s]);
+      double now = shares[s].forwards, later = 0.0, forwards = 0.0;
+      for (long step = in.step[s] + 1; step < end; step++) {
+        later += product(now, price(s, step));
+        forwards += now;
+      }
+      // Heun's last step has half of them.
+      if (end > in.step[s] + 1)
+        later -= product(forwards - (shares[s].to_come - now), price(s, end - 1));
       double room = (shares[s].left - later) / now - in.fixed_flops;
       for (long r = s * regions; r < (s + 1) * regions; r++) {
         in.exits[r] = in.exited[r];

@@ -6,7 +6,7 @@
 // Addresses and numbers in the order of planning.py; its fields are described there.
 struct Planning {
   const float *x_t, *denoised, *sigmas;
-  const int64_t *step, *num_steps, *labels, *branches, *dense_from;
+  const int64_t *step, *num_steps, *labels, *branches, *dense_from, *late_from;
   const double *ceiling, *spent, *reserve;
   const float *change, *age, *log_residual;
   const int64_t *quarters, *calm;

@@ -16,7 +16,7 @@ INT, REAL = ctypes.c_int64, ctypes.c_double
 PICTURES = ("x_t", "denoised")  # [b, h, w, c]
 PER_SAMPLE = {  # [b]
     "step": torch.int64, "num_steps": torch.int64, "labels": torch.int64, "branches": torch.int64,
-    "dense_from": torch.int64,
+    "dense_from": torch.int64, "late_from": torch.int64,
     "ceiling": torch.float64, "spent": torch.float64, "reserve": torch.float64,
 }  # fmt: skip
 PER_REGION = {  # [b, rh, rw]

@@ -23,7 +23,13 @@ from nitrogen.pipelines.bench.contest import Contest
 from nitrogen.pipelines.bench.forecast import Say
 from nitrogen.pipelines.bench.frontier_config import FrontierConfig
 from nitrogen.pipelines.bench.methods import Method, slices
-from nitrogen.pipelines.bench.models import REPORT_SPLIT, Models, data_uri, model_digest
+from nitrogen.pipelines.bench.models import (
+    REPORT_SPLIT,
+    Models,
+    check_classes,
+    data_uri,
+    model_digest,
+)
 from nitrogen.pipelines.bench.quality import REFERENCE_SOLVER, REFERENCE_STEPS, Extract
 from nitrogen.pipelines.bench.row_store import Row
 from nitrogen.pipelines.bench.settings import SOLVER, budget_method
@@ -79,6 +85,8 @@ def run_ablation(
     arms = arms_of(student, config.arms)
     directory, uri = model_directory(run, "teacher"), data or data_uri(run)
     teacher, manifest = Pipeline.load(directory), ShardDataset(uri, REPORT_SPLIT).manifest
+    if data:
+        check_classes(manifest, teacher)
     digests = {"teacher": model_digest(directory)}
     trainer = Trainer(
         directory, training_data(uri, manifest, teacher.image_size, folder),
@@ -155,7 +163,8 @@ def measured(
 
 
 def setting(model: str, num_steps: int, budget: float | None) -> Method:
-    """A model at full width, or under a budget by its own prices, as a user gets it."""
+    """A model at full width, or under a budget by its own prices, as a user gets it of a student
+    without a relay: what a part of its training brought is seen there."""
     if budget is None:
         widths = {"solver": SOLVER, "num_steps": num_steps, "widths": slices(NUM_WIDTHS, num_steps)}
         return Method(f"{model}, {FULL}", "static", "played", {"model": model} | widths)

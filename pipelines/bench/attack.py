@@ -28,7 +28,7 @@ from nitrogen.pipelines.code_digest import code_digests
 CHUNK = 640  # seeds of one part
 BACKWARD = 6.0  # of a step of ascent over a forward: two more, one picture at a time
 USUAL = 0.7  # of full compute, without a budget
-LIMITS = {"no budget": False, "budget": True}
+LIMITS = ("no budget", "budget", "relay")  # the last of a student that has one
 
 
 def run_attack(
@@ -39,7 +39,7 @@ def run_attack(
     digest: of the model; folder: where parts are kept.
     """
     kept = Kept(config, digest, RowStore(folder), Forecast(say))
-    victims = {name: Victim(pipeline, config, on) for name, on in LIMITS.items()}
+    victims = {name: Victim(pipeline, config, name) for name in limits_of(pipeline)}
     kept.expect(victims)
     found = {}
     for name, victim in victims.items():
@@ -67,6 +67,10 @@ def run_attack(
     return {"config": config.model_dump(mode="json"), **found}
 
 
+def limits_of(pipeline: Pipeline) -> tuple[str, ...]:
+    return LIMITS if pipeline.relay is not None else LIMITS[:2]
+
+
 def chunks(config: AttackConfig) -> range:
     return range(0, config.num_seeds, CHUNK)
 
@@ -85,7 +89,7 @@ class Kept:
         """Tells the forecast what is not at hand."""
         config = self.config
         for name, victim in victims.items():
-            share = (config.budget if LIMITS[name] else USUAL) * config.num_steps
+            share = (victim.budget or USUAL) * victim.num_steps
             picture = share * float(victim.sampler.cost.full_flops)
             work = {
                 self._name(name, "seeds", i): picture * min(CHUNK, config.num_seeds - i)
@@ -98,7 +102,7 @@ class Kept:
             self.forecast.expect(
                 {part: flops for part, flops in work.items() if not self.store.has(self._key(part))}
             )
-        self.forecast.say(f"{config.num_seeds} seeds, evolution and gradients, twice")
+        self.forecast.say(f"{config.num_seeds} seeds, evolution and gradients, each limit")
 
     def seeds(self, name: str, victim: Victim, start: int) -> Cost:
         """The costs of one chunk of the seeds."""

@@ -13,7 +13,6 @@ from nitrogen.model.config import NUM_WIDTHS
 from nitrogen.model.observation import new_past, region_features, remember
 from nitrogen.model.pipeline import Pipeline
 from nitrogen.model.regions import pool_to_regions
-from nitrogen.model.schedules import sampling_sigmas
 from nitrogen.model.solvers import slide
 from nitrogen.model.start import noise
 from nitrogen.pipelines.bench.victim import Cost, Victim
@@ -82,7 +81,7 @@ class Attacker:
             pipeline.relay,
         )  # fmt: skip
         self.innocent = victim  # its embeddings are its own
-        self.victim = Victim(copied, self.config, victim.budget is not None)
+        self.victim = Victim(copied, self.config, victim.limit)
         self.tables = [self.denoiser.unet.conditioning.classes, self.predictor.classes]
         self.own = [table.detach().clone() for table in self.tables]
 
@@ -117,11 +116,12 @@ class Attacker:
 
     def proxy(self, eps: Tensor, label: int) -> Tensor:
         """Sum of the predicted log residuals over the regions of the first steps, a scalar."""
-        sigmas = sampling_sigmas(self.config.num_steps, self.denoiser.arch).float()
+        order = self.victim.sampler.order(self.victim.request)
+        sigmas = order.sigmas
         labels, x = torch.tensor([label]), eps * sigmas[0]
         denoised, past = torch.zeros_like(x), new_past(1, self.grid)
         total, full = torch.zeros(()), torch.full((1, *self.grid), NUM_WIDTHS)
-        for i in range(self.config.horizon):
+        for i in range(min(self.config.horizon, order.late_from)):
             here, there = sigmas[i].expand(1), sigmas[i + 1].expand(1)
             features = region_features(
                 x, denoised, here, there, past, torch.ones(1), self.denoiser.arch.sigma_data

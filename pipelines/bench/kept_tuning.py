@@ -28,7 +28,7 @@ from nitrogen.pipelines.bench.row_store import Row, row_key
 from nitrogen.pipelines.bench.saving import BUDGETS, Worth, saving_budget
 from nitrogen.pipelines.bench.schedule_search import searched_schedules
 from nitrogen.pipelines.bench.settings import SOLVER
-from nitrogen.pipelines.bench.spacings import TRIES, Spacings, best_spacing
+from nitrogen.pipelines.bench.spacings import TRIES, Spacings, best_spacing, told
 from nitrogen.pipelines.bench.tuning import BISECTIONS, EXIT_THRESHOLDS, Tuning, tuned_budget
 from nitrogen.pipelines.code_digest import code_digests
 from nitrogen.pipelines.sampling import Draws, draws
@@ -89,7 +89,7 @@ class KeptTuning:
     def _spacing(self, method: Method) -> Spacing:
         def levels() -> dict[str, Any]:
             found = best_spacing(method, self._tuning(Spacings(), 0.0).error)
-            return {"levels": [found.sigma_min, found.rho]}
+            return {"levels": told(found)}
 
         described = method.described() | {"search": best_spacing.__name__}
         key = self._key(described, best_spacing, method.model)

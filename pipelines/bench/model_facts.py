@@ -11,7 +11,7 @@ import yaml
 from nitrogen.model.config_file import CONFIG, read_config
 from nitrogen.model.pipeline import Pipeline
 from nitrogen.pipelines.atomic_json import read_json
-from nitrogen.pipelines.bench.models import thin_directory, weights_digest
+from nitrogen.pipelines.bench.models import model_digest, thin_directory, weights_digest
 from nitrogen.pipelines.trained_models import Role, model_directory
 
 ROLES: tuple[Role, ...] = ("teacher", "student")
@@ -19,9 +19,9 @@ LEGS = "legs.yaml"  # beside the models: the trainings of each, one after the ot
 
 
 def model_facts(run: Path | None, thin: Sequence[Path] = ()) -> dict[str, dict[str, Any]]:
-    """parameters, num_images and sha256 of teacher, student and thin models; the student's hold its
-    predictor's. num_images: of all legs of the training where they are told, else of the last;
-    None where nothing tells."""
+    """parameters, num_images, sha256 of the weights and digest of all that sampling reads, of
+    teacher, student and thin models; the student's hold its predictor's. num_images: of all legs of
+    the training where they are told, else of the last; None where nothing tells."""
     directories = {str(role): model_directory(run, role) for role in ROLES}
     directories |= {f"thin {path.name}": thin_directory(path) for path in thin}
     return {name: _facts(directory) for name, directory in directories.items()}
@@ -35,6 +35,7 @@ def _facts(directory: Path) -> dict[str, Any]:
         "parameters": sum(sizes),
         "num_images": _num_images(directory),
         "sha256": weights_digest(directory),
+        "digest": model_digest(directory),
     }
 
 

@@ -16,6 +16,7 @@ from nitrogen.model.cost import CostModel
 from nitrogen.model.model_directory import WEIGHTS, late_weights
 from nitrogen.model.pipeline import Pipeline
 from nitrogen.pipelines.data.loader import ShardDataset
+from nitrogen.pipelines.data.manifest import Manifest
 from nitrogen.pipelines.data.shipped import SCENES
 from nitrogen.pipelines.run_folder import RunFolder
 from nitrogen.pipelines.summary import read_summary
@@ -83,13 +84,19 @@ def load_models(
     digests = {name: model_digest(path) for name, path in directories.items()}
     uri = data or data_uri(run)
     manifest = ShardDataset(uri, REPORT_SPLIT).manifest
-    if data and list(manifest.classes) != list(teacher.classes):
-        raise DataError(
-            f"--data must hold the teacher's {len(teacher.classes)} classes, got other ones in "
-            f"{uri}. Prepare the pictures that it was trained on."
-        )
+    if data:
+        check_classes(manifest, teacher)
     shown = shown_name(manifest.name, manifest.image_size[0], teacher.image_size)
     return Models(teacher, student, loaded, digests, uri, shown, manifest.digest)
+
+
+def check_classes(data: Manifest, teacher: Pipeline) -> None:
+    """Raises DataError unless --data holds the classes that the teacher draws."""
+    if list(data.classes) != list(teacher.classes):
+        raise DataError(
+            f"--data must hold the teacher's {len(teacher.classes)} classes, got other ones in "
+            f"{data.name}. Prepare the pictures that it was trained on."
+        )
 
 
 def shown_name(name: str, stored: int, drawn: int) -> str:
@@ -109,7 +116,7 @@ def data_uri(run: Path | None) -> str:
     if shipped is not None or run is None:
         raise ConfigError(
             f"--data must name the pictures of the shipped weights of {shipped}, got none. Prepare "
-            "them as recipe.yaml beside the weights says: nitrogen data prepare --source ..."
+            "them as recipe.yaml beside the weights says: nitrogen data prepare SOURCE --out ..."
         )
     row = read_summary(run).get("steps", {}).get("prepare")
     record = RunFolder(run).record("prepare", row["key"]) if row else "there is none"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import combinations_with_replacement
+from itertools import product
 
 import numpy as np
 
@@ -18,8 +18,6 @@ from nitrogen.pipelines.bench.methods import Method
 from nitrogen.pipelines.bench.relays import strides_at
 from nitrogen.pipelines.bench.settings import relay_method, schedule_method
 from nitrogen.pipelines.bench.tuning import Tuning, cheapest, too_dear
-
-USED = 0.8  # of the ceiling: less is a ceiling of another tier
 
 
 def searched_schedules(tuning: Tuning, tier: str, seed: int = 0) -> list[Method]:
@@ -54,14 +52,13 @@ def searched_schedules(tuning: Tuning, tier: str, seed: int = 0) -> list[Method]
 
 
 def relayed(tuning: Tuning, price: np.ndarray, ceiling: float) -> Iterator[list[int]]:
-    """Every schedule of a relay's strides that never narrows and takes at least USED of the
-    ceiling: few enough to look at all of them."""
+    """Every schedule of a relay's strides under the ceiling: few enough to look at all of them."""
     for num_steps in tuning.num_steps:
         narrow = strides_at(tuning.models, num_steps, 1)
         count = narrow.count(1)
-        for strides in combinations_with_replacement(range(1, NUM_WIDTHS + 1), count):
+        for strides in product(range(NUM_WIDTHS + 1), repeat=count):
             widths = [*strides, *narrow[count:]]
-            if widths and USED * ceiling <= price[widths].sum() <= ceiling:
+            if widths and strides[0] > 0 and price[widths].sum() <= ceiling:
                 yield widths
 
 

@@ -15,9 +15,10 @@ from nitrogen.model.schedules import KARRAS, Spacing
 from nitrogen.pipelines.bench.methods import Method
 from nitrogen.pipelines.bench.models import Models
 
-RHOS = (4.0, 7.0, 12.0, 30.0)  # 30 is as good as even in ln sigma
+RHOS = (3.0, 4.0, 7.0, 12.0, 30.0)  # 30 is as good as even in ln sigma
 SIGMA_MINS = (0.002, 0.03, 0.1, 0.2, 0.4)
-TRIES = len(RHOS) + len(SIGMA_MINS) - 1
+STRIDES = ((1, 12.0), (2, 12.0), (2, 6.0))  # and where they end, as in a relay
+TRIES = len(RHOS) + len(SIGMA_MINS) + len(STRIDES) - 1
 AS_IN_THE_LIBRARY = ("ours", "control")
 
 
@@ -43,19 +44,26 @@ class Spacings:
         """The teacher's as JSON values, in order: part of the key of a search over the student's
         settings, which sees no other model's."""
         chosen = [(key, one) for key, one in self.chosen.items() if key[0] == "teacher"]
-        return sorted([*key, one.sigma_min, one.rho] for key, one in chosen)
+        return sorted([*key, *told(one)] for key, one in chosen)
 
 
 def spaced(method: Method, spacing: Spacing) -> Method:
     """The method on these levels."""
     if spacing == KARRAS:
         return method
-    levels = {"spacing": [spacing.sigma_min, spacing.rho]}
-    return replace(method, setting={**method.setting, **levels})
+    return replace(method, setting={**method.setting, "spacing": told(spacing)})
+
+
+def told(spacing: Spacing) -> list[float]:
+    """As JSON values, of which Spacing is made again."""
+    levels = [spacing.sigma_min, spacing.rho]
+    strides = [spacing.sigma_max, spacing.strides, spacing.knee]
+    return levels + strides if spacing.strides else levels
 
 
 def best_spacing(method: Method, error: Callable[[Method], float]) -> Spacing:
-    """Of least error: the best sigma_min at EDM's rho, then the best rho at that sigma_min."""
+    """Of least error: the best sigma_min at EDM's rho, then the best rho at that sigma_min, then
+    with the first strides of a relay, which without it are worth a step at times too."""
     found = {KARRAS: error(method)}
     for sigma_min in SIGMA_MINS:
         spacing = replace(KARRAS, sigma_min=sigma_min)
@@ -66,4 +74,8 @@ def best_spacing(method: Method, error: Callable[[Method], float]) -> Spacing:
         spacing = replace(best, rho=rho)
         if spacing not in found:
             found[spacing] = error(spaced(method, spacing))
+    best = min(found, key=lambda one: found[one])
+    for strides, knee in STRIDES if method.setting["num_steps"] > 2 else ():
+        spacing = replace(best, strides=strides, knee=knee)
+        found[spacing] = error(spaced(method, spacing))
     return min(found, key=lambda one: found[one])

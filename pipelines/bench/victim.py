@@ -21,6 +21,7 @@ class AttackConfig(BaseModel):
 
     threshold     of the policy without a budget; with one, of its exits
     budget        share of the FLOPs of num_steps forwards
+    relay_steps, relay_budget   the same of a student with a relay, which is dearer
     num_seeds     drawn by the first attacker; its mean is what amplification is measured against
     population, generations   of evolution; children are the best tenth, mixed and disturbed
     ascents, ascent_steps     pictures and steps of gradient ascent
@@ -32,6 +33,8 @@ class AttackConfig(BaseModel):
     num_steps: int = Field(12, ge=2)
     threshold: float = Field(3e-4, gt=0)
     budget: float = Field(0.5, gt=0, le=1)
+    relay_steps: int = Field(6, ge=2)
+    relay_budget: float = Field(0.85, gt=0, le=1)
     num_seeds: int = Field(10_000, ge=2)
     population: int = Field(64, ge=4)
     generations: int = Field(30, ge=1)
@@ -60,14 +63,17 @@ class Cost:
 
 
 class Victim:
-    """The student under one policy; answers what noise and labels cost."""
+    """The student under one policy and limit; answers what noise and labels cost."""
 
-    def __init__(self, pipeline: Pipeline, config: AttackConfig, with_budget: bool):
-        self.pipeline, self.config = pipeline, config
-        self.budget = config.budget if with_budget else None
-        name = "budget" if with_budget else "threshold"
-        policy = pipeline.policy(name, config.threshold, self.budget, config.num_steps)
+    def __init__(self, pipeline: Pipeline, config: AttackConfig, limit: str):
+        self.pipeline, self.config, self.limit = pipeline, config, limit
+        budgets = {"no budget": None, "budget": config.budget, "relay": config.relay_budget}
+        self.budget = budgets[limit]
+        self.num_steps = config.relay_steps if limit == "relay" else config.num_steps
+        name = "threshold" if self.budget is None else "budget"
+        policy = pipeline.policy(name, config.threshold, self.budget, self.num_steps)
         self.sampler = pipeline.sampler(policy, SOLVER)
+        self.request = Request(0, 0, self.num_steps, 1.0, self.budget)
 
     def cost(self, eps: Tensor, labels: Sequence[int]) -> Cost:
         """eps: [n, h, w, c], the starting noise in units of the largest sigma."""
@@ -75,7 +81,7 @@ class Victim:
         for start in range(0, len(eps), BATCH):
             part = slice(start, start + BATCH)
             finished += self._run(eps[part], list(labels[part]))
-        longest = self.config.num_steps
+        longest = self.num_steps
         widths = np.zeros((len(finished), longest, *self.sampler.grid), np.uint8)
         for i, one in enumerate(finished):
             widths[i, : len(one.widths)] = one.widths.numpy()
@@ -83,19 +89,16 @@ class Victim:
 
     def bounds(self) -> tuple[float, float]:
         """FLOPs that no request may exceed, and those of the full model."""
-        ledger = self.sampler.ledger(Request(0, 0, self.config.num_steps, 1.0, self.budget))
+        ledger = self.sampler.ledger(self.request)
         return min(ledger.ceiling(self.budget), self.worst()), float(ledger.full_flops)
 
     def worst(self) -> float:
         """Everything at full width at every step, and the predictor: the bound without a budget."""
         per_step = self.sampler.cost.full_flops + self.sampler.planner.predictor_flops
-        return float(self.config.num_steps * per_step)
+        return float(self.num_steps * per_step)
 
     def _run(self, eps: Tensor, labels: list[int]) -> list[Finished]:
-        requests = [
-            Request(label, i, self.config.num_steps, 1.0, self.budget)
-            for i, label in enumerate(labels)
-        ]
+        requests = [replace(self.request, label=label, seed=i) for i, label in enumerate(labels)]
         state = self.sampler.start(requests)
         sigma = state.live.sigma_at(0)[:, None, None, None]
         state = replace(state, live=replace(state.live, x=eps * sigma))

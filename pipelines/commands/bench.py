@@ -121,7 +121,7 @@ def attack(
 ) -> None:
     """Look for inputs that cost the most, with a budget and without."""
     from nitrogen.model.pipeline import Pipeline
-    from nitrogen.pipelines.bench.attack import run_attack
+    from nitrogen.pipelines.bench.attack import LIMITS, run_attack
     from nitrogen.pipelines.bench.models import model_digest
     from nitrogen.pipelines.bench.victim import AttackConfig
     from nitrogen.pipelines.trained_models import model_directory
@@ -142,7 +142,7 @@ def attack(
         [
             (limit, name, found["mean_gflops"], one["max_gflops"], found["ceiling_gflops"],
              one["amplification"], str(one["never_above_ceiling"]))
-            for limit, found in ((k, result[k]) for k in ("no budget", "budget"))
+            for limit, found in ((k, result[k]) for k in LIMITS if k in result)
             for name, one in found["attacks"].items()
         ],
     )  # fmt: skip

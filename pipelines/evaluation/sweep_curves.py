@@ -63,6 +63,7 @@ def static_curve(
 ) -> list[dict[str, Any]]:
     """The student's own slices, the same everywhere: {label, gflops, distance}."""
     pipeline, rows = Pipeline.load(local_copy(student)).to(check_device(device)), []
+    pipeline.relay = None  # its own slices, to the end
     for quarters in (1, 2, 3, 4):
         with autocast(device, precision):
             made = pipeline.generate(

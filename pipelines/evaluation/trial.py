@@ -76,7 +76,7 @@ def tuned_student(params: dict[str, Any], settings: dict[str, Any], directory: P
     result = run_local(TRAIN_FN, config, directory / "training", device=device)
     save_student(
         settings["described"], trained, result.checkpoint, directory / STUDENT,
-        settings.get("relay"), settings["teacher"],
+        settings["relay"], Path(local_copy(settings["teacher"])),
     )  # fmt: skip
     pipeline = Pipeline.load(directory / STUDENT).to(device)
     assert pipeline.predictor is not None, "a student has a predictor"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from nitrogen.pipelines.bench.attack import LIMITS
 from nitrogen.pipelines.results.dataset_page import warning
 from nitrogen.pipelines.results.files import BenchFile
 from nitrogen.pipelines.results.markdown import count, facts, interval, plain, table
@@ -15,7 +16,7 @@ def attack_page(file: BenchFile) -> str:
     """Every attacker with and without a budget."""
     content = file.content
     rows = []
-    for limit in ("no budget", "budget"):
+    for limit in limits_in(content):
         found = content[limit]
         for name, one in found["attacks"].items():
             early, middle, late = (plain(part) for part in one["by_thirds"])
@@ -49,11 +50,16 @@ def attack_page(file: BenchFile) -> str:
     )
 
 
+def limits_in(content: Mapping[str, Any]) -> list[str]:
+    """Those that the file was measured under; a relay's only of a student with one."""
+    return [limit for limit in LIMITS if limit in content]
+
+
 def _alone(content: Mapping[str, Any]) -> str:
     """How far the gradient attack gets with one of its inputs, where that was measured."""
     parts = [
         f"{limit}: {plain(worst)} with {what} alone"
-        for limit in ("no budget", "budget")
+        for limit in limits_in(content)
         for what, worst in content[limit].get("gradient_alone", {}).items()
     ]
     text = "Worst over mean that gradient ascent reaches with one of its two inputs: "

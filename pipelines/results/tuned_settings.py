@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -73,7 +73,7 @@ def noise_levels(content: Mapping[str, Any]) -> str:
     chosen: dict[tuple[str, int], list[str]] = {}
     for setting in (row["setting"] for row in rows):
         levels = setting.get("spacing", (KARRAS.sigma_min, KARRAS.rho))
-        shown = " and ".join(f"{value:g}" for value in levels)
+        shown = levels_shown(levels)
         some = chosen.setdefault((setting["solver"], setting["num_steps"]), [])
         some += [shown] if shown not in some else []
     text = (
@@ -88,9 +88,18 @@ def noise_levels(content: Mapping[str, Any]) -> str:
     return f"{text}\n\n{table(('solver', 'steps', 'sigma_min and rho'), shown_rows)}"
 
 
+def levels_shown(levels: Sequence[float]) -> str:
+    """sigma_min and rho; behind them the strides, where there are any."""
+    shown = " and ".join(f"{value:g}" for value in levels[:2])
+    if len(levels) == 2:
+        return shown
+    strides, knee = levels[3:]
+    return f"{shown}, after {strides:g} stride{'s' * (strides > 1)} to {knee:g}"
+
+
 def _by_torch_or_ours(row: Mapping[str, Any]) -> bool:
-    """Not its twin by other operators, which has the same setting."""
-    return row["group"] == "ours" or row["kind"] == "schedule"
+    """Not its twin by other operators, which has the same setting; a relay has none."""
+    return row["group"] == "ours" or row["kind"] == "schedule" or bool(row["setting"].get("relay"))
 
 
 def _planner(setting: Mapping[str, Any]) -> str:

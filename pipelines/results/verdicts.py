@@ -162,15 +162,20 @@ def _where(content: Mapping[str, Any], quick: bool) -> Iterator[Verdict]:
 
 
 def _attack(content: Mapping[str, Any], quick: bool) -> Iterator[Verdict]:
-    limit, target = content["budget"], "never above the declared budget"
-    for name, one in limit["attacks"].items():
-        measured = f"worst {plain(one['max_gflops'])} of {plain(limit['ceiling_gflops'])} GFLOPs"
-        outcome = "reached" if one["never_above_ceiling"] else "missed"
-        if outcome == "reached" and quick:
-            outcome = targets.QUICK
-        elif outcome == "reached" and name == "seeds" and one["n"] < targets.ATTACK_SEEDS:
-            outcome = f"decides nothing: fewer than {targets.ATTACK_SEEDS:,} seeds"
-        yield Verdict(f"compute under attack: {name}", target, measured, one["n"], outcome)
+    target = "never above the declared budget"
+    for kind in ("budget", "relay"):
+        limit = content.get(kind, {"attacks": {}})
+        for name, one in limit["attacks"].items():
+            measured = (
+                f"worst {plain(one['max_gflops'])} of {plain(limit['ceiling_gflops'])} GFLOPs"
+            )
+            outcome = "reached" if one["never_above_ceiling"] else "missed"
+            if outcome == "reached" and quick:
+                outcome = targets.QUICK
+            elif outcome == "reached" and name == "seeds" and one["n"] < targets.ATTACK_SEEDS:
+                outcome = f"decides nothing: fewer than {targets.ATTACK_SEEDS:,} seeds"
+            title = f"compute under attack: {name}" + (" of a relay" * (kind == "relay"))
+            yield Verdict(title, target, measured, one["n"], outcome)
 
 
 def _scaling(content: Mapping[str, Any], quick: bool) -> Iterator[Verdict]:

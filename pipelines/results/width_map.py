@@ -15,7 +15,7 @@ from nitrogen.model.pipeline import Pipeline, to_uint8
 from nitrogen.model.policies import Policy, make_policy
 from nitrogen.model.request import Finished, Request
 from nitrogen.model.sampler import Sampler
-from nitrogen.pipelines.bench.models import weights_digest
+from nitrogen.pipelines.bench.models import model_digest, weights_digest
 from nitrogen.pipelines.bench.pareto_plot import DPI, WIDTH_PX
 from nitrogen.pipelines.bench.plot_style import THEMES, Theme, figure_style, themed
 from nitrogen.pipelines.bench.relays import asks_for_relay
@@ -39,16 +39,18 @@ NAMES = ("held", "1/4", "1/2", "3/4", "full width")
 
 @dataclass(frozen=True)
 class WidthMap:
-    """Draws the figure by one student; see `__call__`. sha256: of its weights."""
+    """Draws the figure by one student; see `__call__`. sha256: of its weights; digest: of all that
+    sampling reads, prices and relay included."""
 
     student: Pipeline
     sha256: str
+    digest: str
 
     @classmethod
     def of(cls, run: Path | None) -> WidthMap:
         """The student of a run, or the shipped one. Raises ConfigError, DataError, WeightsError."""
         directory = model_directory(run)
-        return cls(Pipeline.load(directory), weights_digest(directory))
+        return cls(Pipeline.load(directory), weights_digest(directory), model_digest(directory))
 
     def __call__(self, file: BenchFile, stem: Path) -> list[Path]:
         """Writes the figure of the file's tuned setting, light and dark, 1,200 px wide.
@@ -56,8 +58,9 @@ class WidthMap:
         stem: the path without suffix. Raises ConfigError where the file's student is another one:
         its maps would not be those of the tables.
         """
-        known = (file.content.get("models") or {}).get("student", {}).get("sha256")
-        if known not in (None, self.sha256):
+        known = (file.content.get("models") or {}).get("student", {})
+        same = known.get("digest", self.digest) == self.digest
+        if known.get("sha256", self.sha256) != self.sha256 or not same:
             raise ConfigError(
                 f"--run must hold the student that {file.path} was measured with, got another one. "
                 "Name its run, or give --no-widths."

@@ -116,9 +116,11 @@ def save_student(
     student = Student(student_arch(ArchConfig(**described["arch"]), config))
     with torch.no_grad():
         load_into(student, load_tensors(checkpoint / TENSORS), "ema.")
-    pipeline = Pipeline(student.denoiser, described["classes"], student.predictor)
-    if relay and teacher:
-        pipeline.relay = load_relay(teacher, pipeline.arch, relay)
+    late = None
+    if relay:
+        assert teacher is not None, "a relay is of a teacher"
+        late = load_relay(teacher, student.denoiser.arch, relay)
+    pipeline = Pipeline(student.denoiser, described["classes"], student.predictor, relay=late)
     pipeline.save(directory, torch.float32, role="student")
 
 

@@ -32,7 +32,8 @@ def observation(b, budget, step, gain_scale, num_steps=6):
     left = torch.full((b,), budget * num_steps * cost.full_flops, dtype=torch.float64)
     return Observation(
         torch.zeros(b, 32, 32, 3), torch.zeros(b, 32, 32, 3), one.long(), one.long(), one * 2, one,
-        (one * step).long(), (one * num_steps).long(), past, torch.zeros(b, *cost.grid).bool(),
+        (one * step).long(), (one * num_steps).long(),
+        (one * num_steps).long(), num_steps, past, torch.zeros(b, *cost.grid).bool(),
         left, one.long(), (one * (num_steps - step)).long(), cost,
         log_errors=log_errors + math.log(gain_scale),
     )  # fmt: skip

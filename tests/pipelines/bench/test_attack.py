@@ -20,7 +20,7 @@ CONFIG = AttackConfig.quick().model_copy(update={"threshold": 0.02})
 
 @pytest.fixture(scope="module")
 def victim(models):
-    return Victim(models.student, CONFIG, with_budget=False)
+    return Victim(models.student, CONFIG, "no budget")
 
 
 def test_noise_of_a_seed_costs_what_the_request_costs(models, victim):

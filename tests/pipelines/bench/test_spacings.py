@@ -13,28 +13,37 @@ from nitrogen.pipelines.bench.settings import budget_method, schedule_method
 from nitrogen.pipelines.bench.spacings import (
     RHOS,
     SIGMA_MINS,
+    STRIDES,
     TRIES,
     Spacings,
     best_spacing,
     spaced,
+    told,
 )
 from nitrogen.pipelines.bench.twins import by_rows
 
 OTHER = Spacing(0.03, 12.0)
 
 
-def test_the_search_finds_the_best_of_each_and_asks_little():
+@pytest.mark.parametrize(
+    ("wanted", "strides"), [(0, {}), (3, {"strides": STRIDES[0][0], "knee": STRIDES[0][1]})]
+)
+def test_the_search_finds_the_best_of_each_and_asks_little(wanted, strides):
     asked = []
 
     def error(method):
-        sigma_min, rho = method.setting.get("spacing", [KARRAS.sigma_min, KARRAS.rho])
-        asked.append((sigma_min, rho))
-        return abs(rho - 12) + abs(sigma_min - 0.03)
+        levels = method.setting.get("spacing", [KARRAS.sigma_min, KARRAS.rho])
+        asked.append(tuple(levels))
+        sigma_min, rho, *rest = levels
+        return abs(rho - 12) + abs(sigma_min - 0.03) + abs(len(rest) - wanted)
 
-    assert best_spacing(dense("teacher", "teacher", "unipc", 5), error) == OTHER
+    found = best_spacing(dense("teacher", "teacher", "unipc", 5), error)
+    assert found == replace(OTHER, **strides)
+    assert Spacing(*told(found)) == found
     assert len(asked) == len(set(asked)) == TRIES
-    assert {rho for _, rho in asked} == set(RHOS)
-    assert {low for low, _ in asked} == set(SIGMA_MINS)
+    assert {rho for _, rho, *_ in asked} == set(RHOS)
+    assert {low for low, *_ in asked} == set(SIGMA_MINS)
+    assert {tuple(rest[1:]) for _, _, *rest in asked if rest} == set(STRIDES)
 
 
 def test_a_search_never_ends_worse_than_edm():
@@ -92,7 +101,7 @@ def test_twins_stay_alike_on_other_levels(models, drawn, solver):
 
 
 def test_levels_start_at_the_noise_and_end_at_0(models):
-    for spacing in (KARRAS, OTHER, Spacing(0.1, 30.0)):
+    for spacing in (KARRAS, OTHER, Spacing(0.1, 30.0), replace(OTHER, strides=2, knee=6.0)):
         levels = sampling_sigmas(6, models.arch, spacing)
         assert levels[0] == pytest.approx(80)
         assert levels[-2] == pytest.approx(spacing.sigma_min)

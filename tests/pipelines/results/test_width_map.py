@@ -34,7 +34,7 @@ def test_the_figure_fits_a_readme_in_both_themes(student, result, tmp_path, step
     assert setting["tier"] == "middle"
     changed = dict(result, rows=[{"group": "ours", "setting": {**setting, "num_steps": steps}}])
     file = BenchFile(tmp_path / "f.json", "frontier", changed, "emoji64")
-    paths = WidthMap(student, "b" * 64)(file, tmp_path / "widths")
+    paths = WidthMap(student, "b" * 64, "d" * 64)(file, tmp_path / "widths")
     assert [path.name for path in paths] == ["widths.png", "widths-dark.png"]
     assert [Image.open(path).width for path in paths] == [1200, 1200]
 
@@ -42,7 +42,7 @@ def test_the_figure_fits_a_readme_in_both_themes(student, result, tmp_path, step
 def test_another_student_than_that_of_the_file_is_refused(student, result, tmp_path):
     file = BenchFile(tmp_path / "f.json", "frontier", result, "emoji64")
     with pytest.raises(ConfigError, match="another one"):
-        WidthMap(student, "c" * 64)(file, tmp_path / "widths")
+        WidthMap(student, "c" * 64, "d" * 64)(file, tmp_path / "widths")
 
 
 def test_pictures_go_from_the_cheapest_to_the_dearest(student):

@@ -46,9 +46,9 @@ def test_a_roll_out_computes_what_sampling_would(arch, step):
     picture, forwards = torch.zeros(num, 32, 32, 3), torch.full((num,), 4)
     numbers, none = torch.zeros(num, dtype=torch.int64), torch.zeros(num, *cost.grid).bool()
     observation = Observation(
-        picture, picture, numbers, numbers, sigma, sigma_next, numbers + step, numbers + 8, past,
-        none, budget * cost.full_flops * forwards, torch.ones_like(forwards), forwards, cost,
-        log_errors,
+        picture, picture, numbers, numbers, sigma, sigma_next, numbers + step, numbers + 8,
+        numbers + 8, 8, past, none, budget * cost.full_flops * forwards, torch.ones_like(forwards),
+        forwards, cost, log_errors,
     )  # fmt: skip
     gain = gains(log_errors, sigma, sigma_next)
     widths = policy_widths(gain, past, budget, cost)
