@@ -2,22 +2,21 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from nitrogen.model.budget import regions_flops
 from nitrogen.model.config import NUM_WIDTHS, ArchConfig
 from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.errors import ModelError
+from nitrogen.model.generation import Generation, stats_of, to_uint8
 from nitrogen.model.model_directory import Stored, read_model, write_model
 from nitrogen.model.policies import Budget, Full, Policy, Static, make_policy
 from nitrogen.model.predictor import Predictor
 from nitrogen.model.prices import PriceTable
-from nitrogen.model.regions import widths_run
 from nitrogen.model.relay import Relay, late_arch
 from nitrogen.model.request import Finished, Request
 from nitrogen.model.sampler import Sampler
@@ -25,34 +24,6 @@ from nitrogen.model.schedules import MAX_STEPS
 from nitrogen.model.width_table import WidthTable
 
 RELAYED = (Full, Static, Budget)  # the policies that leave the last steps to a relay
-
-
-@dataclass(frozen=True)
-class SampleStats:
-    """What one picture cost.
-
-    gflops, gflops_full: executed, and of the full model for the same steps; ms: wall clock of
-    its batch over the batch's pictures; active_fraction: mean width over regions, steps
-    and levels, as arch.layer_width bounds them; heatmap: [steps, rows, columns] in 0..1, share of a
-    full region's compute; fallbacks: steps planned by a schedule, since the predictor's answer was
-    not finite.
-    """
-
-    gflops: float
-    gflops_full: float
-    ms: float
-    num_steps: int
-    active_fraction: float
-    heatmap: Tensor
-    fallbacks: int = 0
-
-
-@dataclass(frozen=True)
-class Generation:
-    """images: [n, h, w, 3] uint8; stats: one a picture."""
-
-    images: Tensor
-    stats: list[SampleStats]
 
 
 class Cancelled(Exception):  # noqa: N818 - not an error: the caller asked for it
@@ -240,29 +211,3 @@ def run(
             raise Cancelled
         state = sampler.steps(state, MAX_STEPS)
     return sorted(state.finished, key=lambda f: f.id)
-
-
-def stats_of(finished: Finished, sampler: Sampler, ms: float) -> SampleStats:
-    missing = finished.max_steps - finished.num_steps
-    whole = torch.nn.functional.pad(finished.widths, (0, 0, 0, 0, 0, missing))
-    shares, ran = [], []
-    parts = (slice(finished.late_from), slice(finished.late_from, None))
-    for part, cost in zip(parts, (sampler.cost, (sampler.late or sampler).cost), strict=True):
-        widths, sigmas = whole[part], finished.sigmas[part]
-        shares.append(regions_flops(widths, cost, sigmas) / cost.region_flops[-1])
-        ran.append(widths_run(cost.arch, widths, sigmas).double())
-    share, active = torch.cat(shares), torch.cat(ran).mean() / NUM_WIDTHS
-    return SampleStats(
-        gflops=finished.flops / 1e9,
-        gflops_full=finished.full_flops / 1e9,
-        ms=ms,
-        num_steps=finished.num_steps,
-        active_fraction=float(active),
-        heatmap=share.float(),
-        fallbacks=finished.fallbacks,
-    )
-
-
-def to_uint8(x_0: Tensor) -> Tensor:
-    """[-1, 1] -> 0..255, rounded."""
-    return ((x_0.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)

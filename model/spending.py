@@ -40,6 +40,33 @@ def open_room(observation: Observation) -> Tensor:
     )
 
 
+def scheduled(observation: Observation, widths: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Widths [b, rh, rw] of the coming step, and [b] FLOPs that its regions may cost so that the
+    later steps of the schedule fit; at least the equal share.
+
+    widths: of every step; a sample of another number of steps goes through them at its own pace.
+    """
+    device, count = observation.step.device, len(widths)
+    table = torch.tensor(widths).to(device, non_blocking=True)
+    cost, now = observation.cost, observation.branches
+    regions = cost.num_regions * cost.region_flops.to(device)[table]
+    prices = torch.where(table > HELD, cost.fixed_flops + regions, 0.0)
+    # Every step of the longest sample, [b, longest]; those that are set aside are not planned here.
+    steps = torch.arange(observation.longest, device=device)
+    places = ((2 * steps + 1) * count // (2 * observation.num_steps[:, None])).clamp_max(count - 1)
+    end = torch.minimum(observation.dense_from, observation.num_steps)
+    behind = (steps > observation.step[:, None]) & (steps < end[:, None])
+    later = now * torch.where(behind, prices[places], 0.0).sum(dim=1)
+    # Heun's last step has half the forwards.
+    missing = now * behind.sum(dim=1) - (observation.forwards_left - now)
+    last = prices[places.gather(1, (end - 1).clamp_min(0)[:, None])[:, 0]]
+    later = later - torch.where(behind.any(dim=1), missing * last, 0.0)
+    left = (observation.budget_left - later) / now - cost.fixed_flops
+    place = places.gather(1, observation.step[:, None])[:, 0]
+    quarters = table[place][:, None, None].expand(observation.past.quarters.shape)
+    return quarters, torch.maximum(step_share(observation), left)
+
+
 def spend(
     observation: Observation,
     gain: Tensor,

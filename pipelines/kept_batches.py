@@ -13,7 +13,7 @@ import numpy as np
 from nitrogen.platform import storage
 
 if TYPE_CHECKING:
-    from nitrogen.model.pipeline import Generation
+    from nitrogen.model.generation import Generation
 
 
 class KeptBatches:
@@ -29,7 +29,7 @@ class KeptBatches:
         """The batch that begins at this picture; None if it is not there or cannot be read."""
         import torch
 
-        from nitrogen.model.pipeline import Generation, SampleStats
+        from nitrogen.model.generation import Generation, SampleStats
 
         try:
             # Opened here: numpy leaves a file open that it cannot read.

@@ -11,7 +11,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 if TYPE_CHECKING:
     from nitrogen.model.denoiser import Denoiser
-    from nitrogen.model.pipeline import Pipeline, SampleStats
+    from nitrogen.model.generation import SampleStats
+    from nitrogen.model.pipeline import Pipeline
     from nitrogen.pipelines.kept_batches import KeptBatches
 
 BATCH = 128

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from nitrogen.model.config import NUM_WIDTHS
-from nitrogen.model.pipeline import to_uint8
+from nitrogen.model.generation import to_uint8
 from nitrogen.pipelines.bench.methods import Method, Runner, runner
 from nitrogen.pipelines.bench.models import REPORT_SPLIT, TRAIN_SPLIT, Models, pictures
 from nitrogen.pipelines.metrics.bootstrap import Estimate, bootstrap

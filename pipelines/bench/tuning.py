@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from nitrogen.model.errors import BudgetError
-from nitrogen.model.pipeline import to_uint8
+from nitrogen.model.generation import to_uint8
 from nitrogen.pipelines.bench.ceilings import Ceiling, ceiling
 from nitrogen.pipelines.bench.methods import Method, runner
 from nitrogen.pipelines.bench.models import Models

@@ -16,7 +16,7 @@ from nitrogen.pipelines.sampling import Draws
 from nitrogen.pipelines.training.preview import tile_grid
 
 if TYPE_CHECKING:
-    from nitrogen.model.pipeline import SampleStats
+    from nitrogen.model.generation import SampleStats
     from nitrogen.pipelines.evaluation.samples import Bench
     from nitrogen.pipelines.metrics.neighbours import Neighbours
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nitrogen.model.denoiser import Denoiser
-from nitrogen.model.pipeline import Pipeline, SampleStats
+from nitrogen.model.generation import SampleStats
+from nitrogen.model.pipeline import Pipeline
 from nitrogen.pipelines.data.loader import ShardDataset
 from nitrogen.pipelines.kept_batches import KeptBatches
 from nitrogen.pipelines.precision import autocast, check_device

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from nitrogen.model.pipeline import Pipeline, to_uint8
+from nitrogen.model.generation import to_uint8
+from nitrogen.model.pipeline import Pipeline
 from nitrogen.model.policies import Policy, make_policy
 from nitrogen.model.request import Finished, Request
 from nitrogen.model.sampler import Sampler
