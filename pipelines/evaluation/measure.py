@@ -27,7 +27,13 @@ from nitrogen.pipelines.metrics.psnr import same_seed
 from nitrogen.pipelines.metrics.timing import Timing, paired_speedup, time_callables
 from nitrogen.pipelines.precision import autocast
 from nitrogen.pipelines.report.provenance import commit, machine
-from nitrogen.pipelines.sampling import Draws, draws, full_images, student_images
+from nitrogen.pipelines.sampling import (
+    Draws,
+    OperatingPoint,
+    draws,
+    full_images,
+    student_images,
+)
 from nitrogen.platform.storage_copies import local_copy, workspace
 
 if TYPE_CHECKING:
@@ -120,8 +126,11 @@ def measure_bias(
 ) -> dict[str, Any]:
     """Classes and colours of the data, the teacher, and the student, full and adaptive."""
     teacher, student = sampled[0], sampled[1]
-    with autocast(bench.device, bench.precision):
-        full = full_images(bench.student.denoiser, drawn, config.num_inference_steps, config.solver)
+    point = OperatingPoint(
+        policy="full", num_inference_steps=config.num_inference_steps, solver=config.solver
+    )
+    with autocast(bench.device, bench.precision):  # with its relay, as the adaptive one has it
+        full, _ = student_images(bench.student, point, drawn)
     drawn_by = {
         "teacher": teacher.images,
         "student, full": full,
