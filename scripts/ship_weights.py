@@ -161,15 +161,15 @@ def main() -> None:
         raise SystemExit("error: --run or --student must name a training, got neither.")
     student = given.student or training_folder(given.run, "distill")
     state = checkpoint_of(student)  # before anything is replaced
+    config = StudentConfig(strided=is_strided(state))
+    relay = relay_of(load_recipe(given.recipe).recipe.section("distill").relay)
+    if relay and not config.strided:
+        raise SystemExit("error: a student with a relay must be strided, got one that is not.")
     out = WEIGHTS / given.recipe
     if given.teacher or given.run:
         ship_teacher(given.teacher or training_folder(given.run, "pretrain"), given.data, out)
     described = json.loads((out / "teacher" / CONFIG).read_text())
     shutil.rmtree(out / "student", ignore_errors=True)
-    config = StudentConfig(strided=is_strided(state))
-    relay = relay_of(load_recipe(given.recipe).recipe.section("distill").relay)
-    if relay and not config.strided:
-        raise SystemExit("error: a student with a relay must be strided, got one that is not.")
     save_student(described, config, state, out / "student", relay, out / "teacher" / TEACHER_FILE)
     search = partial(schedules, teacher=out / "teacher", data=given.data, num_moves=given.moves)
     half(out / "student", state, search if given.moves > 0 else None)

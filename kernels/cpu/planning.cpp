@@ -86,7 +86,7 @@ class Planner {
   }
 
   // Widths by the schedule: of every step, a sample of another number of steps at its own pace. No
-  // region exits. See `model.policies.scheduled`.
+  // region exits. See `model.spending.scheduled`.
   void follow() {
     long count = in.num_scheduled;
     auto place_of = [&](long s, long step) {

@@ -24,8 +24,8 @@ def contenders(config: FrontierConfig, models: Models) -> Iterator[Method]:
             yield dense(name, "thin", SOLVER, n)
     for n in config.static_steps:
         yield from (schedule_method(slices(quarters, n)) for quarters in (1, 2, 3, 4))
-        yield from (relay_method(strides_at(models, n, quarters)) for quarters in (1, 2, 3, 4)
-                    if strides_at(models, n, quarters))  # fmt: skip
+        relays = (strides_at(models, n, quarters) for quarters in (1, 2, 3, 4))
+        yield from (relay_method(widths) for widths in relays if widths)
     yield from caches(config, models)
     for n in config.ours_steps:
         if n not in config.static_steps:  # what the predictor's share is taken of

@@ -154,10 +154,11 @@ def adaptivity_gain(
         row.error("mse", resamples.seeds) for row in (ours, control, oracle)
     )
     room = control_e - oracle_e
-    shown = {"room": figure(room, n), "edge": figure(control_e - ours_e, n)}
+    edge = control_e - ours_e
+    shown = {"room": figure(room, n), "edge": figure(edge, n)}
     if np.percentile(room[1:], 2.5) <= 0:
         return undefined("E_control - E_oracle is not above 0", n, **shown)
-    edge = control_e - ours_e  # a resample of few seeds may hold but one, that has no room
+    # A resample of few seeds may hold but one, that has no room.
     return figure(np.divide(edge, room, out=np.zeros_like(room), where=room != 0), n, **shown)
 
 
