@@ -80,10 +80,11 @@ def _model_directories(base: Path, value: Any) -> Iterator[Path]:
 
 
 def _shipped(name: str, role: Role) -> Path:
+    files = SHIPPED_WEIGHTS.glob(f"*/{role}/{_FILES[1]}")
+    there = sorted(file.parents[1].name for file in files)  # a name and no path: not `../demo`
     path = SHIPPED_WEIGHTS / name / role
-    if all((path / file).is_file() for file in _FILES):
+    if name in there and all((path / file).is_file() for file in _FILES):
         return path
-    there = sorted(file.parents[1].name for file in SHIPPED_WEIGHTS.glob(f"*/{role}/{_FILES[1]}"))
     raise DataError(
         f"this installation must ship {role} weights of {name}, got those of "
         f"{', '.join(there) or 'nothing'}. "

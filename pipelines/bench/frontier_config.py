@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nitrogen.platform.errors import ConfigError
 
@@ -87,6 +87,25 @@ class FrontierConfig(BaseModel):
         if name not in presets:
             raise ConfigError(f"--preset must be quick, day or full, got {name!r}. Choose one.")
         return presets[name]()
+
+    def changed(self, overrides: Iterable[str], **sizes: Any) -> FrontierConfig:
+        """With `KEY=VALUE` of YAML replaced, then the sizes that are not None.
+
+        Raises ConfigError for another key, or a value that it cannot have.
+        """
+        from nitrogen.pipelines.recipe_source import parse_overrides
+
+        told = parse_overrides(overrides).values
+        given = {name: value for name, value in sizes.items() if value is not None}
+        try:
+            return FrontierConfig.model_validate(self.model_dump() | told | given)
+        except ValidationError as error:
+            problem = error.errors()[0]
+            key = ".".join(str(part) for part in problem["loc"])
+            raise ConfigError(
+                f"--set must be one of {', '.join(FrontierConfig.model_fields)} and a value that it "
+                f"can have, got {key} ({problem['msg']}). Correct it."
+            ) from None
 
     @classmethod
     def quick(cls) -> FrontierConfig:

@@ -68,6 +68,10 @@ def frontier(
             min=4, help="Seeds of rows whose fd_lite0 is judged: ours, and their teachers."
         ),
     ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", "-s", help="Another size, such as num_tune=48; several times."),
+    ] = None,
     at_hand: Annotated[
         bool, typer.Option("--at-hand", help="Only rows that an earlier run left, and ours.")
     ] = False,
@@ -81,19 +85,18 @@ def frontier(
     from nitrogen.pipelines.bench.pareto_plot import draw_pareto
     from nitrogen.pipelines.metrics.features import FeatureNet
 
-    config = FrontierConfig.preset("quick" if quick else preset)
+    config = FrontierConfig.preset("quick" if quick else preset).changed(overrides or ())
     # Fewer rounds are fewer of pairs too; more are of all rows alone.
     pairs = min(rounds, config.pair_rounds) if rounds else None
-    sizes = {"num_images": images, "rounds": rounds, "num_headline": headline, "pair_rounds": pairs}
-    config = FrontierConfig.model_validate(
-        config.model_dump() | {name: value for name, value in sizes.items() if value}
+    config = config.changed(
+        (), num_images=images, rounds=rounds, num_headline=headline, pair_rounds=pairs
     )
     models = load_models(folder(run), tuple(thin or ()), data)
     result = run_frontier(config, models, kept(out), FeatureNet(), note, at_hand)
     options: list[tuple[str, Any]] = [("--thin", path) for path in thin or ()]
     options += [("--data", data)]
     options += [("--preset", preset), ("--images", images), ("--rounds", rounds)]
-    options += [("--headline", headline)]
+    options += [("--headline", headline), *(("--set", text) for text in overrides or ())]
     line = command("frontier", out, run, quick, options) + (" --at-hand" if at_hand else "")
     result |= {"command": line, "date": now()}
     result |= {"models": model_facts(folder(run), thin or ())}

@@ -31,6 +31,12 @@ def test_weights_that_do_not_ship_are_told_with_those_that_do():
         model_directory(Path("shipped:cats"), "teacher")
 
 
+@pytest.mark.parametrize("name", ["../weights/emoji32", "emoji32/", ".", "/", "emoji32/../fashion"])
+def test_a_shipped_name_is_no_path(name):
+    with pytest.raises(DataError, match="must ship"):
+        model_directory(f"shipped:{name}", "teacher")
+
+
 def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(ConfigError):
         model_directory(tmp_path)
