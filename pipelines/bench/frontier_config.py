@@ -103,8 +103,8 @@ class FrontierConfig(BaseModel):
             problem = error.errors()[0]
             key = ".".join(str(part) for part in problem["loc"])
             raise ConfigError(
-                f"--set must be one of {', '.join(FrontierConfig.model_fields)} and a value that it "
-                f"can have, got {key} ({problem['msg']}). Correct it."
+                f"--set must be one of {', '.join(FrontierConfig.model_fields)} and a value of it, "
+                f"got {key} ({problem['msg']}). Correct it."
             ) from None
 
     @classmethod

@@ -70,7 +70,7 @@ def tuned_student(params: dict[str, Any], settings: dict[str, Any], directory: P
         "gating_penalty": params["gating_penalty"],
         "train_denoiser": False,
     }
-    names = ("arch", "optim", "data_uri", "seed", "precision", "teacher", "start")
+    names = ("arch", "optim", "data_uri", "seed", "precision", "teacher", "start", "relay")
     config = {name: settings[name] for name in names} | {"student": student}
     device, trained = settings["device"], StudentConfig(**student)
     result = run_local(TRAIN_FN, config, directory / "training", device=device)

@@ -70,6 +70,7 @@ def run(config: DistillConfig, context: StepContext) -> dict[str, Any]:
             "seed": context.seed,
             "precision": context.settings.precision,
             "teacher": context.for_workers(directory / WEIGHTS),
+            "relay": relay_of(config.relay),
         },
         context,
     )

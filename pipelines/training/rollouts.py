@@ -16,6 +16,7 @@ from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.observation import Past, new_past, region_features, remember
 from nitrogen.model.predictor import Predictor, gains
 from nitrogen.model.regions import HELD, Plan, pool_to_regions, spread_to_pixels
+from nitrogen.model.relay import RelayTable
 from nitrogen.model.schedules import sampling_sigmas
 from nitrogen.model.solvers import slide
 from nitrogen.model.spending import room_for_regions, widths_for
@@ -47,6 +48,8 @@ class Explorer:
     num_steps: tuple[int, ...]  # sigma grids
     held_share: float  # of the regions in random plans
     max_steps: int = MAX_STEPS  # of a roll-out
+    relay: RelayTable | None = None
+    relay_share: float = 0.0  # of the samples that stand on a leg of the relay
 
     @torch.no_grad()
     def roll_out(
@@ -55,7 +58,11 @@ class Explorer:
         """None, one or two student steps from x_0 + sigma eps; on_policy: share of the samples
         whose plans are the policy's."""
         num, device = x_0.shape[0], x_0.device
-        sigmas = draw_sigmas(num, self.num_steps, self.denoiser.arch, generator).to(device)
+        sigmas = draw_sigmas(num, self.num_steps, self.denoiser.arch, generator)
+        if self.relay is not None:
+            own = torch.rand(num, generator=generator) < self.relay_share
+            sigmas = torch.where(own[:, None], draw_strides(num, self.relay, generator), sigmas)
+        sigmas = sigmas.to(device)
         eps = torch.randn(x_0.shape, generator=generator).to(device)
         x_t = x_0 + sigmas[:, 0, None, None, None] * eps
         state = RollOut(
@@ -128,6 +135,22 @@ def draw_sigmas(
     for index, share in zip(which, where, strict=True):
         grid = grids[index]
         start = int(share * (len(grid) - MAX_STEPS - 1))
+        picked.append(grid[start : start + MAX_STEPS + 2])
+    return torch.stack(picked)
+
+
+def draw_strides(num: int, relay: RelayTable, generator: torch.Generator) -> Tensor:
+    """[num, 4] neighbours on legs of the relay, any of them as often, so that a step from one of
+    the first two is a stride wherever there are two of them."""
+    legs = [
+        (leg, leg.sigmas(max(steps, MAX_STEPS + 1)).float()) for steps, leg in relay.rows.items()
+    ]
+    which = torch.randint(len(legs), (num,), generator=generator).tolist()
+    where = torch.rand(num, generator=generator).tolist()
+    picked = []
+    for index, share in zip(which, where, strict=True):
+        leg, grid = legs[index]
+        start = int(share * max(1, leg.early - MAX_STEPS + 1))
         picked.append(grid[start : start + MAX_STEPS + 2])
     return torch.stack(picked)
 

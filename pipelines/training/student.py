@@ -19,6 +19,7 @@ from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.losses import gating_cost, log_mean_nll, tilted_weight, weighted_error
 from nitrogen.model.predictor import Predictor, gains
 from nitrogen.model.regions import HELD, Plan, pool_to_regions, spread_to_pixels
+from nitrogen.model.relay import RelayTable
 from nitrogen.model.row_denoiser import RowDenoiser
 from nitrogen.model.weights import load_into, load_tensors
 from nitrogen.pipelines.training.config import OptimConfig, StudentConfig
@@ -61,7 +62,13 @@ class Asked:
 class StudentTask(Task):
     """The distillation loss of one batch."""
 
-    def __init__(self, arch: ArchConfig, config: StudentConfig, teacher: Denoiser):
+    def __init__(
+        self,
+        arch: ArchConfig,
+        config: StudentConfig,
+        teacher: Denoiser,
+        relay: RelayTable | None = None,
+    ):
         super().__init__()
         arch = student_arch(arch, config)
         self.trained: Student = Student(arch)
@@ -69,7 +76,7 @@ class StudentTask(Task):
         self.trained.denoiser.load_state_dict(teacher.state_dict(), strict=not config.strided)
         self.teacher = teacher.requires_grad_(False)
         self.full = RowDenoiser(self.teacher, cpp_only=True)
-        self.arch, self.config = arch, config
+        self.arch, self.config, self.relay = arch, config, relay
         self.trained.denoiser.requires_grad_(config.train_denoiser)
         self.cost = CostModel(arch, arch.image_size, arch.image_size)
 
@@ -104,7 +111,7 @@ class StudentTask(Task):
         student, config = self.trained, self.config
         return Explorer(
             student.denoiser, student.predictor, self.cost, config.num_steps, config.held_share,
-            config.rollout_steps,
+            config.rollout_steps, self.relay, config.relay_share,
         )  # fmt: skip
 
     def target(self, state: RollOut, labels: Tensor) -> Tensor:
@@ -197,13 +204,15 @@ class StudentTask(Task):
 
 def train_student(config: dict[str, Any], session: TrainSession) -> None:
     """TrainFn. config: arch, student, optim, data_uri, seed, precision, teacher (weights file),
-    start (weights file of a student to go on from; the teacher's weights without it)."""
+    start (weights file of a student to go on from; the teacher's weights without it), relay (of
+    config.json, whose strides the student is to take; without it, it has none)."""
     torch.manual_seed(config["seed"])
     arch = ArchConfig(**config["arch"])
     teacher = Denoiser(arch)
     with torch.no_grad():
         load_into(teacher, load_tensors(local_copy(config["teacher"])), "denoiser.")
-    task = StudentTask(arch, StudentConfig(**config["student"]), teacher)
+    relay = RelayTable.from_json(config["relay"]["legs"]) if config.get("relay") else None
+    task = StudentTask(arch, StudentConfig(**config["student"]), teacher, relay)
     if config.get("start"):
         with torch.no_grad():
             load_into(task.trained, load_tensors(local_copy(config["start"])))

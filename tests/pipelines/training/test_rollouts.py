@@ -5,13 +5,17 @@ import torch
 
 from nitrogen.model.budget import plan_flops
 from nitrogen.model.cost import CostModel
+from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.observation import Observation, new_past, remember
 from nitrogen.model.policies import Budget
-from nitrogen.model.predictor import gains
+from nitrogen.model.predictor import Predictor, gains
 from nitrogen.model.regions import HELD
+from nitrogen.model.relay import Leg, RelayTable
 from nitrogen.pipelines.training.rollouts import (
     MAX_STEPS,
+    Explorer,
     draw_sigmas,
+    draw_strides,
     policy_widths,
     random_widths,
 )
@@ -82,6 +86,28 @@ def test_random_widths_see_every_width():
     assert 0.25 < counts[HELD] < 0.35
     assert bool((counts > 0.05).all())
     assert counts[1] > counts[4]
+
+
+def test_strides_are_drawn_from_every_leg_and_begin_where_it_does():
+    relay = RelayTable({5: Leg(2, 3.5, 0.25, 3.0), 8: Leg(3, 2.0, 0.15, 3.0)})
+    sigmas = draw_strides(400, relay, seeded())
+    assert sigmas.shape == (400, MAX_STEPS + 2)
+    assert bool((sigmas.diff(dim=1) < 0).all())
+    short, long = (leg.sigmas(steps).float() for steps, leg in relay.rows.items())
+    expected = torch.stack([short[:4], long[:4], long[1:5]])
+    assert torch.equal(sigmas.unique(dim=0), expected.unique(dim=0))
+
+
+def test_a_roll_out_of_a_relay_stands_on_its_legs_as_often_as_told(arch):
+    leg = Leg(2, 3.5, 0.25, 3.0)
+    table, arch = RelayTable({5: leg}), arch.model_copy(update={"strided": True})
+    denoiser, cost = Denoiser(arch), CostModel(arch, arch.image_size, arch.image_size)
+    levels = leg.sigmas(5).float()
+    for share, told in ((0.0, False), (1.0, True)):
+        explorer = Explorer(denoiser, Predictor(arch), cost, (4,), 0.3, 1, table, share)
+        x_0 = torch.zeros(8, arch.image_size, arch.image_size, arch.image_channels)
+        state = explorer.roll_out(x_0, torch.zeros(8, dtype=torch.int64), seeded(), 0.0)
+        assert bool(torch.isin(state.sigma_next, levels[1:3]).all()) is told
 
 
 def test_noise_levels_fall_and_reach_both_ends(arch):
