@@ -7,7 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
-from nitrogen.pipelines.commands import bench_ablation, bench_kernels, bench_results, completion
+from nitrogen.pipelines.commands import (
+    bench_ablation,
+    bench_kernels,
+    bench_legs,
+    bench_results,
+    completion,
+)
 from nitrogen.pipelines.commands.bench_files import (
     DataOption,
     OutOption,
@@ -42,6 +48,7 @@ def register(app: typer.Typer) -> None:
     )
     bench_ablation.register(BENCH)
     bench_kernels.register(BENCH)
+    bench_legs.register(BENCH)
     bench_results.register(BENCH)
     app.add_typer(BENCH, name="bench")
 

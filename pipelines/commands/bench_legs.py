@@ -1,0 +1,65 @@
+"""`bench legs`: at which noise level the full model is to take over from a strided student."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from nitrogen.pipelines.commands.bench_files import (
+    DataOption,
+    OutOption,
+    about,
+    command,
+    folder,
+    write,
+)
+from nitrogen.pipelines.commands.models import RunOption
+from nitrogen.pipelines.commands.output import JsonOption, note, say, say_json, say_table
+
+STEPS = (5, 6, 8, 10)
+
+
+def register(bench: typer.Typer) -> None:
+    """Adds it to the group `bench`."""
+    bench.command(
+        "legs", epilog="Example: nitrogen bench legs --run runs/emoji --out bench/legs.json"
+    )(legs)
+
+
+def legs(
+    out: OutOption,
+    run: RunOption = None,
+    data: DataOption = None,
+    steps: Annotated[
+        list[int] | None,
+        typer.Option(min=4, max=1000, help="Steps of a run; several times. 5, 6, 8 and 10."),
+    ] = None,
+    early: Annotated[int, typer.Option(min=1, help="Strides of the student.")] = 2,
+    seeds: Annotated[int, typer.Option(min=4, max=100_000, help="Validation seeds.")] = 96,
+    as_json: JsonOption = False,
+) -> None:
+    """Search a relay's legs for a recipe's distill.relay, beside the full model alone."""
+    from nitrogen.pipelines.bench.leg_search import run_leg_search
+    from nitrogen.pipelines.bench.models import load_models
+    from nitrogen.pipelines.metrics.features import FeatureNet
+
+    models = load_models(folder(run), (), data)
+    asked = sorted(set(steps or STEPS))
+    found = run_leg_search(models, FeatureNet(), note, asked, early, seeds)
+    options: list[tuple[str, Any]] = [("--data", data), *(("--steps", n) for n in steps or ())]
+    options += [("--early", early), ("--seeds", seeds)]
+    result = about() | found | {"command": command("legs", out, run, False, options)}
+    write(out, result)
+    if as_json:
+        say_json(result)
+        return
+    say_table(
+        ("steps", "strides, sigma, sigma_min, rho", "error", "full model", "one step more"),
+        [
+            (n, str(result["relay"][str(n)]), result["errors"][str(n)], result["teacher"][str(n)],
+             result["teacher"][str(n + 1)])
+            for n in asked
+        ],
+    )  # fmt: skip
+    say(str(out))
