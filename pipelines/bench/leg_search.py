@@ -88,15 +88,11 @@ class LegSearch:
                 f"{num_steps}. Take more steps."
             )
         found = {start: self.of_leg(num_steps, start)}
-        choices: Sequence[tuple[str, Sequence[float]]] = (
-            ("sigma", SIGMAS), ("sigma_min", SIGMA_MINS), ("rho", RHOS),
-        )  # fmt: skip
         for _ in range(ROUNDS):
             before = min(found, key=lambda leg: found[leg])
-            for name, values in choices:
+            for varied in (other_sigmas, other_sigma_mins, other_rhos):
                 best = min(found, key=lambda leg: found[leg])
-                for value in values:
-                    leg = replace(best, **{name: value})
+                for leg in varied(best):
                     if leg not in found and leg.well_formed:
                         found[leg] = self.of_leg(num_steps, leg)
             if min(found, key=lambda leg: found[leg]) == before:
@@ -104,6 +100,18 @@ class LegSearch:
         best = min(found, key=lambda leg: found[leg])
         self.say(f"{num_steps} steps: {list(astuple(best))}, {found[best]:.3g}")
         return best, found[best]
+
+
+def other_sigmas(leg: Leg) -> list[Leg]:
+    return [replace(leg, sigma=sigma) for sigma in SIGMAS]
+
+
+def other_sigma_mins(leg: Leg) -> list[Leg]:
+    return [replace(leg, sigma_min=sigma) for sigma in SIGMA_MINS]
+
+
+def other_rhos(leg: Leg) -> list[Leg]:
+    return [replace(leg, rho=rho) for rho in RHOS]
 
 
 def run_leg_search(
