@@ -10,6 +10,8 @@ from nitrogen.model.errors import ModelError
 
 NUM_WIDTHS = 4  # nested slices of the hidden width: 1/4, 2/4, 3/4, 4/4
 MIN_REGION_PX = 8
+MAX_STEPS = 1000  # of a sampling run
+SIGMA_MAX = 80.0  # where it begins
 
 
 class ArchConfig(BaseModel):

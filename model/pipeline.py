@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nitrogen.model.config import NUM_WIDTHS, ArchConfig
+from nitrogen.model.config import MAX_STEPS, NUM_WIDTHS, ArchConfig
 from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.errors import ModelError
 from nitrogen.model.generation import Generation, stats_of, to_uint8
@@ -20,7 +20,6 @@ from nitrogen.model.prices import PriceTable
 from nitrogen.model.relay import Relay, late_arch
 from nitrogen.model.request import Finished, Request
 from nitrogen.model.sampler import Sampler
-from nitrogen.model.schedules import MAX_STEPS
 from nitrogen.model.width_table import WidthTable
 
 RELAYED = (Full, Static, Budget)  # the policies that leave the last steps to a relay

@@ -13,6 +13,7 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
+from nitrogen.model.config import MAX_STEPS
 from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.errors import WeightsError
 from nitrogen.model.policies import Budget
@@ -20,7 +21,6 @@ from nitrogen.model.predictor import Predictor
 from nitrogen.model.relay import Relay
 from nitrogen.model.request import Request
 from nitrogen.model.sampler import Sampler
-from nitrogen.model.schedules import MAX_STEPS
 
 STEPS = (3, 4, 5, 6, 8, 12, 32)
 BUDGETS = (0.9, 0.75, 0.6, 0.45, 0.3, 0.2)  # falling

@@ -7,63 +7,20 @@ and the full model the last steps, whole (experts by noise level: Balaji et al. 
 docs/LOG.md, 2026-11-27, has what either does alone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
-from nitrogen.model.config import NUM_WIDTHS, ArchConfig
+from nitrogen.model.config import ArchConfig
 from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.errors import WeightsError
-from nitrogen.model.schedules import KARRAS, MAX_STEPS, Spacing, karras_sigmas
+from nitrogen.model.leg import Leg
 
 if TYPE_CHECKING:
     from nitrogen.model.prices import PriceTable
 
 MAX_ROWS = 64
 SHARED = {"strided": False, "stride_sigma_min": None, "layer_width": ()}  # what may differ
-
-
-@dataclass(frozen=True)
-class Leg:
-    """Where the networks change: after `early` strides, even in ln sigma, the full model begins at
-    `sigma` and goes down to `sigma_min`, evenly in sigma^(1 / rho)."""
-
-    early: int
-    sigma: float
-    sigma_min: float
-    rho: float
-
-    def sigmas(self, num_steps: int) -> Tensor:
-        """Noise levels of a run, [num_steps + 1] float64, 0 at the end."""
-        spacing = Spacing(self.sigma_min, self.rho, strides=self.early, knee=self.sigma)
-        return karras_sigmas(num_steps, spacing)
-
-    def early_share(self, budget: float, num_steps: int) -> float:
-        """What a budget, a share of num_steps full steps, leaves the strides, of their own."""
-        return (budget * num_steps - (num_steps - self.early)) / self.early
-
-    def budget(self, early_share: float, num_steps: int) -> float:
-        """The budget that leaves that."""
-        return (early_share * self.early + num_steps - self.early) / num_steps
-
-    def strides(self, early_share: float, step_shares: Sequence[float]) -> tuple[int, ...]:
-        """The widest strides that never narrow and cost at most that share of full ones, later ones
-        wider first. step_shares: [5] of a full step, by quarters."""
-        room = early_share * self.early + 1e-9
-        widths = [1] * self.early
-        for quarters in range(2, NUM_WIDTHS + 1):
-            for stride in reversed(range(self.early)):
-                wider = [*widths[:stride], quarters, *widths[stride + 1 :]]
-                if sum(step_shares[q] for q in wider) <= room:
-                    widths = wider
-        return tuple(widths)
-
-    @property
-    def well_formed(self) -> bool:
-        numbers = 0 < self.sigma_min < self.sigma < KARRAS.sigma_max and 1 <= self.rho <= 100
-        return type(self.early) is int and 1 <= self.early < MAX_STEPS and numbers
 
 
 @dataclass(frozen=True)
@@ -91,8 +48,7 @@ class RelayTable:
         try:
             rows = {int(steps): Leg(*leg) for steps, leg in content.items()}
             if not 0 < len(rows) <= MAX_ROWS or any(
-                not (leg.well_formed and leg.early < steps <= MAX_STEPS)
-                for steps, leg in rows.items()
+                not leg.can_run(steps) for steps, leg in rows.items()
             ):
                 raise ValueError("not a table of legs")
         except (AttributeError, OverflowError, TypeError, ValueError) as error:

@@ -8,10 +8,9 @@ from torch import Tensor
 
 from nitrogen.kernels.dispatch import holds
 from nitrogen.model.cache import Cache
-from nitrogen.model.config import ArchConfig
+from nitrogen.model.config import MAX_STEPS, ArchConfig
 from nitrogen.model.errors import ModelError, ShapeError
 from nitrogen.model.observation import Past
-from nitrogen.model.schedules import MAX_STEPS
 from nitrogen.model.solvers import History
 
 MAX_GUIDANCE = 20.0

@@ -15,17 +15,19 @@ from torch import Tensor
 
 from nitrogen.kernels.dispatch import ode_exit, region_stats
 from nitrogen.model.budget import Ledger
+from nitrogen.model.config import MAX_STEPS
 from nitrogen.model.cost import CostModel
 from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.forward import Levels, denoise, keep_held, second_levels
+from nitrogen.model.leg import Leg
 from nitrogen.model.observation import remember
 from nitrogen.model.planning import Planner, StepPlan
 from nitrogen.model.policies import Full, Policy, Static
 from nitrogen.model.predictor import Predictor
 from nitrogen.model.regions import HELD, spread_to_pixels
-from nitrogen.model.relay import Leg, Relay
+from nitrogen.model.relay import Relay
 from nitrogen.model.request import Finished, Live, Request, SamplerState, check_request
-from nitrogen.model.schedules import KARRAS, MAX_STEPS, Spacing, sampling_sigmas
+from nitrogen.model.schedules import KARRAS, Spacing, sampling_sigmas
 from nitrogen.model.solvers import (
     History,
     dpmpp_2m,

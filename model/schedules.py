@@ -6,10 +6,8 @@ from math import inf, isinf
 import torch
 from torch import Tensor
 
-from nitrogen.model.config import ArchConfig
+from nitrogen.model.config import MAX_STEPS, SIGMA_MAX, ArchConfig
 from nitrogen.model.errors import ModelError
-
-MAX_STEPS = 1000
 
 
 @dataclass(frozen=True)
@@ -20,7 +18,7 @@ class Spacing:
 
     sigma_min: float = 0.002
     rho: float = 7.0
-    sigma_max: float = 80.0
+    sigma_max: float = SIGMA_MAX
     strides: int = 0
     knee: float = 0.0
 

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from nitrogen.model.config import NUM_WIDTHS
+from nitrogen.model.config import MAX_STEPS, NUM_WIDTHS
 from nitrogen.model.errors import WeightsError
-from nitrogen.model.schedules import MAX_STEPS
 
 MAX_ROWS = 64
 Schedule = tuple[float, tuple[int, ...]]  # share of full compute, quarters of every step

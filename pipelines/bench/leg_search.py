@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from nitrogen.model.config import NUM_WIDTHS
+from nitrogen.model.leg import Leg
 from nitrogen.model.pipeline import Pipeline
-from nitrogen.model.relay import Leg, Relay, RelayTable
+from nitrogen.model.relay import Relay, RelayTable
 from nitrogen.pipelines.bench.contenders import dense
 from nitrogen.pipelines.bench.methods import Method, runner
 from nitrogen.pipelines.bench.models import TUNE_SPLIT, Models, pictures
@@ -93,7 +94,7 @@ class LegSearch:
             for varied in (other_sigmas, other_sigma_mins, other_rhos):
                 best = min(found, key=lambda leg: found[leg])
                 for leg in varied(best):
-                    if leg not in found and leg.well_formed:
+                    if leg not in found and leg.can_run(num_steps):
                         found[leg] = self.of_leg(num_steps, leg)
             if min(found, key=lambda leg: found[leg]) == before:
                 break

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from nitrogen.model.leg import Leg
 from nitrogen.pipelines.training.config import OptimConfig, StudentConfig
 from nitrogen.platform.errors import TrainingError
 
@@ -35,18 +36,13 @@ class DistillConfig(BaseModel):
     def _relay_can_run(self) -> Self:
         if self.relay and not self.student.strided:
             raise ValueError("relay must be empty unless student.strided is true. Set either.")
-        bad = [steps for steps, leg in self.relay.items() if not can_run(steps, *leg)]
+        bad = [steps for steps, leg in self.relay.items() if not Leg(*leg).can_run(steps)]
         if bad:
             raise ValueError(
                 "relay must have 1 to steps - 1 strides, 0 < sigma_min < sigma < 80 and rho of 1 "
                 f"to 100, got {self.relay[bad[0]]} for {bad[0]} steps."
             )
         return self
-
-
-def can_run(steps: int, early: int, sigma: float, sigma_min: float, rho: float) -> bool:
-    """Whether the model would read it; importable without torch."""
-    return 1 <= early < steps <= 1000 and 0 < sigma_min < sigma < 80 and 1 <= rho <= 100
 
 
 def run(config: DistillConfig, context: StepContext) -> dict[str, Any]:

@@ -5,8 +5,9 @@ import dataclasses
 import pytest
 import torch
 
+from nitrogen.model.leg import Leg
 from nitrogen.model.pipeline import Pipeline
-from nitrogen.model.relay import Leg, Relay, RelayTable
+from nitrogen.model.relay import Relay, RelayTable
 from nitrogen.pipelines.bench.contenders import contenders, controls_of
 from nitrogen.pipelines.bench.controls import Trace
 from nitrogen.pipelines.bench.frontier_config import FrontierConfig

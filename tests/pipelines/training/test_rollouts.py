@@ -6,11 +6,12 @@ import torch
 from nitrogen.model.budget import plan_flops
 from nitrogen.model.cost import CostModel
 from nitrogen.model.denoiser import Denoiser
+from nitrogen.model.leg import Leg
 from nitrogen.model.observation import Observation, new_past, remember
 from nitrogen.model.policies import Budget
 from nitrogen.model.predictor import Predictor, gains
 from nitrogen.model.regions import HELD
-from nitrogen.model.relay import Leg, RelayTable
+from nitrogen.model.relay import RelayTable
 from nitrogen.pipelines.training.rollouts import (
     MAX_STEPS,
     Explorer,
