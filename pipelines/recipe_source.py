@@ -90,16 +90,20 @@ def parse_text(text: str, label: str) -> RawRecipe:
     return RawRecipe(values, origins)
 
 
-def parse_overrides(overrides: Iterable[str]) -> RawRecipe:
-    """`["distill.student.gating_penalty=0.3"]` as a recipe; values are read as YAML."""
+def parse_overrides(
+    overrides: Iterable[str], example: str = "distill.student.gating_penalty=0.3"
+) -> RawRecipe:
+    """`["distill.student.gating_penalty=0.3"]` as a recipe; values are read as YAML.
+
+    example: of one, for messages. Raises ConfigError.
+    """
     raw = RawRecipe()
     for text in overrides:
         dotted, equals, value = text.partition("=")
         path = tuple(dotted.strip().split("."))
         if not equals or not all(path):
             raise ConfigError(
-                f"--set must be SECTION.KEY=VALUE, got {text!r}. "
-                "Write for example --set distill.student.gating_penalty=0.3."
+                f"--set must be KEY=VALUE, got {text!r}. Write for example --set {example}."
             )
         try:
             parsed = yaml.load(value, Loader=_RecipeLoader)

@@ -38,7 +38,7 @@ from nitrogen.pipelines.data.manifest import MANIFEST_FILE, Manifest
 from nitrogen.pipelines.data.prepare import prepare
 from nitrogen.pipelines.metrics.bootstrap import bootstrap
 from nitrogen.pipelines.recipe import Recipe, load_recipe
-from nitrogen.pipelines.steps.distill import DistillConfig
+from nitrogen.pipelines.steps.distill import DistillConfig, relay_of
 from nitrogen.pipelines.steps.sweep_config import SweepConfig
 from nitrogen.pipelines.trained_models import model_directory, recipe_of, shipped_name
 
@@ -92,6 +92,7 @@ def run_ablation(
         directory, training_data(uri, manifest, teacher.image_size, folder),
         shortened(distill.optim, config.num_images), num_steps, config.seed,
         recipe.executor.precision, digests | {"data": manifest.digest}, folder / "arms", say,
+        relay_of(distill.relay),
     )  # fmt: skip
     kept = {arm.name: trainer.trained(arm) for arm in arms}
     trained = {name: Pipeline.load(path) for name, path in kept.items()}

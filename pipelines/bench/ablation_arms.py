@@ -99,14 +99,19 @@ class Trainer:
     facts: dict[str, Any]
     folder: Path
     say: Say
+    relay: dict[str, Any] | None = None  # whose strides are among the roll-outs of strided arms
 
     def key(self, arm: Arm) -> str:
         described = {
             "student": arm.student.model_dump(mode="json"),
             "optim": self.optim.model_dump(mode="json"),
             "seed": self.seed, "precision": self.precision, "steps": self.num_steps,
+            "relay": self._relay_of(arm),
         }  # fmt: skip
         return row_key(described, self.facts | {"code": code_digests(__name__)})
+
+    def _relay_of(self, arm: Arm) -> dict[str, Any] | None:
+        return self.relay if arm.student.strided else None
 
     def trained(self, arm: Arm) -> Path:
         """The arm's model directory: found, or trained on from where it was cut off."""
@@ -129,7 +134,7 @@ class Trainer:
             "arch": described["arch"], "student": arm.student.model_dump(mode="json"),
             "optim": self.optim.model_dump(mode="json"), "data_uri": self.data_uri,
             "seed": self.seed, "precision": self.precision,
-            "teacher": str(self.teacher / WEIGHTS),
+            "teacher": str(self.teacher / WEIGHTS), "relay": self._relay_of(arm),
         }  # fmt: skip
         self.say(f"{arm.name}: {self.optim.num_images:,} images to train on")
         result = run_local(TRAIN_FN, config, run_dir, partial(self._show, arm))

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from nitrogen.pipelines.recipe_errors import sentences
+from nitrogen.pipelines.recipe_source import RawRecipe, parse_overrides
 from nitrogen.platform.errors import ConfigError
 
 STEPS = (3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 20, 25, 32, 50)
 FORMAT = 2  # of the file: from 2 on, psnr_db of exits is a mean over pictures
 Preset = Literal["quick", "day", "full"]
+Solver = Literal["euler", "heun", "dpmpp_2m", "unipc"]
+Steps = Annotated[int, Field(ge=2, le=1000)]
+Share = Annotated[float, Field(gt=0, le=1)]  # of full compute, or of the regions
+Positive = Annotated[float, Field(gt=0)]
 
 
 class FrontierConfig(BaseModel):
@@ -46,32 +52,32 @@ class FrontierConfig(BaseModel):
     num_moves: int = Field(80, ge=0)
     num_priced: int = Field(2, ge=0)
     num_saving: int = Field(2048, ge=4)
-    saving_steps: tuple[int, ...] = (3, 4, 5, 6, 8)
-    tune_steps: tuple[int, ...] = (3, 4, 5, 6, 7, 8, 10, 12, 14)
+    saving_steps: tuple[Steps, ...] = (3, 4, 5, 6, 8)
+    tune_steps: tuple[Steps, ...] = Field((3, 4, 5, 6, 7, 8, 10, 12, 14), min_length=1)
     rounds: int = Field(40, ge=2)
     pair_rounds: int = Field(100, ge=2)
-    batches: tuple[int, ...] = (1, 8)
-    teacher_steps: dict[str, tuple[int, ...]] = Field(
-        default_factory=lambda: {
-            "euler": (4, 6, 8, 10, 12, 16, 20, 25, 32, 50),
-            "heun": (4, 5, 6, 8, 10, 12, 16, 25),
-            "dpmpp_2m": STEPS,
-            "unipc": STEPS,
-        }
-    )
-    static_steps: tuple[int, ...] = (3, 4, 6, 8, 10, 12, 16)
-    cache_steps: tuple[int, ...] = (8, 10, 12, 16, 20)
-    tea_thresholds: tuple[float, ...] = (0.1, 0.2, 0.4, 0.8)
-    ras_shares: tuple[float, ...] = (0.25, 0.5, 0.75)
-    budgets: tuple[float, ...] = (0.3, 0.45, 0.6, 0.8)
-    thresholds: tuple[float, ...] = (3e-5, 1e-4, 3e-4, 1e-3)
-    ours_steps: tuple[int, ...] = (4, 8, 12)
-    guidance: float = Field(2.0, ge=0)
+    batches: tuple[Annotated[int, Field(ge=1, le=256)], ...] = Field((1, 8), min_length=1)
+    teacher_steps: dict[Solver, tuple[Steps, ...]] = {
+        "euler": (4, 6, 8, 10, 12, 16, 20, 25, 32, 50),
+        "heun": (4, 5, 6, 8, 10, 12, 16, 25),
+        "dpmpp_2m": STEPS,
+        "unipc": STEPS,
+    }
+    static_steps: tuple[Steps, ...] = (3, 4, 6, 8, 10, 12, 16)
+    cache_steps: tuple[Steps, ...] = (8, 10, 12, 16, 20)
+    tea_thresholds: tuple[Positive, ...] = (0.1, 0.2, 0.4, 0.8)
+    ras_shares: tuple[Share, ...] = (0.25, 0.5, 0.75)
+    budgets: tuple[Share, ...] = (0.3, 0.45, 0.6, 0.8)
+    thresholds: tuple[Annotated[float, Field(ge=0, le=4)], ...] = (3e-5, 1e-4, 3e-4, 1e-3)
+    ours_steps: tuple[Steps, ...] = Field((4, 8, 12), min_length=1)
+    guidance: float = Field(2.0, ge=0, le=20)
     exit_images: int = Field(256, ge=2)
-    exit_thresholds: tuple[float, ...] = tuple(10 ** (k / 6) for k in range(-36, -5))
+    exit_thresholds: tuple[Positive, ...] = Field(
+        tuple(10 ** (k / 6) for k in range(-36, -5)), min_length=1
+    )
     exit_steps: int = Field(50, ge=4)
     num_calibration: int = Field(512, ge=4)
-    calibration_eps: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
+    calibration_eps: tuple[Positive, ...] = Field((1e-3, 3e-3, 1e-2), min_length=1)
     calibration_delta: float = Field(0.1, gt=0, lt=1)
     resamples: int = Field(1000, ge=100)
     seed: int = Field(0, ge=0)
@@ -88,24 +94,23 @@ class FrontierConfig(BaseModel):
             raise ConfigError(f"--preset must be quick, day or full, got {name!r}. Choose one.")
         return presets[name]()
 
-    def changed(self, overrides: Iterable[str], **sizes: Any) -> FrontierConfig:
-        """With `KEY=VALUE` of YAML replaced, then the sizes that are not None.
+    def changed(self, overrides: Iterable[str] = (), **options: int | None) -> FrontierConfig:
+        """With `KEY=VALUE` of YAML laid over it, and the sizes of options that are not None.
 
-        Raises ConfigError for another key, or a value that it cannot have.
+        Fewer rounds are fewer of pairs too, unless those are given; more are of all rows alone.
+        Raises ConfigError for another key, a value that it cannot have, or a size given twice.
         """
-        from nitrogen.pipelines.recipe_source import parse_overrides
-
-        told = parse_overrides(overrides).values
-        given = {name: value for name, value in sizes.items() if value is not None}
+        raw = parse_overrides(overrides, "num_tune=48")
+        given = {name: value for name, value in options.items() if value is not None}
+        if twice := sorted(raw.values.keys() & given.keys()):
+            raise ConfigError(f"--set {twice[0]} must not be given beside its option. Drop one.")
+        told = raw.merged(RawRecipe(given))
+        if "pair_rounds" not in told.values and isinstance(told.values.get("rounds"), int):
+            told.values["pair_rounds"] = min(told.values["rounds"], self.pair_rounds)
         try:
-            return FrontierConfig.model_validate(self.model_dump() | told | given)
+            return FrontierConfig(**RawRecipe(self.model_dump()).merged(told).values)
         except ValidationError as error:
-            problem = error.errors()[0]
-            key = ".".join(str(part) for part in problem["loc"])
-            raise ConfigError(
-                f"--set must be one of {', '.join(FrontierConfig.model_fields)} and a value of it, "
-                f"got {key} ({problem['msg']}). Correct it."
-            ) from None
+            raise ConfigError(f"--set {sentences(error, FrontierConfig, raw)[0]}") from None
 
     @classmethod
     def quick(cls) -> FrontierConfig:

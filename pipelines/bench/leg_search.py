@@ -2,146 +2,161 @@
 
 For each number of steps, what leaves the least error with strides of the narrowest width, the
 cheapest that the relay takes: the sigma at which the full model takes over, then where and how
-evenly its own levels end. Beside each leg stands the full model alone, on the best levels found for
-it, at as many steps and at one more.
+evenly its own levels end. Beside each leg stands the full model alone with as many steps, with one
+less and one more, on the best levels found for it, the relay's among them. What was chosen on some
+seeds is told of others.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass, replace
-from functools import cached_property, partial
 from typing import Any
 
-import numpy as np
-
-from nitrogen.model.config import NUM_WIDTHS
+from nitrogen.model.config import MAX_STEPS, NUM_WIDTHS
 from nitrogen.model.leg import Leg
 from nitrogen.model.pipeline import Pipeline
 from nitrogen.model.relay import Relay, RelayTable
+from nitrogen.model.schedules import Spacing
 from nitrogen.pipelines.bench.contenders import dense
-from nitrogen.pipelines.bench.methods import Method, runner
+from nitrogen.pipelines.bench.forecast import Say
+from nitrogen.pipelines.bench.methods import runner
 from nitrogen.pipelines.bench.models import TUNE_SPLIT, Models, pictures
-from nitrogen.pipelines.bench.quality import Extract, Sampled, reference, sample, squared_errors
+from nitrogen.pipelines.bench.quality import Extract, reference, sample
+from nitrogen.pipelines.bench.settings import SOLVER, relay_method
 from nitrogen.pipelines.bench.spacings import best_spacing, spaced
-from nitrogen.pipelines.bench.twins import by_rows
+from nitrogen.pipelines.bench.tuning import Tuning
 from nitrogen.pipelines.sampling import Draws, draws
-from nitrogen.platform.errors import DataError
+from nitrogen.platform.errors import ConfigError
 
 SIGMAS = (1.5, 2.5, 3.5, 5.0, 7.0, 10.0, 14.0, 20.0)
 SIGMA_MINS = (0.08, 0.15, 0.25, 0.4)
 RHOS = (2.0, 3.0, 5.0, 7.0)
 START = Leg(2, 5.0, 0.15, 3.0)  # about the middle of what was best on emoji
-ROUNDS = 2  # over the three numbers
-SOLVER = "dpmpp_2m"
+ROUNDS = 2  # over the three numbers, at most
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The error of a setting, and what it costs in forwards of the full model."""
+
+    error: float
+    forwards: float
 
 
 @dataclass(frozen=True)
 class LegSearch:
-    """Seeds of the validation split, the teacher's pictures of them, and what features are."""
+    """tuning: the models, seeds of the validation split, and the teacher's pictures of them."""
 
-    models: Models
-    drawn: Draws
-    target: np.ndarray  # [n, h, w, c]
-    extract: Extract
-    say: Callable[[str], None] = lambda text: None
+    tuning: Tuning
 
-    def error(self, sampled: Sampled) -> float:
-        """Geometric mean of the squared distance in pixels and in features, as all tuning's."""
-        pixels = squared_errors(sampled.x_0, self.target).mean()
-        features = np.square(self.extract(sampled.images) - self.features).mean()
-        return math.sqrt(float(pixels) * float(features))
-
-    @cached_property
-    def features(self) -> np.ndarray:
-        """[n, d] of the teacher's pictures."""
-        return self.extract(Sampled(self.target, self.target, self.target, None).images)
-
-    def of_leg(self, num_steps: int, leg: Leg) -> float:
-        """Of the relay on that leg, its strides at the narrowest width."""
-        widths = [1] * leg.early + [NUM_WIDTHS] * (num_steps - leg.early)
-        setting = {
-            "model": "student", "solver": SOLVER, "num_steps": num_steps, "widths": widths,
-            "relay": True,
-        }  # fmt: skip
-        relay = Relay(self.models.teacher.denoiser, RelayTable({num_steps: leg}))
-        own = self.models.student
+    def relay(self, num_steps: int, leg: Leg) -> Measured:
+        """The relay on that leg, its strides at the narrowest width."""
+        models = self.tuning.models
+        own, table = models.student, RelayTable({num_steps: leg})
+        relay = Relay(models.teacher.denoiser, table)
         student = Pipeline(own.denoiser, own.classes, own.predictor, relay=relay)
-        models = replace(self.models, student=student)
-        method = Method(f"relay {num_steps}", "static", "played", setting)
-        return self.error(sample(runner(method, models), self.drawn))
+        method = relay_method([1] * leg.early + [NUM_WIDTHS] * (num_steps - leg.early))
+        run = runner(method, replace(models, student=student))
+        sampled = sample(run, self.tuning.drawn)
+        forwards = float(sampled.flops.mean()) / models.cost.full_flops
+        return Measured(self.tuning.distance(sampled), forwards)
 
-    def of_teacher(self, num_steps: int) -> float:
-        """Of the full model alone, on the best noise levels found for so many steps."""
-        method = dense("teacher", "teacher", SOLVER, num_steps)
-        best = best_spacing(method, self._dense)
-        return self._dense(spaced(method, best))
+    def full_model(self, num_steps: int, spacing: Spacing) -> Measured:
+        """The full model alone, on these noise levels."""
+        method = spaced(dense("teacher", "teacher", SOLVER, num_steps), spacing)
+        return Measured(self.tuning.error(method), num_steps)
 
-    def _dense(self, method: Method) -> float:
-        return self.error(sample(runner(by_rows(method) or method, self.models), self.drawn))
-
-    def best(self, num_steps: int, start: Leg = START) -> tuple[Leg, float]:
-        """One number after the other, until none helps. Returns the leg and its error."""
-        if not 1 <= start.early < num_steps - 1:
-            raise DataError(
-                f"a relay must have strides and 2 steps after them, got {start.early} of "
-                f"{num_steps}. Take more steps."
-            )
-        found = {start: self.of_leg(num_steps, start)}
+    def best(self, num_steps: int, early: int) -> Leg:
+        """One number after the other, until a round over all of them brings nothing."""
+        start = replace(START, early=early)
+        found = {start: self.relay(num_steps, start).error}
+        best = start
         for _ in range(ROUNDS):
-            before = min(found, key=lambda leg: found[leg])
-            for varied in (other_sigmas, other_sigma_mins, other_rhos):
-                best = min(found, key=lambda leg: found[leg])
+            before = best
+            for varied in (_sigmas, _sigma_mins, _rhos):
                 for leg in varied(best):
                     if leg not in found and leg.can_run(num_steps):
-                        found[leg] = self.of_leg(num_steps, leg)
-            if min(found, key=lambda leg: found[leg]) == before:
+                        found[leg] = self.relay(num_steps, leg).error
+                best = min(found, key=lambda leg: found[leg])
+            if best == before:
                 break
-        best = min(found, key=lambda leg: found[leg])
-        self.say(f"{num_steps} steps: {list(astuple(best))}, {found[best]:.3g}")
-        return best, found[best]
+        return best
+
+    def best_levels(self, num_steps: int, leg: Leg) -> Spacing:
+        """Of the full model: as the benchmark chooses them, or the levels of the relay's leg."""
+        method = dense("teacher", "teacher", SOLVER, num_steps)
+        found = best_spacing(method, self.tuning.error)
+        relays = Spacing(leg.sigma_min, leg.rho, strides=leg.early, knee=leg.sigma)
+        return min(found, relays, key=lambda one: self.full_model(num_steps, one).error)
 
 
-def other_sigmas(leg: Leg) -> list[Leg]:
+def _sigmas(leg: Leg) -> list[Leg]:
     return [replace(leg, sigma=sigma) for sigma in SIGMAS]
 
 
-def other_sigma_mins(leg: Leg) -> list[Leg]:
+def _sigma_mins(leg: Leg) -> list[Leg]:
     return [replace(leg, sigma_min=sigma) for sigma in SIGMA_MINS]
 
 
-def other_rhos(leg: Leg) -> list[Leg]:
+def _rhos(leg: Leg) -> list[Leg]:
     return [replace(leg, rho=rho) for rho in RHOS]
+
+
+def check_steps(num_steps: Sequence[int], early: int) -> None:
+    """Raises ConfigError for what cannot be searched."""
+    for steps in num_steps:
+        if not 1 <= early < steps - 1 < MAX_STEPS - 1:
+            raise ConfigError(
+                f"--early must be 1 to steps - 2 and --steps at most {MAX_STEPS - 1}, got {early} "
+                f"of {steps} steps. Take more steps or fewer strides."
+            )
 
 
 def run_leg_search(
     models: Models,
     extract: Extract,
-    say: Callable[[str], None],
+    say: Say,
     num_steps: Sequence[int],
     early: int,
     num_seeds: int,
 ) -> dict[str, Any]:
-    """Legs for each number of steps as JSON values, as a recipe's `distill.relay` has them.
+    """Legs for each number of steps, `relay` as a recipe's distill.relay has them, and `rows`: for
+    each the relay's error and cost, and the full model's. JSON values.
 
-    Raises DataError for a student that is not strided, which no relay can begin with.
+    num_seeds: that are searched on, and as many others that errors are told of.
+    Raises ConfigError for steps that leave no room, or a student that is not strided.
     """
+    check_steps(num_steps, early)
     if not models.student.arch.strided:
-        raise DataError("the student must be strided, got one that is not. Set student.strided.")
+        raise ConfigError(
+            "--run must hold a strided student, got one that is not. Set distill.student.strided: "
+            "true and run the recipe again."
+        )
     labels = pictures(models.data_uri, TUNE_SPLIT, models.arch.image_size)[1]
-    drawn = draws("sweep", num_seeds, labels, 0)
-    say(f"the teacher's pictures of {num_seeds} seeds")
-    search = LegSearch(models, drawn, reference(models, drawn), extract, say)
-    find = partial(search.best, start=replace(START, early=early))
-    legs = {steps: find(steps) for steps in num_steps}
-    alone = {n: search.of_teacher(n) for n in sorted({*num_steps, *(n + 1 for n in num_steps)})}
+    drawn = draws("sweep", 2 * num_seeds, labels, 0)
+    say(f"the teacher's pictures of {len(drawn)} seeds")
+    target = reference(models, drawn)
+    parts = slice(num_seeds), slice(num_seeds, None)
+    searched, told = (
+        LegSearch(Tuning(models, Draws(drawn.labels[p], drawn.seeds[p]), target[p], extract, 0.0))
+        for p in parts
+    )
+    relay, rows = {}, []
+    for steps in num_steps:
+        leg = searched.best(steps, early)
+        mine = told.relay(steps, leg)
+        alone = {
+            n: told.full_model(n, searched.best_levels(n, leg)).error
+            for n in (steps - 1, steps, steps + 1)
+        }
+        say(f"{steps} steps: {list(astuple(leg))}, error {mine.error:.3g}")
+        relay[str(steps)] = list(astuple(leg))
+        rows.append({
+            "num_steps": steps, "error": mine.error, "forwards": mine.forwards,
+            "full_model": {str(n): error for n, error in alone.items()},
+        })  # fmt: skip
     return {
-        "dataset": models.name,
-        "split": TUNE_SPLIT,
-        "n": num_seeds,
-        "models": dict(models.digests),
-        "relay": {str(steps): list(astuple(leg)) for steps, (leg, _) in legs.items()},
-        "errors": {str(steps): error for steps, (_, error) in legs.items()},
-        "teacher": {str(steps): error for steps, error in alone.items()},
-    }
+        "dataset": models.name, "split": TUNE_SPLIT, "n": num_seeds,
+        "models": dict(models.digests), "relay": relay, "rows": rows,
+    }  # fmt: skip

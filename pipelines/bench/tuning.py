@@ -89,9 +89,13 @@ class Tuning:
     def look(self, method: Method) -> Tried:
         """The method's pictures beside the teacher's, and their cost."""
         sampled = self.sampled(method, self.drawn)
+        return Tried(self.distance(sampled), self.spent(sampled), method)
+
+    def distance(self, sampled: Sampled) -> float:
+        """Of pictures to the teacher's: what is minimised."""
         pixels = squared_errors(sampled.x_0, self.target).mean()
         features = np.square(self.extract(sampled.images) - self.features).mean()
-        return Tried(math.sqrt(float(pixels) * float(features)), self.spent(sampled), method)
+        return math.sqrt(float(pixels) * float(features))
 
     @cached_property
     def features(self) -> np.ndarray:

@@ -92,11 +92,8 @@ def frontier(
     from nitrogen.pipelines.bench.pareto_plot import draw_pareto
     from nitrogen.pipelines.metrics.features import FeatureNet
 
-    config = FrontierConfig.preset("quick" if quick else preset).changed(overrides or ())
-    # Fewer rounds are fewer of pairs too; more are of all rows alone.
-    pairs = min(rounds, config.pair_rounds) if rounds else None
-    config = config.changed(
-        (), num_images=images, rounds=rounds, num_headline=headline, pair_rounds=pairs
+    config = FrontierConfig.preset("quick" if quick else preset).changed(
+        overrides or (), num_images=images, rounds=rounds, num_headline=headline
     )
     models = load_models(folder(run), tuple(thin or ()), data)
     result = run_frontier(config, models, kept(out), FeatureNet(), note, at_hand)

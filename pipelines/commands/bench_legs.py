@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from nitrogen.pipelines.commands.bench_files import (
     DataOption,
-    OutOption,
     about,
     command,
     folder,
@@ -28,15 +28,17 @@ def register(bench: typer.Typer) -> None:
 
 
 def legs(
-    out: OutOption,
+    out: Annotated[Path, typer.Option("--out", "-o", help="JSON file of the legs.")],
     run: RunOption = None,
     data: DataOption = None,
     steps: Annotated[
         list[int] | None,
-        typer.Option(min=4, max=1000, help="Steps of a run; several times. 5, 6, 8 and 10."),
+        typer.Option(min=3, max=999, help="Steps of a run; several times. 5, 6, 8 and 10."),
     ] = None,
     early: Annotated[int, typer.Option(min=1, help="Strides of the student.")] = 2,
-    seeds: Annotated[int, typer.Option(min=4, max=100_000, help="Validation seeds.")] = 96,
+    seeds: Annotated[
+        int, typer.Option(min=4, max=100_000, help="Searched on; as many others are reported on.")
+    ] = 64,
     as_json: JsonOption = False,
 ) -> None:
     """Search a relay's legs for a recipe's distill.relay, beside the full model alone."""
@@ -55,11 +57,12 @@ def legs(
         say_json(result)
         return
     say_table(
-        ("steps", "strides, sigma, sigma_min, rho", "error", "full model", "one step more"),
+        ("steps", "strides, sigma, sigma_min, rho", "forwards", "error",
+         "full model, a step less", "as many", "a step more"),
         [
-            (n, str(result["relay"][str(n)]), result["errors"][str(n)], result["teacher"][str(n)],
-             result["teacher"][str(n + 1)])
-            for n in asked
+            (row["num_steps"], str(result["relay"][str(row["num_steps"])]), row["forwards"],
+             row["error"], *row["full_model"].values())
+            for row in result["rows"]
         ],
     )  # fmt: skip
     say(str(out))

@@ -91,8 +91,7 @@ class PredictionConfig(BaseModel):
     label_dropout: float = Field(0.1, ge=0, le=1)
     num_substeps: int = Field(4, ge=1, le=16)  # evaluations of the teacher within a strided step
     rollout_steps: int = Field(2, ge=0, le=2)  # at most; 0: no stale cache, nothing held before
-    relay_share: float = Field(0.5, ge=0, le=1)  # of roll-outs on the relay's legs, if there is one
-    # Sigma grids of the other roll-outs, which take up to 2 steps and look one ahead.
+    # Sigma grids of the roll-outs, which take up to 2 steps and look one ahead.
     num_steps: tuple[Annotated[int, Field(ge=3, le=1000)], ...] = Field(
         (8, 10, 12, 16), min_length=1
     )

@@ -22,6 +22,7 @@ from nitrogen.model.solvers import slide
 from nitrogen.model.spending import room_for_regions, widths_for
 
 MAX_STEPS = 2  # of a roll-out
+RELAY_SHARE = 0.5  # of the samples of a student with a relay
 WIDTH_SHARES = (0.5, 0.75, 0.85)  # of random widths up to 1/4, 2/4, 3/4: narrow more often
 
 
@@ -48,8 +49,7 @@ class Explorer:
     num_steps: tuple[int, ...]  # sigma grids
     held_share: float  # of the regions in random plans
     max_steps: int = MAX_STEPS  # of a roll-out
-    relay: RelayTable | None = None
-    relay_share: float = 0.0  # of the samples that stand on a leg of the relay
+    relay: RelayTable | None = None  # half of the samples stand before one of its strides
 
     @torch.no_grad()
     def roll_out(
@@ -59,9 +59,12 @@ class Explorer:
         whose plans are the policy's."""
         num, device = x_0.shape[0], x_0.device
         sigmas = draw_sigmas(num, self.num_steps, self.denoiser.arch, generator)
+        steps = None
         if self.relay is not None:
-            own = torch.rand(num, generator=generator) < self.relay_share
-            sigmas = torch.where(own[:, None], draw_strides(num, self.relay, generator), sigmas)
+            steps = self._draw_steps(generator)
+            strides = draw_strides(num, self.relay, steps, generator)
+            on_leg = torch.rand(num, generator=generator) < RELAY_SHARE
+            sigmas = sigmas if strides is None else torch.where(on_leg[:, None], strides, sigmas)
         sigmas = sigmas.to(device)
         eps = torch.randn(x_0.shape, generator=generator).to(device)
         x_t = x_0 + sigmas[:, 0, None, None, None] * eps
@@ -71,9 +74,13 @@ class Explorer:
             empty_cache(self.denoiser.arch, num, self.cost.height, self.cost.width, device),
             torch.rand(num, generator=generator).to(device),
         )  # fmt: skip
-        for step in range(int(torch.randint(0, self.max_steps + 1, (1,), generator=generator))):
+        # Drawn last without a relay: a seed means the same training as before there were any.
+        for step in range(self._draw_steps(generator) if steps is None else steps):
             state = self._advance(state, sigmas[:, step + 2], labels, generator, on_policy)
         return state
+
+    def _draw_steps(self, generator: torch.Generator) -> int:
+        return int(torch.randint(0, self.max_steps + 1, (1,), generator=generator))
 
     def _advance(
         self, state: RollOut, sigma_after: Tensor, labels: Tensor, generator: torch.Generator,
@@ -139,19 +146,22 @@ def draw_sigmas(
     return torch.stack(picked)
 
 
-def draw_strides(num: int, relay: RelayTable, generator: torch.Generator) -> Tensor:
-    """[num, 4] neighbours on legs of the relay, any of them as often, so that a step from one of
-    the first two is a stride wherever there are two of them."""
-    legs = [
-        (leg, leg.sigmas(max(steps, MAX_STEPS + 1)).float()) for steps, leg in relay.rows.items()
-    ]
+def draw_strides(
+    num: int, relay: RelayTable, num_steps: int, generator: torch.Generator
+) -> Tensor | None:
+    """[num, 4] neighbours on legs of the relay that stand before a stride after `num_steps` of
+    them; None where no leg has so many. Every leg, and every stride of it, as often."""
+    legs = [leg for leg in relay.rows.values() if leg.early > num_steps]
+    if not legs:
+        return None
+    # Behind the strides lies what a stride does not look at; long enough for every window.
+    grids = [leg.sigmas(leg.early + MAX_STEPS + 1).float() for leg in legs]
     which = torch.randint(len(legs), (num,), generator=generator).tolist()
     where = torch.rand(num, generator=generator).tolist()
     picked = []
     for index, share in zip(which, where, strict=True):
-        leg, grid = legs[index]
-        start = int(share * max(1, leg.early - MAX_STEPS + 1))
-        picked.append(grid[start : start + MAX_STEPS + 2])
+        start = int(share * (legs[index].early - num_steps))
+        picked.append(grids[index][start : start + MAX_STEPS + 2])
     return torch.stack(picked)
 
 

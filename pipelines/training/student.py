@@ -111,7 +111,7 @@ class StudentTask(Task):
         student, config = self.trained, self.config
         return Explorer(
             student.denoiser, student.predictor, self.cost, config.num_steps, config.held_share,
-            config.rollout_steps, self.relay, config.relay_share,
+            config.rollout_steps, self.relay,
         )  # fmt: skip
 
     def target(self, state: RollOut, labels: Tensor) -> Tensor:

@@ -4,43 +4,64 @@ import dataclasses
 
 import pytest
 
-from nitrogen.model.relay import RelayTable
+from nitrogen.model.leg import Leg
+from nitrogen.model.schedules import KARRAS
 from nitrogen.pipelines.bench import leg_search
-from nitrogen.pipelines.bench.leg_search import START, LegSearch
+from nitrogen.pipelines.bench.leg_search import START, LegSearch, Measured, run_leg_search
 from nitrogen.pipelines.bench.quality import reference
-from nitrogen.platform.errors import DataError
+from nitrogen.pipelines.bench.tuning import Tuning
+from nitrogen.pipelines.steps.distill import DistillConfig
+from nitrogen.platform.errors import ConfigError
 
 
 @pytest.fixture
-def search(strided, drawn, extract, monkeypatch):
+def few(monkeypatch):
     for name, values in (("SIGMAS", (2.0, 8.0)), ("SIGMA_MINS", (0.2,)), ("RHOS", (5.0,))):
         monkeypatch.setattr(leg_search, name, values)
-    return LegSearch(strided, drawn, reference(strided, drawn), extract)
 
 
-def test_the_leg_is_no_worse_than_the_start_and_its_error_is_its_own(search):
-    leg, error = search.best(5)
-    assert error <= search.of_leg(5, START)
-    assert error == search.of_leg(5, leg)
-    assert RelayTable.from_json({"5": list(dataclasses.astuple(leg))}).rows == {5: leg}
+@pytest.fixture
+def search(strided, drawn, extract, few):
+    return LegSearch(Tuning(strided, drawn, reference(strided, drawn), extract, 0.0))
+
+
+def test_the_leg_is_no_worse_than_the_start(search):
+    leg = search.best(5, 2)
+    assert search.relay(5, leg).error <= search.relay(5, START).error
+    assert search.relay(5, leg) == search.relay(5, leg), "the same pictures again"
 
 
 def test_the_best_of_each_number_is_kept(search, monkeypatch):
-    monkeypatch.setattr(LegSearch, "of_leg", lambda self, n, leg: leg.sigma + leg.sigma_min)
-    leg, error = search.best(6)
-    assert (leg.sigma, leg.sigma_min, leg.rho) == (2.0, START.sigma_min, START.rho)
-    assert error == 2.0 + START.sigma_min
+    monkeypatch.setattr(LegSearch, "relay", lambda self, n, leg: Measured(leg.sigma - leg.rho, 0))
+    assert search.best(6, 3) == Leg(3, 2.0, START.sigma_min, 5.0)
 
 
-def test_the_full_model_alone_is_compared_on_levels_of_its_own(search):
-    assert 0 <= search.of_teacher(6) < search.of_teacher(4)
+def test_a_relay_costs_its_late_steps_and_narrow_strides(search, strided):
+    narrow = search.relay(5, START).forwards - 3
+    assert 0.2 < narrow / 2 < 0.6, "two strides of a quarter's width"
 
 
-def test_strides_leave_steps_for_the_full_model(search):
-    with pytest.raises(DataError, match="2 steps after"):
-        search.best(3)
+def test_the_full_model_has_the_better_of_its_own_levels_and_the_relays(search):
+    leg = Leg(2, 3.0, 0.3, 3.0)
+    best = search.full_model(5, search.best_levels(5, leg)).error
+    assert best < search.full_model(5, KARRAS).error
+    relays = dataclasses.replace(KARRAS, sigma_min=0.3, rho=3.0, strides=2, knee=3.0)
+    assert best <= search.full_model(5, relays).error
+
+
+def test_what_is_found_stands_in_a_recipe(strided, extract, few):
+    found = run_leg_search(strided, extract, lambda text: None, (5, 6), 2, 4)
+    config = DistillConfig(student={"strided": True}, relay=found["relay"])
+    assert set(config.relay) == {5, 6}
+    assert [set(row["full_model"]) for row in found["rows"]] == [{"4", "5", "6"}, {"5", "6", "7"}]
+
+
+@pytest.mark.parametrize(("steps", "early"), [(4, 3), (1000, 2), (5, 0)])
+def test_steps_without_room_are_refused_before_anything_is_drawn(steps, early, extract):
+    with pytest.raises(ConfigError, match="--early must be 1 to steps - 2"):
+        run_leg_search(None, extract, print, (6, steps), early, 4)
 
 
 def test_a_student_that_is_not_strided_is_refused(models, extract):
-    with pytest.raises(DataError, match="strided"):
-        leg_search.run_leg_search(models, extract, print, (5,), 2, 4)
+    with pytest.raises(ConfigError, match=r"distill\.student\.strided"):
+        run_leg_search(models, extract, print, (5,), 2, 4)

@@ -1,5 +1,7 @@
 """Plans of training: the policy's stay within their budget, and random ones see everything."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -89,26 +91,36 @@ def test_random_widths_see_every_width():
     assert counts[1] > counts[4]
 
 
-def test_strides_are_drawn_from_every_leg_and_begin_where_it_does():
-    relay = RelayTable({5: Leg(2, 3.5, 0.25, 3.0), 8: Leg(3, 2.0, 0.15, 3.0)})
-    sigmas = draw_strides(400, relay, seeded())
+LEGS = {2: Leg(1, 9.0, 0.2, 3.0), 5: Leg(2, 3.5, 0.25, 3.0), 8: Leg(3, 2.0, 0.15, 3.0)}
+
+
+@pytest.mark.parametrize("num_steps", [0, 1, 2])
+def test_every_stride_of_every_leg_is_stood_before_and_nothing_else(num_steps):
+    sigmas = draw_strides(400, RelayTable(LEGS), num_steps, seeded())
     assert sigmas.shape == (400, MAX_STEPS + 2)
     assert bool((sigmas.diff(dim=1) < 0).all())
-    short, long = (leg.sigmas(steps).float() for steps, leg in relay.rows.items())
-    expected = torch.stack([short[:4], long[:4], long[1:5]])
-    assert torch.equal(sigmas.unique(dim=0), expected.unique(dim=0))
+    pairs = {(float(a), float(b)) for a, b in sigmas[:, num_steps : num_steps + 2]}
+    levels = [leg.sigmas(leg.early + 3).float()[: leg.early + 1].tolist() for leg in LEGS.values()]
+    assert pairs == {pair for one in levels for pair in pairwise(one[num_steps:])}
 
 
-def test_a_roll_out_of_a_relay_stands_on_its_legs_as_often_as_told(arch):
-    leg = Leg(2, 3.5, 0.25, 3.0)
-    table, arch = RelayTable({5: leg}), arch.model_copy(update={"strided": True})
+def test_no_leg_has_strides_for_a_long_roll_out():
+    assert draw_strides(4, RelayTable({5: LEGS[5]}), 2, seeded()) is None
+
+
+@pytest.mark.parametrize("max_steps", [0, 1, 2])
+def test_half_of_the_roll_outs_of_a_relay_stand_before_a_stride(arch, max_steps):
+    arch = arch.model_copy(update={"strided": True, "stride_sigma_min": 0.15})
     denoiser, cost = Denoiser(arch), CostModel(arch, arch.image_size, arch.image_size)
-    levels = leg.sigmas(5).float()
-    for share, told in ((0.0, False), (1.0, True)):
-        explorer = Explorer(denoiser, Predictor(arch), cost, (4,), 0.3, 1, table, share)
-        x_0 = torch.zeros(8, arch.image_size, arch.image_size, arch.image_channels)
-        state = explorer.roll_out(x_0, torch.zeros(8, dtype=torch.int64), seeded(), 0.0)
-        assert bool(torch.isin(state.sigma_next, levels[1:3]).all()) is told
+    levels = LEGS[8].sigmas(8).float()[:4]
+    explorer = Explorer(
+        denoiser, Predictor(arch), cost, (4,), 0.3, max_steps, RelayTable({8: LEGS[8]})
+    )
+    x_0 = torch.zeros(128, arch.image_size, arch.image_size, arch.image_channels)
+    state = explorer.roll_out(x_0, torch.zeros(128, dtype=torch.int64), seeded(), 0.0)
+    on_leg = torch.isin(state.sigma_next, levels[1:])
+    assert 0.3 < on_leg.float().mean() < 0.7
+    assert bool(torch.isin(state.sigma[on_leg], levels[:3]).all())
 
 
 def test_noise_levels_fall_and_reach_both_ends(arch):

@@ -4,8 +4,11 @@ import pytest
 import torch
 
 from nitrogen.model.denoiser import Denoiser
+from nitrogen.model.leg import Leg
 from nitrogen.model.losses import edm_weight, tilted_weight
+from nitrogen.model.weights import save_tensors
 from nitrogen.pipelines.precision import autocast
+from nitrogen.pipelines.training import student
 from nitrogen.pipelines.training.config import StudentConfig
 from nitrogen.pipelines.training.student import StudentTask
 
@@ -36,6 +39,23 @@ def train(task, arch, steps, learning_rate=2e-3):
         optimizer.step()
         history.append({name: value.item() for name, value in parts.items()})
     return history
+
+
+def test_the_relay_of_the_config_reaches_the_roll_outs(arch, teacher, tmp_path, monkeypatch):
+    tasks = []
+    monkeypatch.setattr(student, "train", lambda task, *rest: tasks.append(task))
+    weights = {f"denoiser.{name}": value for name, value in teacher.state_dict().items()}
+    save_tensors(tmp_path / "model.safetensors", weights)
+    config = {
+        "arch": arch.model_dump(), "student": {"strided": True}, "optim": {}, "data_uri": "",
+        "seed": 0, "precision": "fp32", "teacher": str(tmp_path / "model.safetensors"),
+    }  # fmt: skip
+    told = {"legs": {"6": [2, 5.0, 0.15, 3.0]}, "prices": {}}
+    for relay in (None, told):
+        student.train_student(config | {"relay": relay}, None)
+    without, of_relay = (task.explorer().relay for task in tasks)
+    assert without is None
+    assert of_relay.rows == {6: Leg(2, 5.0, 0.15, 3.0)}
 
 
 def test_student_starts_as_the_teacher(arch, teacher):
