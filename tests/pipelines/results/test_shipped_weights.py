@@ -15,7 +15,7 @@ def test_results_are_of_the_weights_that_ship(repository, role):
     assert published["models"][role]["sha256"] == weights_digest(model_directory(None, role))
 
 
-@pytest.mark.parametrize("recipe", ["emoji32", "fashion"])
+@pytest.mark.parametrize("recipe", ["emoji32", "fashion", "scenes64"])
 def test_every_leg_has_the_log_that_ends_where_it_ended(repository, recipe):
     folder = repository / "pipelines/weights" / recipe
     legs = yaml.safe_load((folder / "legs.yaml").read_text())
