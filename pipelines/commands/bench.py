@@ -75,7 +75,7 @@ def frontier(
             min=4, help="Seeds of rows whose fd_lite0 is judged: ours, and their teachers."
         ),
     ] = None,
-    overrides: Annotated[
+    sizes: Annotated[
         list[str] | None,
         typer.Option("--set", "-s", help="Another size, such as num_tune=48; several times."),
     ] = None,
@@ -93,14 +93,14 @@ def frontier(
     from nitrogen.pipelines.metrics.features import FeatureNet
 
     config = FrontierConfig.preset("quick" if quick else preset).changed(
-        overrides or (), num_images=images, rounds=rounds, num_headline=headline
+        sizes or (), num_images=images, rounds=rounds, num_headline=headline
     )
     models = load_models(folder(run), tuple(thin or ()), data)
     result = run_frontier(config, models, kept(out), FeatureNet(), note, at_hand)
     options: list[tuple[str, Any]] = [("--thin", path) for path in thin or ()]
     options += [("--data", data)]
     options += [("--preset", preset), ("--images", images), ("--rounds", rounds)]
-    options += [("--headline", headline), *(("--set", text) for text in overrides or ())]
+    options += [("--headline", headline), *(("--set", text) for text in sizes or ())]
     line = command("frontier", out, run, quick, options) + (" --at-hand" if at_hand else "")
     result |= {"command": line, "date": now()}
     result |= {"models": model_facts(folder(run), thin or ())}
