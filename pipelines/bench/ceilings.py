@@ -8,7 +8,7 @@ in FLOPs alone would take ever more and narrower steps, which cost more time tha
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -26,6 +26,8 @@ from nitrogen.pipelines.sampling import Draws
 # The time of as many forwards of the full model. Between whole steps, as what a user may wait for
 # is: at a whole number the best was as many full steps, and nothing was left to choose.
 TIERS = {"low": 2.5, "middle": 4.5, "high": 7.5}
+LEAST = 1.5  # of the lowest tier; another's is the ceiling of the tier below it
+NUM_PARTS = 4  # of a tier, that are looked at
 MAX_SHARE = 2.0  # that a request may ask for
 WIDTHS, STEPS, REPEATS = (1, 2, 4), (3, 7), 9
 
@@ -34,18 +36,34 @@ WIDTHS, STEPS, REPEATS = (1, 2, 4), (3, 7), 9
 class Ceiling:
     """The time of `forwards` steps of the teacher at full width.
 
-    teacher, student: what their steps cost; overhead: FLOPs that a step's fixed time would pay for.
+    teacher, student: what their steps cost; overhead: FLOPs that a step's fixed time would pay for;
+    least: forwards that a tier's choice takes at least, for below them is another tier.
     """
 
     forwards: float
     teacher: CostModel
     student: CostModel
     overhead: float
+    least: float = 0.0
 
     @property
     def flops(self) -> float:
         """The whole of it, were there no steps."""
-        return self.forwards * (self.teacher.full_flops + self.overhead)
+        return self.forwards * self.forward
+
+    @property
+    def forward(self) -> float:
+        """A step of the teacher."""
+        return self.teacher.full_flops + self.overhead
+
+    def parts(self) -> tuple[Ceiling, ...]:
+        """The ceiling itself and lower ones, evenly down to `least`, which is left out."""
+        part = (self.forwards - self.least) / NUM_PARTS
+        return tuple(replace(self, forwards=self.forwards - k * part) for k in range(NUM_PARTS))
+
+    def holds(self, spent: float) -> bool:
+        """Whether so many FLOPs are of this tier, and of none below or above it."""
+        return self.least * self.forward < spent <= self.flops
 
     def share(self, num_steps: int) -> float:
         """What it leaves for num_steps, as the share of the student's full steps that requests are
@@ -64,7 +82,9 @@ class Ceiling:
 
 
 def ceiling(models: Models, tier: str, overhead: float) -> Ceiling:
-    return Ceiling(TIERS[tier], models.cost, models.cost_of("student"), overhead)
+    """Of a tier of TIERS, above the one below it."""
+    below = max((most for most in TIERS.values() if most < TIERS[tier]), default=LEAST)
+    return Ceiling(TIERS[tier], models.cost, models.cost_of("student"), overhead, below)
 
 
 def step_flops(cost: CostModel) -> np.ndarray:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from nitrogen.model.schedules import Spacing
-from nitrogen.pipelines.bench.ceilings import TIERS, step_line
+from nitrogen.pipelines.bench.ceilings import NUM_PARTS, TIERS, step_line
 from nitrogen.pipelines.bench.conditions import where
 from nitrogen.pipelines.bench.contenders import dense
 from nitrogen.pipelines.bench.contest import JUDGED_FLOPS, Contest
@@ -29,7 +29,13 @@ from nitrogen.pipelines.bench.saving import BUDGETS, Worth, saving_budget
 from nitrogen.pipelines.bench.schedule_search import searched_schedules
 from nitrogen.pipelines.bench.settings import SOLVER
 from nitrogen.pipelines.bench.spacings import TRIES, Spacings, best_spacing, told
-from nitrogen.pipelines.bench.tuning import BISECTIONS, EXIT_THRESHOLDS, Tuning, tuned_budget
+from nitrogen.pipelines.bench.tuning import (
+    BISECTIONS,
+    EXIT_THRESHOLDS,
+    NUM_EXITS,
+    Tuning,
+    tuned_budget,
+)
 from nitrogen.pipelines.code_digest import code_digests
 from nitrogen.pipelines.sampling import Draws, draws
 
@@ -125,7 +131,7 @@ class KeptTuning:
 
     def _worth(self, method: Method) -> Worth:
         """fd_lite0 to the training split, as that of rows, of seeds of the validation split."""
-        contest, tuning = self.contest, self._tuning(self.spacings, self.overhead)
+        contest, tuning = self.contest, self._tiers_tuning
         sampled = tuning.sampled(method, self.drawn_for_saving)
         features = contest.yardstick.extract(sampled.images)
         distance = contest.yardstick.fd(features) or contest.yardstick.kid(features)
@@ -133,7 +139,7 @@ class KeptTuning:
 
     def _searched(self, search: Callable[[Tuning, str], list[Method]], tier: str) -> list[Method]:
         def methods() -> dict[str, Any]:
-            chosen = search(self._tuning(self.spacings, self.overhead), tier)
+            chosen = search(self._tiers_tuning, tier)
             return {"methods": [method.described() for method in chosen]}
 
         config = self.contest.config
@@ -157,6 +163,11 @@ class KeptTuning:
                 row = contest.store.put(Row(key, choose(), {}))
         contest.forecast.drop(name)
         return row.values
+
+    @cached_property
+    def _tiers_tuning(self) -> Tuning:
+        """One for all tiers: it draws the full model that they are compared with once."""
+        return self._tuning(self.spacings, self.overhead)
 
     def _tuning(self, spacings: Spacings, overhead: float) -> Tuning:
         contest, config = self.contest, self.contest.config
@@ -209,10 +220,11 @@ def spacing_name(method: Method) -> str:
 def expected(contest: Contest) -> dict[str, float]:
     """About the FLOPs of the searches."""
     config, full = contest.config, float(contest.models.cost.full_flops)
-    settings = len(config.tune_steps) * len(EXIT_THRESHOLDS) * NUM_PLANNERS
+    starts = NUM_PARTS * len(config.tune_steps)
+    settings = starts * NUM_PLANNERS + NUM_EXITS * len(EXIT_THRESHOLDS)
     tried = {
         tuned_budget.__name__: settings + config.num_priced * (BISECTIONS + 1),
-        searched_schedules.__name__: NUM_RELAYS + len(config.tune_steps) + config.num_moves,
+        searched_schedules.__name__: NUM_RELAYS + starts + config.num_moves,
     }
     searches = {
         search_name(search, tier): num * config.num_tune * ceiling * full

@@ -17,38 +17,39 @@ from nitrogen.model.config import NUM_WIDTHS
 from nitrogen.pipelines.bench.methods import Method
 from nitrogen.pipelines.bench.relays import strides_at
 from nitrogen.pipelines.bench.settings import relay_method, schedule_method
-from nitrogen.pipelines.bench.tuning import Tuning, cheapest, too_dear
+from nitrogen.pipelines.bench.tuning import Tuning, most_saved, too_dear
 
 
 def searched_schedules(tuning: Tuning, tier: str, seed: int = 0) -> list[Method]:
-    """Under the tier's ceiling, the schedule of least validation error, and the cheapest of those
-    about as good: the field of static rows has whichever is better."""
-    limit = tuning.ceiling(tier)
+    """Within the tier, the schedule that saves most, and that of least error under its ceiling: the
+    field of static rows has whichever is better."""
+    limit, full_model = tuning.ceiling(tier), tuning.full_model
     price, most = limit.prices(), limit.forwards
-    starts = [widths for n in tuning.num_steps if (widths := richest(price, n, most)) is not None]
-    if not starts:
+    starts = [
+        richest(price, n, part.forwards) for n in tuning.num_steps for part in limit.parts()
+    ]
+    tried = {tuple(start) for start in starts if start is not None}
+    if not tried:
         raise too_dear(tuning, tier)
-    found = [tuning.look(schedule_method(widths, tier)) for widths in starts]
+    found = [tuning.look(schedule_method(start, tier)) for start in sorted(tried)]
     relays = [tuning.look(relay_method(widths, tier)) for widths in relayed(tuning, price, most)]
-    best = min(found, key=lambda look: look.error)
-    widths = starts[found.index(best)]
+    best = most_saved(found, full_model, limit)
     generator = np.random.default_rng(seed)
-    tried = {tuple(w) for w in starts}
-    moves = neighbours(widths, price, most, generator)
+    moves = neighbours(best.method.setting["widths"], price, most, generator)
     for _ in range(tuning.num_moves):
         candidate = next((w for w in moves if tuple(w) not in tried), None)
         if candidate is None:
             break
         tried.add(tuple(candidate))
         found.append(tuning.look(schedule_method(candidate, tier)))
-        if found[-1].error < best.error:
-            best, widths = found[-1], candidate
-            moves = neighbours(widths, price, most, generator)
-    thrifty = cheapest([*found, *relays])
-    best = min([best, *relays], key=lambda look: look.error)
-    if thrifty is best.method:
-        return [thrifty]
-    return [best.method, replace(thrifty, name=f"{thrifty.name}, cheaper")]
+        if most_saved([best, found[-1]], full_model, limit) is not best:
+            best = found[-1]
+            moves = neighbours(candidate, price, most, generator)
+    every = [*found, *relays]
+    saves, nearest = most_saved(every, full_model, limit), min(every, key=lambda look: look.error)
+    if saves is nearest:
+        return [saves.method]
+    return [saves.method, replace(nearest.method, name=f"{nearest.method.name}, nearest")]
 
 
 def relayed(tuning: Tuning, price: np.ndarray, ceiling: float) -> Iterator[list[int]]:

@@ -1,16 +1,18 @@
-"""What a search on the validation split minimises, and our budget under each ceiling.
+"""What a search on the validation split looks for, and our budget in each tier.
 
-Ours and the static schedules (schedule_search.py) are given the same ceilings, the time of some
-forwards of the full model, and the same seeds to look at; both minimise the same error: the
-geometric mean of the squared distance to the teacher's pictures in pixels and in features, for
-pixels alone prefer a blur. A ceiling need not be used up: of what is about as good as the best,
-ours takes the cheapest.
+Ours and the static schedules (schedule_search.py) are given the same tiers, from the time of some
+forwards of the full model to that of some more, and the same seeds to look at. Both look for what
+saves most: the time in which the full model is as near to its own long run, over theirs. Near is
+one number: the geometric mean of the squared distance to those pictures in pixels and in features,
+for pixels alone prefer a blur. The least error under a ceiling, which was taken before, was not
+what saves most: the last of a ceiling buys little (docs/LOG.md, 2026-11-27).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -21,11 +23,13 @@ import torch
 from nitrogen.model.errors import BudgetError
 from nitrogen.model.generation import to_uint8
 from nitrogen.pipelines.bench.ceilings import Ceiling, ceiling
+from nitrogen.pipelines.bench.contenders import dense
+from nitrogen.pipelines.bench.hull import Hull, lower_hull
 from nitrogen.pipelines.bench.methods import Method, runner
 from nitrogen.pipelines.bench.models import Models
 from nitrogen.pipelines.bench.quality import Extract, Sampled, sample, squared_errors
 from nitrogen.pipelines.bench.relays import has_relay
-from nitrogen.pipelines.bench.settings import budget_method
+from nitrogen.pipelines.bench.settings import SOLVER, budget_method
 from nitrogen.pipelines.bench.spacings import Spacings
 from nitrogen.pipelines.bench.twins import by_rows
 from nitrogen.pipelines.sampling import Draws
@@ -34,7 +38,8 @@ from nitrogen.platform.errors import ConfigError
 PRICES = (1e-14, 1e-6)  # mean squared error per FLOP; a region has 1e6 to 1e8 FLOPs
 EXIT_THRESHOLDS = (0.0, 1e-4, 1e-3)
 BISECTIONS = 9
-AS_GOOD = 1.03  # times the least error; see docs/LOG.md, 2026-11-26, for what pictures can tell
+DEFAULT_STEPS = (3, 4, 5, 6, 8, 10, 12, 16)  # of the full model that is compared with
+NUM_EXITS = 3  # settings of which the exit thresholds are looked at
 SPENT = 0.98  # of the ceiling, by the mean picture: the hard bound cuts the others off
 
 
@@ -48,10 +53,17 @@ class Tried:
     method: Method
 
 
-def cheapest(looks: Sequence[Tried]) -> Method:
-    """The cheapest of those within AS_GOOD of the least error."""
-    most = AS_GOOD * min(look.error for look in looks)
-    return min((look for look in looks if look.error <= most), key=lambda look: look.spent).method
+def most_saved(looks: Sequence[Tried], full_model: Hull, limit: Ceiling) -> Tried:
+    """Of the looks within the tier the one that saves most; the nearest where all are outside."""
+    inside = [look for look in looks if limit.holds(look.spent)]
+    if not inside:
+        return min(looks, key=lambda look: look.error)
+    return max(inside, key=lambda look: saved(look, full_model))
+
+
+def saved(look: Tried, full_model: Hull) -> float:
+    """log of the FLOPs, time among them, in which the full model is as near, over the look's."""
+    return full_model.log_ms_at(look.error) - math.log(look.spent)
 
 
 @dataclass(frozen=True)
@@ -91,6 +103,14 @@ class Tuning:
         sampled = self.sampled(method, self.drawn)
         return Tried(self.distance(sampled), self.spent(sampled), method)
 
+    def looks(self, methods: Iterable[Method]) -> list[Tried]:
+        """Of those whose budget pays for so many steps."""
+        found = []
+        for method in methods:
+            with suppress(BudgetError):
+                found.append(self.look(method))
+        return found
+
     def distance(self, sampled: Sampled) -> float:
         """Of pictures to the teacher's: what is minimised."""
         pixels = squared_errors(sampled.x_0, self.target).mean()
@@ -101,6 +121,18 @@ class Tuning:
     def features(self) -> np.ndarray:
         """[n, d] of the teacher's pictures."""
         return self.extract(to_uint8(torch.from_numpy(self.target)).numpy())
+
+    @cached_property
+    def full_model(self) -> Hull:
+        """Of FLOPs, time among them, and error, over the solvers and steps whose noise levels were
+        chosen; over DEFAULT_STEPS by SOLVER where none were."""
+        known = [(by, n) for of, by, n in self.spacings.chosen if of == "teacher"]
+        methods = [
+            dense("teacher", "teacher", solver, n)
+            for solver, n in known or [(SOLVER, n) for n in DEFAULT_STEPS]
+        ]
+        looks = [self.look(method) for method in methods]
+        return lower_hull([look.spent for look in looks], [look.error for look in looks])
 
     def ceiling(self, tier: str) -> Ceiling:
         return ceiling(self.models, tier, self.overhead)
@@ -113,36 +145,49 @@ class Tuning:
 
 
 def tuned_budget(tuning: Tuning, tier: str) -> list[Method]:
-    """The cheapest steps, exit threshold and planner of about the least validation error under the
-    tier's ceiling: equal shares for every step, the student's own prices, or a price; see `priced`.
+    """The steps, budget, exit threshold and planner that save most within the tier: equal shares
+    for every step, the student's own prices, or a price; see `priced`.
     """
-    found: list[Tried] = []
-    for num_steps in tuning.num_steps:
-        share = tuning.ceiling(tier).share(num_steps)
-        for threshold in tuning.exit_thresholds if share > 0 else ():
-            for planner in tuning.planners():
-                method = budget_method(num_steps, share, threshold, tier, **planner)
-                try:
-                    found.append(tuning.look(method))
-                except BudgetError:  # too many steps for so little
-                    continue
+    limit = tuning.ceiling(tier)
+    asked = {
+        (num_steps, part.share(num_steps)): None
+        for num_steps in tuning.num_steps for part in limit.parts()
+    }  # fmt: skip
+    found = tuning.looks(
+        budget_method(*one, tier=tier, **planner)
+        for one in asked if one[1] > 0 for planner in tuning.planners()
+    )  # fmt: skip
     if not found:
         raise too_dear(tuning, tier)
-    ranked = [look.method for look in sorted(found, key=lambda look: look.error)]
-    # A price for the best few settings: finding one takes as many runs as all of the above.
-    settings = {(m.setting["num_steps"], m.setting["threshold"]): m for m in reversed(ranked)}
-    best_first = sorted(settings.values(), key=ranked.index)
-    for method in best_first[: tuning.num_priced]:
+
+    def rank(look: Tried) -> tuple[bool, float]:
+        return limit.holds(look.spent), saved(look, tuning.full_model)
+
+    best = [look.method for look in sorted(found, key=rank, reverse=True)]
+    found += tuning.looks(
+        budget_method(s["num_steps"], s["budget"], threshold, tier, **planner_of(s))
+        for s in (method.setting for method in best[:NUM_EXITS])
+        for threshold in tuning.exit_thresholds if threshold > 0
+    )  # fmt: skip
+    # A price for the best few settings: finding one takes as many runs as a number of steps does.
+    settings = {(m.setting["num_steps"], m.setting["budget"]): m for m in reversed(best)}
+    for method in list(reversed(settings.values()))[: tuning.num_priced]:
         found.append(tuning.look(priced(tuning, method, tier)))
-    return [cheapest(found)]
+    return [most_saved(found, tuning.full_model, limit).method]
+
+
+def planner_of(setting: Mapping[str, Any]) -> dict[str, Any]:
+    """What `budget_method` was told of it."""
+    return {name: setting[name] for name in ("served", "relay", "price") if name in setting}
 
 
 def priced(tuning: Tuning, method: Method, tier: str) -> Method:
-    """The same setting at the price at which the mean validation picture spends its ceiling.
+    """The same setting at the price at which the mean validation picture spends its budget.
 
     Found by bisection of the logarithm: the higher the price, the less is bought.
     """
-    s, most = method.setting, SPENT * tuning.ceiling(tier).flops
+    s, own_flops = method.setting, tuning.models.cost_of("student").full_flops
+    most = SPENT * s["num_steps"] * (s["budget"] * own_flops + tuning.overhead)
     own: dict[str, Any] = {"relay": True} if has_relay(tuning.models, method) else {}
     low, high = PRICES
     for _ in range(BISECTIONS):

@@ -1,10 +1,20 @@
 """Ceilings in time: more steps leave less for arithmetic, and nothing goes above."""
 
+import itertools
+
 import numpy as np
 import pytest
 
 from nitrogen.pipelines.bench import ceilings
-from nitrogen.pipelines.bench.ceilings import TIERS, Ceiling, ceiling, step_flops, step_line
+from nitrogen.pipelines.bench.ceilings import (
+    LEAST,
+    NUM_PARTS,
+    TIERS,
+    Ceiling,
+    ceiling,
+    step_flops,
+    step_line,
+)
 from nitrogen.pipelines.metrics.timing import Timing
 
 
@@ -60,3 +70,20 @@ def test_the_line_finds_what_a_step_costs(models, drawn, monkeypatch):
     found = step_line(models, drawn, 2)
     assert found.overhead == pytest.approx(0.2 * models.cost_of("student").full_flops)
     assert found.residual < 1e-9
+
+
+def test_tiers_meet_and_do_not_overlap(models):
+    tiers = [ceiling(models, tier, 0.0) for tier in TIERS]
+    assert tiers[0].least == LEAST
+    for lower, upper in itertools.pairwise(tiers):
+        assert upper.least == lower.forwards
+        assert lower.holds(lower.flops)
+        assert not upper.holds(lower.flops)
+
+
+def test_parts_of_a_tier_begin_at_its_ceiling_and_stay_inside(models):
+    limit = ceiling(models, "middle", 0.2 * models.cost.full_flops)
+    parts = limit.parts()
+    assert len(parts) == NUM_PARTS
+    assert parts[0] == limit
+    assert all(limit.holds(part.flops) for part in parts)

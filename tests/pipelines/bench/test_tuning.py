@@ -1,14 +1,38 @@
 """What a search takes of the settings that it looked at."""
 
+import math
+
+import pytest
+
+from nitrogen.model.cost import CostModel
+from nitrogen.pipelines.bench.ceilings import Ceiling
+from nitrogen.pipelines.bench.hull import lower_hull
 from nitrogen.pipelines.bench.settings import budget_method
-from nitrogen.pipelines.bench.tuning import AS_GOOD, Tried, cheapest
+from nitrogen.pipelines.bench.tuning import Tried, most_saved, saved
+
+FULL_MODEL = lower_hull([2.0, 4.0, 8.0], [4.0, 2.0, 1.0])  # forwards, error
 
 
-def test_of_what_is_about_as_good_the_cheapest_is_taken():
-    looks = [
-        Tried(1.0, 9.0, budget_method(8, 0.9)),
-        Tried(0.999 * AS_GOOD, 5.0, budget_method(5, 0.9)),
-        Tried(1.001 * AS_GOOD, 3.0, budget_method(3, 0.9)),
-    ]
-    assert cheapest(looks).setting["num_steps"] == 5
-    assert cheapest(looks[:1]).setting["num_steps"] == 8
+def look(error: float, spent: float) -> Tried:
+    return Tried(error, spent, budget_method(8, 0.9))
+
+
+@pytest.fixture
+def limit(models):
+    """The tier from 2 to 6 units of 1 FLOP."""
+    cost = CostModel(models.arch, 32, 32)
+    return Ceiling(6.0, cost, cost, 1.0 - cost.full_flops, least=2.0)
+
+
+def test_what_is_saved_is_the_full_models_compute_at_that_error_over_ours():
+    assert math.exp(saved(look(2.0, 2.0), FULL_MODEL)) == pytest.approx(2.0)
+    assert math.exp(saved(look(1.5, 2.0), FULL_MODEL)) == pytest.approx(math.sqrt(4 * 8) / 2)
+    assert math.exp(saved(look(0.1, 4.0), FULL_MODEL)) == pytest.approx(2.0), "its best"
+
+
+def test_the_largest_saving_within_the_tier_is_taken_not_the_least_error(limit):
+    near, saves = look(1.0, 6.0), look(2.0, 2.5)
+    assert most_saved([near, saves], FULL_MODEL, limit) is saves
+    below, above = look(4.0, 0.5), look(1.0, 6.5)
+    assert most_saved([below, above, near], FULL_MODEL, limit) is near
+    assert most_saved([below, above], FULL_MODEL, limit) is above, "the nearest, where none is in"
