@@ -25,9 +25,7 @@ def searched_schedules(tuning: Tuning, tier: str, seed: int = 0) -> list[Method]
     field of static rows has whichever is better."""
     limit, full_model = tuning.ceiling(tier), tuning.full_model
     price, most = limit.prices(), limit.forwards
-    starts = [
-        richest(price, n, part.forwards) for n in tuning.num_steps for part in limit.parts()
-    ]
+    starts = [richest(price, n, part.forwards) for n in tuning.num_steps for part in limit.parts()]
     tried = {tuple(start) for start in starts if start is not None}
     if not tried:
         raise too_dear(tuning, tier)
