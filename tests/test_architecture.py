@@ -217,6 +217,6 @@ def test_the_wheel_holds_every_file_of_the_packages(repository: Path, tmp_path: 
         f"nitrogen/{path.relative_to(source)}"
         for folder in CODE
         for path in (source / folder).rglob("*")
-        if path.is_file() and path.parent.name != "next"  # trained, and not packaged yet
+        if path.is_file()
     }
     assert inside == on_disk
