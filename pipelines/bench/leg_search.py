@@ -1,14 +1,14 @@
 """Where a relay of these models changes networks: its legs, searched on the validation split.
 
-For each number of steps, what leaves the least error with strides of the narrowest width, the
-cheapest that the relay takes: the sigma at which the full model takes over, then where and how
-evenly its own levels end. Beside each leg stands the full model alone with as many steps, with one
-less and one more, on the best levels found for it, the relay's among them. What was chosen on some
-seeds is told of others.
+For each number of steps, what leaves the least error with strides of given widths: the sigma at
+which the full model takes over, then where and how evenly its own levels end. Beside the legs
+stands the full model alone, on the best levels found for each number of steps, and how many of its
+forwards are as near. What was chosen on some seeds is told of others.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, replace
 from typing import Any
@@ -20,6 +20,7 @@ from nitrogen.model.relay import Relay, RelayTable
 from nitrogen.model.schedules import Spacing
 from nitrogen.pipelines.bench.contenders import dense
 from nitrogen.pipelines.bench.forecast import Say
+from nitrogen.pipelines.bench.hull import lower_hull
 from nitrogen.pipelines.bench.methods import runner
 from nitrogen.pipelines.bench.models import TUNE_SPLIT, Models, pictures
 from nitrogen.pipelines.bench.quality import Extract, reference, sample
@@ -34,6 +35,7 @@ SIGMA_MINS = (0.08, 0.15, 0.25, 0.4)
 RHOS = (2.0, 3.0, 5.0, 7.0)
 START = Leg(2, 5.0, 0.15, 3.0)  # about the middle of what was best on emoji
 ROUNDS = 2  # over the three numbers, at most
+FULL_STEPS = (3, 4, 5, 6, 7, 8, 10, 12)  # of the full model alone
 
 
 @dataclass(frozen=True)
@@ -46,17 +48,19 @@ class Measured:
 
 @dataclass(frozen=True)
 class LegSearch:
-    """tuning: the models, seeds of the validation split, and the teacher's pictures of them."""
+    """tuning: the models, seeds of the validation split, and the teacher's pictures of them;
+    strides: quarters of each stride's width."""
 
     tuning: Tuning
+    strides: tuple[int, ...] = (1, 1)
 
     def relay(self, num_steps: int, leg: Leg) -> Measured:
-        """The relay on that leg, its strides at the narrowest width."""
+        """The relay on that leg."""
         models = self.tuning.models
         own, table = models.student, RelayTable({num_steps: leg})
         relay = Relay(models.teacher.denoiser, table)
         student = Pipeline(own.denoiser, own.classes, own.predictor, relay=relay)
-        method = relay_method([1] * leg.early + [NUM_WIDTHS] * (num_steps - leg.early))
+        method = relay_method([*self.strides, *[NUM_WIDTHS] * (num_steps - leg.early)])
         run = runner(method, replace(models, student=student))
         sampled = sample(run, self.tuning.drawn)
         forwards = float(sampled.flops.mean()) / models.cost.full_flops
@@ -67,9 +71,9 @@ class LegSearch:
         method = spaced(dense("teacher", "teacher", SOLVER, num_steps), spacing)
         return Measured(self.tuning.error(method), num_steps)
 
-    def best(self, num_steps: int, early: int) -> Leg:
+    def best(self, num_steps: int) -> Leg:
         """One number after the other, until a round over all of them brings nothing."""
-        start = replace(START, early=early)
+        start = replace(START, early=len(self.strides))
         found = {start: self.relay(num_steps, start).error}
         best = start
         for _ in range(ROUNDS):
@@ -83,12 +87,10 @@ class LegSearch:
                 break
         return best
 
-    def best_levels(self, num_steps: int, leg: Leg) -> Spacing:
-        """Of the full model: as the benchmark chooses them, or the levels of the relay's leg."""
+    def best_levels(self, num_steps: int) -> Spacing:
+        """Of the full model, as the benchmark chooses them: a relay's levels are among those."""
         method = dense("teacher", "teacher", SOLVER, num_steps)
-        found = best_spacing(method, self.tuning.error)
-        relays = Spacing(leg.sigma_min, leg.rho, strides=leg.early, knee=leg.sigma)
-        return min(found, relays, key=lambda one: self.full_model(num_steps, one).error)
+        return best_spacing(method, self.tuning.error)
 
 
 def _sigmas(leg: Leg) -> list[Leg]:
@@ -103,13 +105,17 @@ def _rhos(leg: Leg) -> list[Leg]:
     return [replace(leg, rho=rho) for rho in RHOS]
 
 
-def check_steps(num_steps: Sequence[int], early: int) -> None:
+def check_steps(num_steps: Sequence[int], strides: Sequence[int]) -> None:
     """Raises ConfigError for what cannot be searched."""
+    if not all(1 <= quarters <= NUM_WIDTHS for quarters in strides):
+        raise ConfigError(
+            f"--stride must be 1 to {NUM_WIDTHS} quarters, got {list(strides)}. Correct the widths."
+        )
     for steps in num_steps:
-        if not 1 <= early < steps - 1 < MAX_STEPS - 1:
+        if not 1 <= len(strides) < steps <= MAX_STEPS:
             raise ConfigError(
-                f"--early must be 1 to steps - 2 and --steps at most {MAX_STEPS - 1}, got {early} "
-                f"of {steps} steps. Take more steps or fewer strides."
+                f"--stride must be given for 1 to steps - 1 strides and --steps be at most "
+                f"{MAX_STEPS}, got {len(strides)} of {steps} steps. Take other numbers."
             )
 
 
@@ -118,16 +124,16 @@ def run_leg_search(
     extract: Extract,
     say: Say,
     num_steps: Sequence[int],
-    early: int,
+    strides: Sequence[int],
     num_seeds: int,
 ) -> dict[str, Any]:
-    """Legs for each number of steps, `relay` as a recipe's distill.relay has them, and `rows`: for
-    each the relay's error and cost, and the full model's. JSON values.
+    """Legs for each number of steps, `relay` as a recipe's distill.relay has them; `rows`: each
+    one's error, cost, and worth in forwards of the full model; `full_model`: its errors. JSON.
 
     num_seeds: that are searched on, and as many others that errors are told of.
     Raises ConfigError for steps that leave no room, or a student that is not strided.
     """
-    check_steps(num_steps, early)
+    check_steps(num_steps, strides)
     if not models.student.arch.strided:
         raise ConfigError(
             "--run must hold a strided student, got one that is not. Set distill.student.strided: "
@@ -139,24 +145,27 @@ def run_leg_search(
     target = reference(models, drawn)
     parts = slice(num_seeds), slice(num_seeds, None)
     searched, told = (
-        LegSearch(Tuning(models, Draws(drawn.labels[p], drawn.seeds[p]), target[p], extract, 0.0))
+        LegSearch(
+            Tuning(models, Draws(drawn.labels[p], drawn.seeds[p]), target[p], extract, 0.0),
+            tuple(strides),
+        )
         for p in parts
     )
+    say(f"the full model alone at {', '.join(map(str, FULL_STEPS))} steps")
+    alone = {n: told.full_model(n, searched.best_levels(n)).error for n in FULL_STEPS}
+    hull = lower_hull(list(alone), list(alone.values()))
     relay, rows = {}, []
     for steps in num_steps:
-        leg = searched.best(steps, early)
+        leg = searched.best(steps)
         mine = told.relay(steps, leg)
-        alone = {
-            n: told.full_model(n, searched.best_levels(n, leg)).error
-            for n in (steps - 1, steps, steps + 1)
-        }
+        worth = math.exp(hull.log_ms_at(mine.error))
         say(f"{steps} steps: {list(astuple(leg))}, error {mine.error:.3g}")
         relay[str(steps)] = list(astuple(leg))
         rows.append({
-            "num_steps": steps, "error": mine.error, "forwards": mine.forwards,
-            "full_model": {str(n): error for n, error in alone.items()},
+            "num_steps": steps, "error": mine.error, "forwards": mine.forwards, "worth": worth,
         })  # fmt: skip
     return {
-        "dataset": models.name, "split": TUNE_SPLIT, "n": num_seeds,
+        "dataset": models.name, "split": TUNE_SPLIT, "n": num_seeds, "strides": list(strides),
         "models": dict(models.digests), "relay": relay, "rows": rows,
+        "full_model": {str(n): error for n, error in alone.items()},
     }  # fmt: skip

@@ -17,7 +17,7 @@ from nitrogen.pipelines.commands.bench_files import (
 from nitrogen.pipelines.commands.models import RunOption
 from nitrogen.pipelines.commands.output import JsonOption, note, say, say_json, say_table
 
-STEPS = (5, 6, 8, 10)
+STEPS, STRIDES = (5, 6, 8, 10), (1, 1)
 
 
 def register(bench: typer.Typer) -> None:
@@ -33,9 +33,12 @@ def legs(
     data: DataOption = None,
     steps: Annotated[
         list[int] | None,
-        typer.Option(min=3, max=999, help="Steps of a run; several times. 5, 6, 8 and 10."),
+        typer.Option(min=2, max=1000, help="Steps of a run; several times. 5, 6, 8 and 10."),
     ] = None,
-    early: Annotated[int, typer.Option(min=1, help="Strides of the student.")] = 2,
+    stride: Annotated[
+        list[int] | None,
+        typer.Option(min=1, max=4, help="Quarters of a stride's width; once for each. 1 and 1."),
+    ] = None,
     seeds: Annotated[
         int, typer.Option(min=4, max=100_000, help="Searched on; as many others are reported on.")
     ] = 64,
@@ -48,20 +51,20 @@ def legs(
 
     models = load_models(folder(run), (), data)
     asked = sorted(set(steps or STEPS))
-    found = run_leg_search(models, FeatureNet(), note, asked, early, seeds)
+    strides = tuple(stride or STRIDES)
+    found = run_leg_search(models, FeatureNet(), note, asked, strides, seeds)
     options: list[tuple[str, Any]] = [("--data", data), *(("--steps", n) for n in steps or ())]
-    options += [("--early", early), ("--seeds", seeds)]
+    options += [*(("--stride", quarters) for quarters in stride or ()), ("--seeds", seeds)]
     result = about() | found | {"command": command("legs", out, run, False, options)}
     write(out, result)
     if as_json:
         say_json(result)
         return
     say_table(
-        ("steps", "strides, sigma, sigma_min, rho", "forwards", "error",
-         "full model, a step less", "as many", "a step more"),
+        ("steps", "strides, sigma, sigma_min, rho", "error", "forwards", "of the full model"),
         [
-            (row["num_steps"], str(result["relay"][str(row["num_steps"])]), row["forwards"],
-             row["error"], *row["full_model"].values())
+            (row["num_steps"], str(result["relay"][str(row["num_steps"])]), row["error"],
+             row["forwards"], row["worth"])
             for row in result["rows"]
         ],
     )  # fmt: skip
