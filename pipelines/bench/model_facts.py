@@ -15,13 +15,13 @@ from nitrogen.pipelines.bench.models import model_digest, thin_directory, weight
 from nitrogen.pipelines.trained_models import Role, model_directory
 
 ROLES: tuple[Role, ...] = ("teacher", "student")
-LEGS = "legs.yaml"  # beside the models: the trainings of each, one after the other
+TRAININGS = "trainings.yaml"  # beside the models: of each, one after the other
 
 
 def model_facts(run: Path | None, thin: Sequence[Path] = ()) -> dict[str, dict[str, Any]]:
     """parameters, num_images, sha256 of the weights and digest of all that sampling reads, of
-    teacher, student and thin models; the student's hold its predictor's. num_images: of all legs of
-    the training where they are told, else of the last; None where nothing tells."""
+    teacher, student and thin models; the student's hold its predictor's. num_images: of all its
+    trainings where they are told, else of the last; None where nothing tells."""
     directories = {str(role): model_directory(run, role) for role in ROLES}
     directories |= {f"thin {path.name}": thin_directory(path) for path in thin}
     return {name: _facts(directory) for name, directory in directories.items()}
@@ -40,22 +40,21 @@ def _facts(directory: Path) -> dict[str, Any]:
 
 
 def _num_images(directory: Path) -> int | None:
-    """As the legs beside the model sum up to, the last of which has to be the model's own; else the
-    model's own facts, or the result of the step whose folder it lies in."""
+    """As the trainings told beside the model sum up to, the last of which has to be the model's own;
+    else the model's own facts, or the result of the step whose folder it lies in."""
     stored = read_config(directory / CONFIG).get("facts", {}).get("num_images")
-    legs = _legs(directory)
-    if stored and legs and legs[-1] == stored:
-        return sum(legs)
+    told = _trainings(directory)
+    if stored and told and told[-1] == stored:
+        return sum(told)
     result = read_json(directory.parent / "result.json")
     found = stored or (result.get("num_images") if isinstance(result, dict) else None)
     return int(found) if found else None
 
 
-def _legs(directory: Path) -> list[int]:
-    """Pictures of each leg that the model's folder tells of; none where it tells of none."""
-    file = directory.parent / LEGS
+def _trainings(directory: Path) -> list[int]:
+    """Pictures of each one that the model's folder tells of; none where it tells of none."""
+    file = directory.parent / TRAININGS
     if not file.is_file():
         return []
-    return [
-        int(leg["num_images"]) for leg in yaml.safe_load(file.read_text()).get(directory.name, [])
-    ]
+    told = yaml.safe_load(file.read_text()).get(directory.name, [])
+    return [int(training["num_images"]) for training in told]

@@ -1,4 +1,4 @@
-"""The shipped weights are those that the published results and the told legs are of."""
+"""The shipped weights are those that the published results and the told trainings are of."""
 
 import json
 
@@ -16,11 +16,13 @@ def test_results_are_of_the_weights_that_ship(repository, role):
 
 
 @pytest.mark.parametrize("recipe", ["emoji32", "fashion", "scenes64"])
-def test_every_leg_has_the_log_that_ends_where_it_ended(repository, recipe):
+def test_every_training_has_the_log_that_ends_where_it_ended(repository, recipe):
     folder = repository / "pipelines/weights" / recipe
-    legs = yaml.safe_load((folder / "legs.yaml").read_text())
-    told = [leg for of_role in legs.values() for leg in of_role]
-    assert {leg["log"] for leg in told} == {path.name for path in folder.glob("*-log*.jsonl")}
-    for leg in told:
-        last = (folder / leg["log"]).read_text().splitlines()[-1]
-        assert json.loads(last)["images"] == leg["num_images"]
+    trainings = yaml.safe_load((folder / "trainings.yaml").read_text())
+    told = [training for of_role in trainings.values() for training in of_role]
+    assert {training["log"] for training in told} == {
+        path.name for path in folder.glob("*-log*.jsonl")
+    }
+    for training in told:
+        last = (folder / training["log"]).read_text().splitlines()[-1]
+        assert json.loads(last)["images"] == training["num_images"]
