@@ -40,8 +40,8 @@ def _facts(directory: Path) -> dict[str, Any]:
 
 
 def _num_images(directory: Path) -> int | None:
-    """As the trainings told beside the model sum up to, the last of which has to be the model's own;
-    else the model's own facts, or the result of the step whose folder it lies in."""
+    """As the trainings beside the model sum up to, the last of which has to be its own; else the
+    model's own facts, or the result of the step whose folder it lies in."""
     stored = read_config(directory / CONFIG).get("facts", {}).get("num_images")
     told = _trainings(directory)
     if stored and told and told[-1] == stored:
