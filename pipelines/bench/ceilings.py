@@ -1,4 +1,4 @@
-"""Ceilings in time: what a step costs beside its arithmetic, and what a ceiling leaves for that.
+"""Tiers between ceilings in time: what a step costs beside its arithmetic, and what that leaves.
 
 Milliseconds are a + b steps + c FLOPs, to 3 % (docs/LOG.md, 2026-11-26), so one number is the
 whole table of latencies: b / c, the FLOPs that the time of an empty step would pay for. A ceiling
@@ -26,8 +26,10 @@ from nitrogen.pipelines.sampling import Draws
 # The time of as many forwards of the full model. Between whole steps, as what a user may wait for
 # is: at a whole number the best was as many full steps, and nothing was left to choose.
 TIERS = {"low": 2.5, "middle": 4.5, "high": 7.5}
-LEAST = 1.5  # of the lowest tier; another's is the ceiling of the tier below it
-NUM_PARTS = 4  # of a tier, that are looked at
+# Where the lowest tier begins; another begins at the ceiling of the tier below it. Two steps of the
+# full model are a blur, and what is no better is no picture, however little it cost.
+LEAST = 1.5
+NUM_PARTS = 4  # of a tier, that are looked at: half a forward each, or a little more
 MAX_SHARE = 2.0  # that a request may ask for
 WIDTHS, STEPS, REPEATS = (1, 2, 4), (3, 7), 9
 

@@ -128,7 +128,7 @@ class Field:
         """
         hulls, mine = self.hulls(which), ours.error(which, self.resamples.seeds)
         my_ms = np.log(ours.p50(self.resamples.rounds))
-        at_mine = [hull.log_ms_at(error) for hull, error in zip(hulls, mine, strict=True)]
+        at_mine = [hull.log_cost_at(error) for hull, error in zip(hulls, mine, strict=True)]
         whole = hulls[0]
         return figure(
             np.exp(np.array(at_mine) - my_ms), len(ours.mse),

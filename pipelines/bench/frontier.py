@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from nitrogen.pipelines.bench.ceilings import TIERS
+from nitrogen.pipelines.bench.ceilings import LEAST, TIERS
 from nitrogen.pipelines.bench.charged import charged
 from nitrogen.pipelines.bench.conditions import where
 from nitrogen.pipelines.bench.contenders import (
@@ -38,7 +38,6 @@ from nitrogen.pipelines.bench.frontier_times import (
 from nitrogen.pipelines.bench.headline_rows import headline, teachers_of
 from nitrogen.pipelines.bench.kept_figures import calibration, exits, expected
 from nitrogen.pipelines.bench.kept_tuning import KeptTuning
-from nitrogen.pipelines.bench.kept_tuning import expected as expected_tuning
 from nitrogen.pipelines.bench.memory import peak_bytes
 from nitrogen.pipelines.bench.methods import Method, runner
 from nitrogen.pipelines.bench.models import Models
@@ -48,6 +47,7 @@ from nitrogen.pipelines.bench.rounds import part_of
 from nitrogen.pipelines.bench.row_store import Row, row_key
 from nitrogen.pipelines.bench.settings import served
 from nitrogen.pipelines.bench.summary import summarise
+from nitrogen.pipelines.bench.tuning_forecast import expected as expected_tuning
 from nitrogen.pipelines.bench.twins import by_rows, with_twins
 from nitrogen.pipelines.report.provenance import commit, machine
 
@@ -97,6 +97,7 @@ def run_frontier(
         "hardware": machine(),
         "threads": torch.get_num_threads(),
         "tiers": TIERS,
+        "tiers_from": LEAST,
         "saving": {str(steps): method and method.name for steps, method in saving.items()},
         "step_overhead_gflops": tuning.overhead / 1e9,
         "step_line": tuning.line,

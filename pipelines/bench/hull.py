@@ -1,4 +1,4 @@
-"""The lower hull of (log ms, error): the best that a set of rows, mixed, can do at any speed."""
+"""The lower hull of (log cost, error): the best that a set of rows, mixed, can do at any speed."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Hull:
-    """Corners of the lower left hull: log_ms rises while error falls strictly. rows: of each."""
+    """Corners of the lower left hull: log_cost rises while error falls strictly. rows: of each."""
 
-    log_ms: np.ndarray
+    log_cost: np.ndarray
     error: np.ndarray
     rows: tuple[int, ...]
 
-    def log_ms_at(self, error: float) -> float:
-        """log ms at which the hull reaches `error`.
+    def log_cost_at(self, error: float) -> float:
+        """log cost at which the hull reaches `error`.
 
         Where that is below the hull's best error, the hull's best row is taken; where it is above
         its worst, its fastest.
         """
-        return float(np.interp(-error, -self.error, self.log_ms))
+        return float(np.interp(-error, -self.error, self.log_cost))
 
 
-def lower_hull(ms: Sequence[float] | np.ndarray, error: Sequence[float] | np.ndarray) -> Hull:
-    """The hull of points (log ms [k], error [k]); only its falling part, k >= 1."""
-    x, y = np.log(np.asarray(ms, dtype=np.float64)), np.asarray(error, dtype=np.float64)
+def lower_hull(cost: Sequence[float] | np.ndarray, error: Sequence[float] | np.ndarray) -> Hull:
+    """The hull of points (cost [k], error [k]); only its falling part, k >= 1."""
+    x, y = np.log(np.asarray(cost, dtype=np.float64)), np.asarray(error, dtype=np.float64)
     corners: list[int] = []
     for i in np.lexsort((y, x)):
         if corners and y[i] >= y[corners].min():

@@ -1,45 +1,43 @@
 """What a benchmark chooses on the validation split before it compares, kept by key.
 
 What a step costs beside its arithmetic, so that ceilings are times; the noise levels of every
-solver at few steps; the settings of ours and of the static schedule under each ceiling.
+solver at few steps; the settings of ours and of the static schedules in each tier.
 """
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from nitrogen.model.schedules import Spacing
-from nitrogen.pipelines.bench.ceilings import NUM_PARTS, TIERS, step_line
+from nitrogen.pipelines.bench.ceilings import TIERS, step_line
 from nitrogen.pipelines.bench.conditions import where
-from nitrogen.pipelines.bench.contenders import dense
-from nitrogen.pipelines.bench.contest import JUDGED_FLOPS, Contest
-from nitrogen.pipelines.bench.forecast import picture_flops
+from nitrogen.pipelines.bench.contest import Contest
+from nitrogen.pipelines.bench.hull import lower_hull
 from nitrogen.pipelines.bench.methods import Method
 from nitrogen.pipelines.bench.models import TUNE_SPLIT, pictures
 from nitrogen.pipelines.bench.quality import reference
+from nitrogen.pipelines.bench.relays import has_relay
 from nitrogen.pipelines.bench.row_store import Row, row_key
-from nitrogen.pipelines.bench.saving import BUDGETS, Worth, saving_budget
+from nitrogen.pipelines.bench.saving import BUDGETS, Worth, saving_budget, saving_method
 from nitrogen.pipelines.bench.schedule_search import searched_schedules
-from nitrogen.pipelines.bench.settings import SOLVER
-from nitrogen.pipelines.bench.spacings import TRIES, Spacings, best_spacing, told
-from nitrogen.pipelines.bench.tuning import (
-    BISECTIONS,
-    EXIT_THRESHOLDS,
-    NUM_EXITS,
-    Tuning,
-    tuned_budget,
+from nitrogen.pipelines.bench.spacings import Spacings, best_spacing, told
+from nitrogen.pipelines.bench.tuning import Tuning, tuned_budget
+from nitrogen.pipelines.bench.tuning_forecast import (
+    FULL_MODEL,
+    saving_name,
+    search_name,
+    spaced_alone,
+    spacing_name,
 )
 from nitrogen.pipelines.code_digest import code_digests
 from nitrogen.pipelines.sampling import Draws, draws
 
-NUM_PLANNERS, NUM_RELAYS = 2, 40
 OVERHEAD = "what a step costs beside its arithmetic"
 
 
@@ -102,7 +100,7 @@ class KeptTuning:
         return Spacing(*self._kept(spacing_name(method), key, levels)["levels"])
 
     def tiers(self) -> list[Method]:
-        """Ours and the static schedules under each ceiling."""
+        """Ours and the static schedules in each tier."""
         return [
             method for tier in TIERS for search in (tuned_budget, searched_schedules)
             for method in self._searched(search, tier)
@@ -117,7 +115,7 @@ class KeptTuning:
         def method() -> dict[str, Any]:
             student = self.contest.models.student
             served = student.prices is not None or student.relay is not None
-            chosen = saving_budget(self._worth, num_steps, served)
+            chosen = saving_budget(self._worth, num_steps, served, self._relay_from(num_steps))
             return {"method": chosen.described() if chosen else None}
 
         config = self.contest.config
@@ -128,6 +126,12 @@ class KeptTuning:
         key = self._key(described, saving_budget, "student")
         found = self._kept(saving_name(num_steps), key, method)["method"]
         return Method(**found) if found else None
+
+    def _relay_from(self, num_steps: int) -> float:
+        """The least budget at which a relay takes the last steps; 1 where none does."""
+        models = self.contest.models
+        methods = ((one, saving_method(num_steps, one, True)) for one in BUDGETS)
+        return next((one for one, method in methods if has_relay(models, method)), 1.0)
 
     def _worth(self, method: Method) -> Worth:
         """fd_lite0 to the training split, as that of rows, of seeds of the validation split."""
@@ -166,8 +170,17 @@ class KeptTuning:
 
     @cached_property
     def _tiers_tuning(self) -> Tuning:
-        """One for all tiers: it draws the full model that they are compared with once."""
-        return self._tuning(self.spacings, self.overhead)
+        """Of all tiers, beside one full model, which is drawn once for a folder."""
+        tuning = self._tuning(self.spacings, self.overhead)
+
+        def looked_at() -> dict[str, Any]:
+            looks = [tuning.look(method) for method in tuning.full_methods()]
+            return {"spent": [one.spent for one in looks], "error": [one.error for one in looks]}
+
+        described = {"overhead": self.overhead, "spacings": self.spacings.values()}
+        key = self._key({"full model": described}, tuned_budget, "teacher")
+        found = self._kept(FULL_MODEL, key, looked_at)
+        return replace(tuning, known=lower_hull(found["spent"], found["error"]))
 
     def _tuning(self, spacings: Spacings, overhead: float) -> Tuning:
         contest, config = self.contest, self.contest.config
@@ -190,52 +203,3 @@ class KeptTuning:
         code |= self.contest.facts["code"]
         more = {"tune": self.drawn.seeds, "labels": self.drawn.labels, "code": code}
         return row_key(described, self.contest.facts_of(model) | more)
-
-
-def spaced_alone(contest: Contest) -> list[Method]:
-    """The rows whose noise levels are searched: the others take those of one of them."""
-    config = contest.config
-    teacher = [
-        dense("teacher", "teacher", solver, n)
-        for solver, steps in config.teacher_steps.items() for n in steps
-    ]  # fmt: skip
-    thin = [
-        dense(name, "thin", SOLVER, n) for name in contest.models.thin for n in config.static_steps
-    ]
-    return teacher + thin
-
-
-def search_name(search: str, tier: str) -> str:
-    return f"tuning on validation: {search} for {tier}, the time of {TIERS[tier]:g} forwards"
-
-
-def saving_name(num_steps: int) -> str:
-    return f"tuning on validation: the least budget as near as the teacher at {num_steps} steps"
-
-
-def spacing_name(method: Method) -> str:
-    return f"noise levels on validation: {method.name}"
-
-
-def expected(contest: Contest) -> dict[str, float]:
-    """About the FLOPs of the searches."""
-    config, full = contest.config, float(contest.models.cost.full_flops)
-    starts = NUM_PARTS * len(config.tune_steps)
-    settings = starts * NUM_PLANNERS + NUM_EXITS * len(EXIT_THRESHOLDS)
-    tried = {
-        tuned_budget.__name__: settings + config.num_priced * (BISECTIONS + 1),
-        searched_schedules.__name__: NUM_RELAYS + starts + config.num_moves,
-    }
-    searches = {
-        search_name(search, tier): num * config.num_tune * ceiling * full
-        for search, num in tried.items()
-        for tier, ceiling in TIERS.items()
-    }
-    tries = 1 + math.ceil(math.log2(len(BUDGETS)))  # the teacher's, and a bisection's
-    for steps in config.saving_steps:
-        judged = steps * full + JUDGED_FLOPS
-        searches[saving_name(steps)] = tries * config.num_saving * judged
-    return searches | {
-        spacing_name(one): TRIES * config.num_tune * picture_flops(one, contest.models)
-        for one in spaced_alone(contest)
-    }

@@ -20,7 +20,7 @@ from nitrogen.model.relay import Relay, RelayTable
 from nitrogen.model.schedules import Spacing
 from nitrogen.pipelines.bench.contenders import dense
 from nitrogen.pipelines.bench.forecast import Say
-from nitrogen.pipelines.bench.hull import lower_hull
+from nitrogen.pipelines.bench.hull import Hull, lower_hull
 from nitrogen.pipelines.bench.methods import runner
 from nitrogen.pipelines.bench.models import TUNE_SPLIT, Models, pictures
 from nitrogen.pipelines.bench.quality import Extract, reference, sample
@@ -35,7 +35,7 @@ SIGMA_MINS = (0.08, 0.15, 0.25, 0.4)
 RHOS = (2.0, 3.0, 5.0, 7.0)
 START = Leg(2, 5.0, 0.15, 3.0)  # about the middle of what was best on emoji
 ROUNDS = 2  # over the three numbers, at most
-FULL_STEPS = (3, 4, 5, 6, 7, 8, 10, 12)  # of the full model alone
+FULL_STEPS = (2, 3, 4, 5, 6, 7, 8, 10, 12, 16)  # of the full model alone
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,11 @@ class LegSearch:
         start = replace(START, early=len(self.strides))
         found = {start: self.relay(num_steps, start).error}
         best = start
+        # One late step has one level.
+        numbers = (_sigmas, _sigma_mins, _rhos) if num_steps > start.early + 1 else (_sigmas,)
         for _ in range(ROUNDS):
             before = best
-            for varied in (_sigmas, _sigma_mins, _rhos):
+            for varied in numbers:
                 for leg in varied(best):
                     if leg not in found and leg.can_run(num_steps):
                         found[leg] = self.relay(num_steps, leg).error
@@ -87,10 +89,15 @@ class LegSearch:
                 break
         return best
 
-    def best_levels(self, num_steps: int) -> Spacing:
-        """Of the full model, as the benchmark chooses them: a relay's levels are among those."""
+    def best_levels(self, num_steps: int, legs: Sequence[Leg]) -> Spacing:
+        """Of the full model: as the benchmark chooses them, or those of one of the legs."""
         method = dense("teacher", "teacher", SOLVER, num_steps)
-        return best_spacing(method, self.tuning.error)
+        as_legs = [
+            Spacing(leg.sigma_min, leg.rho, strides=leg.early, knee=leg.sigma)
+            for leg in legs if leg.can_run(num_steps)
+        ]  # fmt: skip
+        candidates = [best_spacing(method, self.tuning.error), *as_legs]
+        return min(candidates, key=lambda one: self.full_model(num_steps, one).error)
 
 
 def _sigmas(leg: Leg) -> list[Leg]:
@@ -128,7 +135,8 @@ def run_leg_search(
     num_seeds: int,
 ) -> dict[str, Any]:
     """Legs for each number of steps, `relay` as a recipe's distill.relay has them; `rows`: each
-    one's error, cost, and worth in forwards of the full model; `full_model`: its errors. JSON.
+    one's error, cost in forwards, and worth in forwards of the full model, both of FLOPs alone, so
+    that narrow strides look better than their time; `full_model`: its errors. JSON values.
 
     num_seeds: that are searched on, and as many others that errors are told of.
     Raises ConfigError for steps that leave no room, or a student that is not strided.
@@ -139,6 +147,34 @@ def run_leg_search(
             "--run must hold a strided student, got one that is not. Set distill.student.strided: "
             "true and run the recipe again."
         )
+    searched, told = halves(models, extract, say, strides, num_seeds)
+    legs = {}
+    for steps in num_steps:
+        legs[steps] = searched.best(steps)
+        say(f"{steps} steps: {list(astuple(legs[steps]))}")
+    say(f"the full model alone at {', '.join(map(str, FULL_STEPS))} steps")
+    found = list(legs.values())
+    alone = {n: told.full_model(n, searched.best_levels(n, found)).error for n in FULL_STEPS}
+    hull = lower_hull(list(alone), list(alone.values()))
+    rows = []
+    for steps, leg in legs.items():
+        mine = told.relay(steps, leg)
+        rows.append({
+            "num_steps": steps, "error": mine.error, "forwards": mine.forwards,
+            "worth": worth(mine.error, hull),
+        })  # fmt: skip
+    return {
+        "dataset": models.name, "split": TUNE_SPLIT, "n": num_seeds, "strides": list(strides),
+        "models": dict(models.digests), "rows": rows,
+        "relay": {str(steps): list(astuple(leg)) for steps, leg in legs.items()},
+        "full_model": {str(n): error for n, error in alone.items()},
+    }  # fmt: skip
+
+
+def halves(
+    models: Models, extract: Extract, say: Say, strides: Sequence[int], num_seeds: int
+) -> tuple[LegSearch, LegSearch]:
+    """What is searched on, and as many other seeds that errors are told of."""
     labels = pictures(models.data_uri, TUNE_SPLIT, models.arch.image_size)[1]
     drawn = draws("sweep", 2 * num_seeds, labels, 0)
     say(f"the teacher's pictures of {len(drawn)} seeds")
@@ -151,21 +187,11 @@ def run_leg_search(
         )
         for p in parts
     )
-    say(f"the full model alone at {', '.join(map(str, FULL_STEPS))} steps")
-    alone = {n: told.full_model(n, searched.best_levels(n)).error for n in FULL_STEPS}
-    hull = lower_hull(list(alone), list(alone.values()))
-    relay, rows = {}, []
-    for steps in num_steps:
-        leg = searched.best(steps)
-        mine = told.relay(steps, leg)
-        worth = math.exp(hull.log_ms_at(mine.error))
-        say(f"{steps} steps: {list(astuple(leg))}, error {mine.error:.3g}")
-        relay[str(steps)] = list(astuple(leg))
-        rows.append({
-            "num_steps": steps, "error": mine.error, "forwards": mine.forwards, "worth": worth,
-        })  # fmt: skip
-    return {
-        "dataset": models.name, "split": TUNE_SPLIT, "n": num_seeds, "strides": list(strides),
-        "models": dict(models.digests), "relay": relay, "rows": rows,
-        "full_model": {str(n): error for n, error in alone.items()},
-    }  # fmt: skip
+    return searched, told
+
+
+def worth(error: float, full_model: Hull) -> float | None:
+    """Forwards of the full model that are as near; None where it is never as far or as near."""
+    if not full_model.error[-1] <= error <= full_model.error[0]:
+        return None
+    return math.exp(full_model.log_cost_at(error))

@@ -137,8 +137,8 @@ def _hull(
         return None
     hull = lower_hull(*np.array([point(row, batch, which) for row in rows]).T)
     # Straight in (log ms, error): drawn through many points, since the y axis may be logarithmic.
-    x = np.linspace(hull.log_ms[0], hull.log_ms[-1], 200)
-    line = np.stack([np.exp(x), np.interp(x, hull.log_ms, hull.error)], axis=1)
+    x = np.linspace(hull.log_cost[0], hull.log_cost[-1], 200)
+    line = np.stack([np.exp(x), np.interp(x, hull.log_cost, hull.error)], axis=1)
     style = "-" if label else (0, (4, 2))
     axes.plot(*line.T, color=colour, linewidth=1.1, linestyle=style, label=label, zorder=2)
     return hull, line
@@ -151,7 +151,7 @@ def _gap(
     ms, error = point(row, batch, which)
     if hull is None or found["value"] is None:
         return np.zeros((0, 2))
-    other = float(np.exp(hull[0].log_ms_at(error)))
+    other = float(np.exp(hull[0].log_cost_at(error)))
     axes.plot(
         [ms, other], [error, error], color=LOOKS["ours"].colour, linewidth=0.9, linestyle=":",
         zorder=3,

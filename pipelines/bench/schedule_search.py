@@ -35,7 +35,8 @@ def searched_schedules(tuning: Tuning, tier: str, seed: int = 0) -> list[Method]
     generator = np.random.default_rng(seed)
     moves = neighbours(best.method.setting["widths"], price, most, generator)
     for _ in range(tuning.num_moves):
-        candidate = next((w for w in moves if tuple(w) not in tried), None)
+        within = (w for w in moves if price[w].sum() > limit.least)  # what saves most is there
+        candidate = next((w for w in within if tuple(w) not in tried), None)
         if candidate is None:
             break
         tried.add(tuple(candidate))

@@ -4,8 +4,8 @@ Ours and the static schedules (schedule_search.py) are given the same tiers, fro
 forwards of the full model to that of some more, and the same seeds to look at. Both look for what
 saves most: the time in which the full model is as near to its own long run, over theirs. Near is
 one number: the geometric mean of the squared distance to those pictures in pixels and in features,
-for pixels alone prefer a blur. The least error under a ceiling, which was taken before, was not
-what saves most: the last of a ceiling buys little (docs/LOG.md, 2026-11-27).
+for pixels alone prefer a blur. The least error under a ceiling is another choice: the last of a
+ceiling buys little (docs/LOG.md, 2026-11-27).
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ from nitrogen.platform.errors import ConfigError
 PRICES = (1e-14, 1e-6)  # mean squared error per FLOP; a region has 1e6 to 1e8 FLOPs
 EXIT_THRESHOLDS = (0.0, 1e-4, 1e-3)
 BISECTIONS = 9
-DEFAULT_STEPS = (3, 4, 5, 6, 8, 10, 12, 16)  # of the full model that is compared with
-NUM_EXITS = 3  # settings of which the exit thresholds are looked at
-SPENT = 0.98  # of the ceiling, by the mean picture: the hard bound cuts the others off
+DEFAULT_STEPS = (3, 4, 5, 6, 8, 10, 12, 16)  # of the full model where no levels were chosen
+NUM_EXITS = 3  # settings whose exits are looked at: no tier of 2026-11-27 took any, so few
+SPENT = 0.98  # of the budget, by the mean picture: the hard bound cuts the others off
 
 
 @dataclass(frozen=True)
 class Tried:
-    """What a method is worth on validation: the error that is minimised, and the mean FLOPs of a
-    picture with those that its steps' time would pay."""
+    """What a method is worth on validation: its error, and the mean FLOPs of a picture with those
+    that its steps' time would pay."""
 
     error: float
     spent: float
@@ -54,16 +54,21 @@ class Tried:
 
 
 def most_saved(looks: Sequence[Tried], full_model: Hull, limit: Ceiling) -> Tried:
-    """Of the looks within the tier the one that saves most; the nearest where all are outside."""
+    """Of the looks within the tier the one that saves most, the nearer of two that save the same;
+    the nearest where all are outside."""
     inside = [look for look in looks if limit.holds(look.spent)]
     if not inside:
         return min(looks, key=lambda look: look.error)
-    return max(inside, key=lambda look: saved(look, full_model))
+    return max(inside, key=lambda look: (saved(look, full_model), -look.error))
 
 
 def saved(look: Tried, full_model: Hull) -> float:
-    """log of the FLOPs, time among them, in which the full model is as near, over the look's."""
-    return full_model.log_ms_at(look.error) - math.log(look.spent)
+    """log of the FLOPs, time among them, in which the full model is as near, over the look's. Of
+    pictures worse than all of the full model's nothing is saved: the cheapest would win, however
+    bad."""
+    if look.error > full_model.error[0]:
+        return -math.inf
+    return full_model.log_cost_at(look.error) - math.log(look.spent)
 
 
 @dataclass(frozen=True)
@@ -83,9 +88,10 @@ class Tuning:
     num_moves: int = 80
     exit_thresholds: Sequence[float] = EXIT_THRESHOLDS
     num_priced: int = 2
+    known: Hull | None = None  # of the full model, where it was drawn before
 
     def error(self, method: Method) -> float:
-        """What is minimised; 0 for the teacher's own pictures."""
+        """See `distance`."""
         return self.look(method).error
 
     def sampled(self, method: Method, drawn: Draws) -> Sampled:
@@ -112,7 +118,7 @@ class Tuning:
         return found
 
     def distance(self, sampled: Sampled) -> float:
-        """Of pictures to the teacher's: what is minimised."""
+        """How near pictures are to the teacher's; 0 for those themselves."""
         pixels = squared_errors(sampled.x_0, self.target).mean()
         features = np.square(self.extract(sampled.images) - self.features).mean()
         return math.sqrt(float(pixels) * float(features))
@@ -124,15 +130,18 @@ class Tuning:
 
     @cached_property
     def full_model(self) -> Hull:
-        """Of FLOPs, time among them, and error, over the solvers and steps whose noise levels were
-        chosen; over DEFAULT_STEPS by SOLVER where none were."""
-        known = [(by, n) for of, by, n in self.spacings.chosen if of == "teacher"]
-        methods = [
-            dense("teacher", "teacher", solver, n)
-            for solver, n in known or [(SOLVER, n) for n in DEFAULT_STEPS]
-        ]
-        looks = [self.look(method) for method in methods]
+        """Of FLOPs, time among them, and error."""
+        if self.known is not None:
+            return self.known
+        looks = [self.look(method) for method in self.full_methods()]
         return lower_hull([look.spent for look in looks], [look.error for look in looks])
+
+    def full_methods(self) -> list[Method]:
+        """The full model by every solver and number of steps whose noise levels were chosen; by
+        SOLVER over DEFAULT_STEPS where none were."""
+        chosen = [(by, n) for of, by, n in self.spacings.chosen if of == "teacher"]
+        asked = chosen or [(SOLVER, n) for n in DEFAULT_STEPS]
+        return [dense("teacher", "teacher", solver, n) for solver, n in asked]
 
     def ceiling(self, tier: str) -> Ceiling:
         return ceiling(self.models, tier, self.overhead)
@@ -146,7 +155,8 @@ class Tuning:
 
 def tuned_budget(tuning: Tuning, tier: str) -> list[Method]:
     """The steps, budget, exit threshold and planner that save most within the tier: equal shares
-    for every step, the student's own prices, or a price; see `priced`.
+    for every step, the student's own prices, or a price; see `priced`. Exits and prices are looked
+    at for the best few settings, either by itself.
     """
     limit = tuning.ceiling(tier)
     asked = {
@@ -160,20 +170,29 @@ def tuned_budget(tuning: Tuning, tier: str) -> list[Method]:
     if not found:
         raise too_dear(tuning, tier)
 
-    def rank(look: Tried) -> tuple[bool, float]:
-        return limit.holds(look.spent), saved(look, tuning.full_model)
-
-    best = [look.method for look in sorted(found, key=rank, reverse=True)]
+    best = best_settings(found, tuning.full_model, limit)
     found += tuning.looks(
         budget_method(s["num_steps"], s["budget"], threshold, tier, **planner_of(s))
         for s in (method.setting for method in best[:NUM_EXITS])
         for threshold in tuning.exit_thresholds if threshold > 0
     )  # fmt: skip
-    # A price for the best few settings: finding one takes as many runs as a number of steps does.
-    settings = {(m.setting["num_steps"], m.setting["budget"]): m for m in reversed(best)}
-    for method in list(reversed(settings.values()))[: tuning.num_priced]:
+    # Finding a price takes as many runs as a number of steps does.
+    for method in best[: tuning.num_priced]:
         found.append(tuning.look(priced(tuning, method, tier)))
     return [most_saved(found, tuning.full_model, limit).method]
+
+
+def best_settings(looks: Sequence[Tried], full_model: Hull, limit: Ceiling) -> list[Method]:
+    """Of each number of steps and budget the planner that saves most, the best first."""
+
+    def rank(look: Tried) -> tuple[bool, float, float]:
+        return limit.holds(look.spent), saved(look, full_model), -look.error
+
+    found: dict[tuple[int, float], Method] = {}
+    for look in sorted(looks, key=rank, reverse=True):
+        s = look.method.setting
+        found.setdefault((s["num_steps"], s["budget"]), look.method)
+    return list(found.values())
 
 
 def planner_of(setting: Mapping[str, Any]) -> dict[str, Any]:

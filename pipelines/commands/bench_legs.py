@@ -61,10 +61,10 @@ def legs(
         say_json(result)
         return
     say_table(
-        ("steps", "strides, sigma, sigma_min, rho", "error", "forwards", "of the full model"),
+        ("steps", "strides, sigma, sigma_min, rho", "error", "forwards", "as near as forwards"),
         [
             (row["num_steps"], str(result["relay"][str(row["num_steps"])]), row["error"],
-             row["forwards"], row["worth"])
+             row["forwards"], row["worth"] or "-")
             for row in result["rows"]
         ],
     )  # fmt: skip

@@ -1,8 +1,9 @@
-"""What the searches on validation chose: ours and the static schedule, for each ceiling."""
+"""What the searches on validation chose: ours and the static schedules, for each tier."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from nitrogen.pipelines.results.markdown import listed, plain, table
 
 
 def tuned_settings(content: Mapping[str, Any]) -> str:
-    """The tiers' settings, the ceiling that they were given, and the noise levels of all rows."""
+    """The settings of the tiers, what they were chosen within, and the noise levels of all rows."""
     parts = [part for part in (_tiers(content), noise_levels(content)) if part]
     return "\n".join(["## What was tuned\n", *parts]) if parts else ""
 
@@ -120,8 +121,13 @@ def _ceilings(content: Mapping[str, Any]) -> str:
     overhead, tiers = content.get("step_overhead_gflops"), _forwards(content)
     if overhead is None or not tiers:
         return "On validation, under ceilings that the file does not tell."
-    told = listed([f"{forwards:g}" for forwards in tiers.values()])
+    least, most = content.get("tiers_from"), list(tiers.values())
+    if least is None:  # an older file: the least error under each ceiling
+        told = f"under ceilings in time: {listed([f'{one:g}' for one in most])}"
+    else:
+        bands = listed([f"{low:g} to {high:g}" for low, high in pairwise([least, *most])])
+        told = f"what saves most within tiers of time: {bands}"
     return (
-        f"On validation, under ceilings in time: {told} forwards of the full model, where a "
+        f"On validation, {told} forwards of the full model, where a "
         f"step costs what {1e3 * overhead:.0f} MFLOPs would beside its arithmetic (measured here)."
     )

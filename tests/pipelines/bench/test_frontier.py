@@ -352,7 +352,7 @@ def test_the_plot_is_a_picture_of_both_batches(result, tmp_path, which):
         assert len(drawn.convert("RGB").getcolors(maxcolors=2**24)) > 50
 
 
-def test_a_price_spends_the_ceiling_and_never_more(models, drawn, extract):
+def test_a_price_spends_the_budget_and_never_more(models, drawn, extract):
     target = quality.reference(models, drawn)
     overhead = 0.3 * models.cost.full_flops
     tuning = Tuning(models, drawn, target, extract, overhead, num_steps=(6,))

@@ -40,6 +40,16 @@ def test_a_budget_below_the_cheapest_plan_is_passed_over():
     assert "served" not in found.setting
 
 
+def test_a_distance_that_jumps_where_a_relay_begins_is_bisected_on_either_side():
+    def worth(method):
+        budget = method.setting.get("budget")
+        if budget is None:
+            return Worth(10.0, 4.0)
+        return Worth(9.0 if 0.5 <= budget < 0.7 else 11.0, 4 * budget)
+
+    assert saving_budget(worth, 4, True, relay_from=0.7).setting["budget"] == 0.5
+
+
 def test_none_where_ours_is_never_as_near_or_costs_as_much():
     worth, _ = judged(1.5)
     assert saving_budget(worth, 3, served=True) is None

@@ -47,13 +47,13 @@ def test_the_hull_leaves_out_what_is_dominated_or_above_a_chord():
     error = [8, 7.9, 2, 5, 1.9, 3]
     hull = lower_hull(ms, error)
     assert hull.rows == (0, 2, 4)
-    assert hull.log_ms_at(5.0) == pytest.approx(np.log(2))  # half way in log ms and in error
+    assert hull.log_cost_at(5.0) == pytest.approx(np.log(2))  # half way in log ms and in error
 
 
 def test_the_ends_of_the_hull():
     hull = lower_hull([1, 4], [8, 2])
-    assert hull.log_ms_at(1.0) == pytest.approx(np.log(4))  # better than all: the best row
-    assert hull.log_ms_at(9.0) == pytest.approx(np.log(1))  # worse than all: the fastest
+    assert hull.log_cost_at(1.0) == pytest.approx(np.log(4))  # better than all: the best row
+    assert hull.log_cost_at(9.0) == pytest.approx(np.log(1))  # worse than all: the fastest
 
 
 # As errors are: none of 1e-310, whose slopes overflow.
@@ -67,13 +67,13 @@ ERRORS = st.floats(-1, 1).map(lambda error: round(error, 9))
 def test_no_point_lies_below_the_hull(points, error):
     ms, errors = zip(*points, strict=True)
     hull = lower_hull(ms, errors)
-    assert (np.diff(hull.log_ms) > 0).all() or len(hull.rows) == 1
+    assert (np.diff(hull.log_cost) > 0).all() or len(hull.rows) == 1
     assert (np.diff(hull.error) < 0).all()
     for x, y in points:
-        below = hull.error[0] if np.log(x) < hull.log_ms[0] else None
-        line = np.interp(np.log(x), hull.log_ms, hull.error)
+        below = hull.error[0] if np.log(x) < hull.log_cost[0] else None
+        line = np.interp(np.log(x), hull.log_cost, hull.error)
         assert below is not None or y >= line - 1e-9
-    assert np.log(min(ms)) - 1e-9 <= hull.log_ms_at(error) <= np.log(max(ms)) + 1e-9
+    assert np.log(min(ms)) - 1e-9 <= hull.log_cost_at(error) <= np.log(max(ms)) + 1e-9
 
 
 # ---------------------------------------------------------------------------------- the speedups
