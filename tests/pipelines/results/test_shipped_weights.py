@@ -6,13 +6,19 @@ import pytest
 import yaml
 
 from nitrogen.pipelines.bench.models import weights_digest
+from nitrogen.pipelines.remote_folder import fetched
 from nitrogen.pipelines.trained_models import model_directory
 
 
+RESULTS = {"emoji32": "emoji64-at-32-px", "fashion": "fashion-mnist"}
+
+
 @pytest.mark.parametrize("role", ["teacher", "student"])
-def test_results_are_of_the_weights_that_ship(repository, role):
-    published = json.loads((repository / "docs/results/emoji64-at-32-px.json").read_text())
-    assert published["models"][role]["sha256"] == weights_digest(model_directory(None, role))
+@pytest.mark.parametrize("recipe", RESULTS)
+def test_results_are_of_the_weights_that_ship(repository, recipe, role):
+    published = json.loads((repository / f"docs/results/{RESULTS[recipe]}.json").read_text())
+    shipped = model_directory(fetched(f"shipped:{recipe}"), role)
+    assert published["models"][role]["sha256"] == weights_digest(shipped)
 
 
 @pytest.mark.parametrize("recipe", ["emoji32", "fashion", "scenes64"])
