@@ -14,6 +14,8 @@ from nitrogen.model.config import MAX_STEPS, NUM_WIDTHS, SIGMA_MAX
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from nitrogen.model.schedules import Spacing
+
 
 @dataclass(frozen=True)
 class Leg:
@@ -27,10 +29,15 @@ class Leg:
 
     def sigmas(self, num_steps: int) -> Tensor:
         """Noise levels of a run, [num_steps + 1] float64, 0 at the end."""
-        from nitrogen.model.schedules import Spacing, karras_sigmas
+        from nitrogen.model.schedules import karras_sigmas
 
-        spacing = Spacing(self.sigma_min, self.rho, strides=self.early, knee=self.sigma)
-        return karras_sigmas(num_steps, spacing)
+        return karras_sigmas(num_steps, self.spacing())
+
+    def spacing(self) -> Spacing:
+        """Where they lie."""
+        from nitrogen.model.schedules import Spacing
+
+        return Spacing(self.sigma_min, self.rho, strides=self.early, knee=self.sigma)
 
     def early_share(self, budget: float, num_steps: int) -> float:
         """What a budget, a share of num_steps full steps, leaves the strides, of their own."""

@@ -18,7 +18,7 @@ from nitrogen.model.schedules import Spacing
 from nitrogen.pipelines.bench.ceilings import TIERS, step_line
 from nitrogen.pipelines.bench.conditions import where
 from nitrogen.pipelines.bench.contest import Contest
-from nitrogen.pipelines.bench.hull import lower_hull
+from nitrogen.pipelines.bench.hull import Hull
 from nitrogen.pipelines.bench.methods import Method
 from nitrogen.pipelines.bench.models import TUNE_SPLIT, pictures
 from nitrogen.pipelines.bench.quality import reference
@@ -173,14 +173,16 @@ class KeptTuning:
         """Of all tiers, beside one full model, which is drawn once for a folder."""
         tuning = self._tuning(self.spacings, self.overhead)
 
-        def looked_at() -> dict[str, Any]:
-            looks = [tuning.look(method) for method in tuning.full_methods()]
-            return {"spent": [one.spent for one in looks], "error": [one.error for one in looks]}
+        def drawn() -> dict[str, Any]:
+            hull = tuning.full_model
+            told = {"log_cost": hull.log_cost.tolist(), "error": hull.error.tolist()}
+            return told | {"rows": hull.rows}
 
         described = {"overhead": self.overhead, "spacings": self.spacings.values()}
         key = self._key({"full model": described}, tuned_budget, "teacher")
-        found = self._kept(FULL_MODEL, key, looked_at)
-        return replace(tuning, known=lower_hull(found["spent"], found["error"]))
+        found = self._kept(FULL_MODEL, key, drawn)
+        hull = Hull(np.array(found["log_cost"]), np.array(found["error"]), tuple(found["rows"]))
+        return replace(tuning, known=hull)
 
     def _tuning(self, spacings: Spacings, overhead: float) -> Tuning:
         contest, config = self.contest, self.contest.config

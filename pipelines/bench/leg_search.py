@@ -92,12 +92,8 @@ class LegSearch:
     def best_levels(self, num_steps: int, legs: Sequence[Leg]) -> Spacing:
         """Of the full model: as the benchmark chooses them, or those of one of the legs."""
         method = dense("teacher", "teacher", SOLVER, num_steps)
-        as_legs = [
-            Spacing(leg.sigma_min, leg.rho, strides=leg.early, knee=leg.sigma)
-            for leg in legs if leg.can_run(num_steps)
-        ]  # fmt: skip
-        candidates = [best_spacing(method, self.tuning.error), *as_legs]
-        return min(candidates, key=lambda one: self.full_model(num_steps, one).error)
+        as_legs = [leg.spacing() for leg in legs if leg.can_run(num_steps)]
+        return best_spacing(method, self.tuning.error, as_legs)
 
 
 def _sigmas(leg: Leg) -> list[Leg]:

@@ -8,7 +8,7 @@ EDM's levels, or those that a strided student was trained on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from nitrogen.model.schedules import KARRAS, Spacing
@@ -61,9 +61,12 @@ def told(spacing: Spacing) -> list[float]:
     return levels + strides if spacing.strides else levels
 
 
-def best_spacing(method: Method, error: Callable[[Method], float]) -> Spacing:
+def best_spacing(
+    method: Method, error: Callable[[Method], float], others: Iterable[Spacing] = ()
+) -> Spacing:
     """Of least error: the best sigma_min at EDM's rho, then the best rho at that sigma_min, then
-    with the first strides of a relay, which without it are worth a step at times too."""
+    with the first strides of a relay, which without it are worth a step at times too; or one of
+    `others`."""
     found = {KARRAS: error(method)}
     for sigma_min in SIGMA_MINS:
         spacing = replace(KARRAS, sigma_min=sigma_min)
@@ -78,4 +81,7 @@ def best_spacing(method: Method, error: Callable[[Method], float]) -> Spacing:
     for strides, knee in STRIDES if method.setting["num_steps"] > 2 else ():
         spacing = replace(best, strides=strides, knee=knee)
         found[spacing] = error(spaced(method, spacing))
+    for spacing in others:
+        if spacing not in found:
+            found[spacing] = error(spaced(method, spacing))
     return min(found, key=lambda one: found[one])

@@ -130,18 +130,14 @@ class Tuning:
 
     @cached_property
     def full_model(self) -> Hull:
-        """Of FLOPs, time among them, and error."""
+        """Of FLOPs, time among them, and error: by every solver and number of steps whose noise
+        levels were chosen; by SOLVER over DEFAULT_STEPS where none were."""
         if self.known is not None:
             return self.known
-        looks = [self.look(method) for method in self.full_methods()]
-        return lower_hull([look.spent for look in looks], [look.error for look in looks])
-
-    def full_methods(self) -> list[Method]:
-        """The full model by every solver and number of steps whose noise levels were chosen; by
-        SOLVER over DEFAULT_STEPS where none were."""
         chosen = [(by, n) for of, by, n in self.spacings.chosen if of == "teacher"]
         asked = chosen or [(SOLVER, n) for n in DEFAULT_STEPS]
-        return [dense("teacher", "teacher", solver, n) for solver, n in asked]
+        looks = [self.look(dense("teacher", "teacher", solver, n)) for solver, n in asked]
+        return lower_hull([look.spent for look in looks], [look.error for look in looks])
 
     def ceiling(self, tier: str) -> Ceiling:
         return ceiling(self.models, tier, self.overhead)
