@@ -56,6 +56,26 @@ struct TapMap {
   long depth = 1, deep = 1;
 };
 
+// The sum over the taps at channels [c, c + 8 N), modulated. Abreast they share each tap's addresses
+// and factor; a channel's sum has its order whatever N is.
+template <int N>
+INLINE void taps_of(const Tap* taps, int count, const float* shift, const float* scale, long c,
+                    float* to) {
+  vec sum[N] = {};
+  for (int t = 0; t < count; t++) {
+    const float *x = taps[t].x + c, *weight = taps[t].weight + c;
+    vec factor = splat(taps[t].factor);
+#pragma GCC unroll 4
+    for (int i = 0; i < N; i++) sum[i] += load(x + i * LANES) * factor * load(weight + i * LANES);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < N; i++) {
+    long at = c + i * LANES;
+    store(to + at, sum[i] * (1.0f + load(scale + at)) + load(shift + at));
+  }
+}
+
+constexpr int ABREAST = 4;      // vectors of channels
 constexpr long DEEPEST = 3;  // taps along the depth
 
 // modulate(depthwise3x3(rms_norm(x))) at one row.
@@ -77,12 +97,9 @@ INLINE void depthwise_row(const TapMap& map, long row, const float* shift, const
       }
   }
   long c = 0;
-  for (; c + LANES <= channels; c += LANES) {
-    vec sum = splat(0.0f);
-    for (int t = 0; t < count; t++)
-      sum += load(taps[t].x + c) * taps[t].factor * load(taps[t].weight + c);
-    store(to + c, sum * (1.0f + load(scale + c)) + load(shift + c));
-  }
+  for (; c + ABREAST * LANES <= channels; c += ABREAST * LANES)
+    taps_of<ABREAST>(taps, count, shift, scale, c, to);
+  for (; c + LANES <= channels; c += LANES) taps_of<1>(taps, count, shift, scale, c, to);
   for (; c < channels; c++) {
     float sum = 0.0f;
     for (int t = 0; t < count; t++) sum += taps[t].x[c] * taps[t].factor * taps[t].weight[c];
