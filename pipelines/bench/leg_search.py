@@ -3,14 +3,16 @@
 For each number of steps, what leaves the least error with strides of given widths: the sigma at
 which the full model takes over, then where and how evenly its own levels end. Beside the legs
 stands the full model alone, on the best levels found for each number of steps, and how many of its
-forwards are as near. What was chosen on some seeds is told of others.
+forwards are as near. What was chosen on some seeds is told of others. All that is looked at is kept
+by key: a search that was cut off goes on.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from nitrogen.model.config import MAX_STEPS, NUM_WIDTHS
@@ -21,9 +23,10 @@ from nitrogen.model.schedules import Spacing
 from nitrogen.pipelines.bench.contenders import dense
 from nitrogen.pipelines.bench.forecast import Say
 from nitrogen.pipelines.bench.hull import Hull, lower_hull
-from nitrogen.pipelines.bench.methods import runner
+from nitrogen.pipelines.bench.kept_looks import Looks, Measured, seeds_of
+from nitrogen.pipelines.bench.methods import Method, runner
 from nitrogen.pipelines.bench.models import TUNE_SPLIT, Models, pictures
-from nitrogen.pipelines.bench.quality import Extract, reference, sample
+from nitrogen.pipelines.bench.quality import Extract, sample
 from nitrogen.pipelines.bench.settings import SOLVER, relay_method
 from nitrogen.pipelines.bench.spacings import best_spacing, spaced
 from nitrogen.pipelines.bench.tuning import Tuning
@@ -39,23 +42,28 @@ FULL_STEPS = (2, 3, 4, 5, 6, 7, 8, 10, 12, 16)  # of the full model alone
 
 
 @dataclass(frozen=True)
-class Measured:
-    """The error of a setting, and what it costs in forwards of the full model."""
-
-    error: float
-    forwards: float
-
-
-@dataclass(frozen=True)
 class LegSearch:
     """tuning: the models, seeds of the validation split, and the teacher's pictures of them;
     strides: quarters of each stride's width."""
 
     tuning: Tuning
+    looks: Looks
     strides: tuple[int, ...] = (1, 1)
 
     def relay(self, num_steps: int, leg: Leg) -> Measured:
         """The relay on that leg."""
+        described = {"leg": astuple(leg), "steps": num_steps, "strides": self.strides}
+        return self._look(described, lambda: self._relay(num_steps, leg))
+
+    def full_model(self, num_steps: int, spacing: Spacing) -> Measured:
+        """The full model alone, on these noise levels."""
+        method = spaced(dense("teacher", "teacher", SOLVER, num_steps), spacing)
+        return Measured(self._error(method), num_steps)
+
+    def _look(self, described: Mapping[str, Any], measure: Callable[[], Measured]) -> Measured:
+        return self.looks.at({**described, "seeds": seeds_of(self.tuning.drawn)}, measure)
+
+    def _relay(self, num_steps: int, leg: Leg) -> Measured:
         models = self.tuning.models
         own, table = models.student, RelayTable({num_steps: leg})
         relay = Relay(models.teacher.denoiser, table)
@@ -65,11 +73,6 @@ class LegSearch:
         sampled = sample(run, self.tuning.drawn)
         forwards = float(sampled.flops.mean()) / models.cost.full_flops
         return Measured(self.tuning.distance(sampled), forwards)
-
-    def full_model(self, num_steps: int, spacing: Spacing) -> Measured:
-        """The full model alone, on these noise levels."""
-        method = spaced(dense("teacher", "teacher", SOLVER, num_steps), spacing)
-        return Measured(self.tuning.error(method), num_steps)
 
     def best(self, num_steps: int) -> Leg:
         """One number after the other, until a round over all of them brings nothing."""
@@ -93,7 +96,13 @@ class LegSearch:
         """Of the full model: as the benchmark chooses them, or those of one of the legs."""
         method = dense("teacher", "teacher", SOLVER, num_steps)
         as_legs = [leg.spacing() for leg in legs if leg.can_run(num_steps)]
-        return best_spacing(method, self.tuning.error, as_legs)
+        return best_spacing(method, self._error, as_legs)
+
+    def _error(self, method: Method) -> float:
+        def measure() -> Measured:
+            return Measured(self.tuning.error(method), method.setting["num_steps"])
+
+        return self._look(method.described(), measure).error
 
 
 def _sigmas(leg: Leg) -> list[Leg]:
@@ -124,6 +133,7 @@ def check_steps(num_steps: Sequence[int], strides: Sequence[int]) -> None:
 
 def run_leg_search(
     models: Models,
+    folder: Path,
     extract: Extract,
     say: Say,
     num_steps: Sequence[int],
@@ -134,7 +144,8 @@ def run_leg_search(
     one's error, cost in forwards, and worth in forwards of the full model, both of FLOPs alone, so
     that narrow strides look better than their time; `full_model`: its errors. JSON values.
 
-    num_seeds: that are searched on, and as many others that errors are told of.
+    folder: where looks are kept; num_seeds: that are searched on, and as many others that errors
+    are told of.
     Raises ConfigError for steps that leave no room, or a student that is not strided.
     """
     check_steps(num_steps, strides)
@@ -143,7 +154,8 @@ def run_leg_search(
             "--run must hold a strided student, got one that is not. Set distill.student.strided: "
             "true and run the recipe again."
         )
-    searched, told = halves(models, extract, say, strides, num_seeds)
+    looks = Looks.of(models, extract, folder, __name__)
+    searched, told = halves(models, looks, extract, say, strides, num_seeds)
     legs = {}
     for steps in num_steps:
         legs[steps] = searched.best(steps)
@@ -168,17 +180,18 @@ def run_leg_search(
 
 
 def halves(
-    models: Models, extract: Extract, say: Say, strides: Sequence[int], num_seeds: int
+    models: Models, looks: Looks, extract: Extract, say: Say, strides: Sequence[int], num_seeds: int
 ) -> tuple[LegSearch, LegSearch]:
     """What is searched on, and as many other seeds that errors are told of."""
     labels = pictures(models.data_uri, TUNE_SPLIT, models.arch.image_size)[1]
     drawn = draws("sweep", 2 * num_seeds, labels, 0)
     say(f"the teacher's pictures of {len(drawn)} seeds")
-    target = reference(models, drawn)
+    target = looks.target(models, drawn)
     parts = slice(num_seeds), slice(num_seeds, None)
     searched, told = (
         LegSearch(
             Tuning(models, Draws(drawn.labels[p], drawn.seeds[p]), target[p], extract, 0.0),
+            looks,
             tuple(strides),
         )
         for p in parts

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from nitrogen.pipelines.commands.bench_files import (
     DataOption,
+    OutOption,
     about,
     command,
     folder,
+    kept,
     write,
 )
 from nitrogen.pipelines.commands.models import RunOption
@@ -28,7 +29,7 @@ def register(bench: typer.Typer) -> None:
 
 
 def legs(
-    out: Annotated[Path, typer.Option("--out", "-o", help="JSON file of the legs.")],
+    out: OutOption,
     run: RunOption = None,
     data: DataOption = None,
     steps: Annotated[
@@ -52,7 +53,7 @@ def legs(
     models = load_models(folder(run), (), data)
     asked = sorted(set(steps or STEPS))
     strides = tuple(stride or STRIDES)
-    found = run_leg_search(models, FeatureNet(), note, asked, strides, seeds)
+    found = run_leg_search(models, kept(out), FeatureNet(), note, asked, strides, seeds)
     options: list[tuple[str, Any]] = [("--data", data), *(("--steps", n) for n in steps or ())]
     options += [*(("--stride", quarters) for quarters in stride or ()), ("--seeds", seeds)]
     result = about() | found | {"command": command("legs", out, run, False, options)}

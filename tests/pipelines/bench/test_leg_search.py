@@ -9,14 +9,13 @@ from nitrogen.model.leg import Leg
 from nitrogen.model.schedules import KARRAS
 from nitrogen.pipelines.bench import leg_search
 from nitrogen.pipelines.bench.hull import lower_hull
+from nitrogen.pipelines.bench.kept_looks import Looks, Measured
 from nitrogen.pipelines.bench.leg_search import (
     START,
     LegSearch,
-    Measured,
     run_leg_search,
     worth,
 )
-from nitrogen.pipelines.bench.quality import reference
 from nitrogen.pipelines.bench.tuning import Tuning
 from nitrogen.pipelines.steps.distill import DistillConfig
 from nitrogen.platform.errors import ConfigError
@@ -30,8 +29,9 @@ def few(monkeypatch):
 
 
 @pytest.fixture
-def search(strided, drawn, extract, few):
-    return LegSearch(Tuning(strided, drawn, reference(strided, drawn), extract, 0.0))
+def search(strided, drawn, extract, few, tmp_path):
+    looks = Looks.of(strided, extract, tmp_path, leg_search.__name__)
+    return LegSearch(Tuning(strided, drawn, looks.target(strided, drawn), extract, 0.0), looks)
 
 
 def test_the_leg_is_no_worse_than_the_start(search):
@@ -78,24 +78,34 @@ def test_what_a_leg_is_worth_is_read_off_the_full_models_hull():
     assert worth(0.9, hull) is None
 
 
-def test_what_is_found_stands_in_a_recipe(strided, extract, few):
-    found = run_leg_search(strided, extract, lambda text: None, (3, 5), (1, 4), 4)
+def test_what_is_found_stands_in_a_recipe(strided, extract, few, tmp_path):
+    found = run_leg_search(strided, tmp_path, extract, lambda text: None, (3, 5), (1, 4), 4)
     config = DistillConfig(student={"strided": True}, relay=found["relay"])
     assert set(config.relay) == {3, 5}
     assert found["full_model"].keys() == {"3", "4"}
 
 
+def test_a_search_that_was_cut_off_looks_at_nothing_twice(search, monkeypatch):
+    leg, error = search.best(5), search.full_model(3, KARRAS)
+    monkeypatch.setattr(LegSearch, "_relay", lambda *_: pytest.fail("the leg was kept"))
+    monkeypatch.setattr(Tuning, "error", lambda *_: pytest.fail("the full model was kept"))
+    assert search.best(5) == leg
+    assert search.full_model(3, KARRAS) == error
+    with pytest.raises(pytest.fail.Exception):
+        dataclasses.replace(search, strides=(1, 4)).best(5)
+
+
 @pytest.mark.parametrize(("steps", "strides"), [(3, (1, 1, 1)), (1001, (1, 1)), (5, ())])
-def test_steps_without_room_are_refused_before_anything_is_drawn(steps, strides, extract):
+def test_steps_without_room_are_refused_before_anything_is_drawn(steps, strides, extract, tmp_path):
     with pytest.raises(ConfigError, match="--stride must be given for 1 to steps - 1"):
-        run_leg_search(None, extract, print, (6, steps), strides, 4)
+        run_leg_search(None, tmp_path, extract, print, (6, steps), strides, 4)
 
 
-def test_a_width_that_there_is_not_is_refused(extract):
+def test_a_width_that_there_is_not_is_refused(extract, tmp_path):
     with pytest.raises(ConfigError, match="--stride must be 1 to 4 quarters"):
-        run_leg_search(None, extract, print, (6,), (1, 5), 4)
+        run_leg_search(None, tmp_path, extract, print, (6,), (1, 5), 4)
 
 
-def test_a_student_that_is_not_strided_is_refused(models, extract):
+def test_a_student_that_is_not_strided_is_refused(models, extract, tmp_path):
     with pytest.raises(ConfigError, match=r"distill\.student\.strided"):
-        run_leg_search(models, extract, print, (5,), (1, 1), 4)
+        run_leg_search(models, tmp_path, extract, print, (5,), (1, 1), 4)
