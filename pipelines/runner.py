@@ -120,17 +120,14 @@ class _Run:
         names = self.selection.names(self.steps)
         for index, name in enumerate(names, 1):
             spec = self.steps[name]
-            done = {step: record.input_digest for step, record in self.records.items()}
-            planned = resolve(
-                spec,
-                self.recipe,
-                self.folder,
-                done_inputs(spec, done),
-                forced=self.selection.forced(name, self.steps),
-            )
+            planned = self._planned(spec, self.selection.forced(name, self.steps))
             self.progress.begin_step(name, index, len(names))
             self._one_step(spec, planned)
         self._note_uncovered(names)
+
+    def _planned(self, spec: StepSpec, forced: bool = False) -> Planned:
+        done = {step: record.input_digest for step, record in self.records.items()}
+        return resolve(spec, self.recipe, self.folder, done_inputs(spec, done), forced=forced)
 
     def _one_step(self, spec: StepSpec, planned: Planned) -> None:
         ready = planned.record or self._adopt(spec, planned)
@@ -188,11 +185,9 @@ class _Run:
             lineage={"inputs": planned.parts["inputs"], "mlflow_run_id": run_id},
         )
 
-    def _context(
-        self, spec: StepSpec, key: str, directory: Path, run_id: str | None
-    ) -> StepContext:
+    def _context(self, spec: StepSpec, key: str, folder: Path, run_id: str | None) -> StepContext:
         return StepContext(
-            dir=directory,
+            dir=folder,
             inputs={need: self.records[need].output() for need in spec.needs},
             tracker=self.services.tracker(),
             progress=self.progress,
@@ -223,8 +218,7 @@ class _Run:
         for name, spec in self.steps.items():
             if name in covered or any(need not in self.records for need in spec.needs):
                 continue
-            done = {step: record.input_digest for step, record in self.records.items()}
-            planned = resolve(spec, self.recipe, self.folder, done_inputs(spec, done))
+            planned = self._planned(spec)
             if planned.record is not None:
                 self._keep(name, planned.record, "cached", 0.0)
 
@@ -250,8 +244,7 @@ class _Run:
             )
             self.journal.write(f"run {status}", seconds=round(seconds, 1), error=error)
         finally:
-            self.runs.finish_all(
-                {"finished": "FINISHED", "stopped": "KILLED"}.get(status, "FAILED")
-            )
+            told = {"finished": "FINISHED", "stopped": "KILLED"}
+            self.runs.finish_all(told.get(status, "FAILED"))
             self.services.close()
             self.progress.close()

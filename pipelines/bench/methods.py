@@ -170,8 +170,7 @@ def with_policy(
 
 def played(models: Models, method: Method) -> Runner:
     """A static schedule through the sampler. setting: model, solver, num_steps, widths, relay."""
-    s = method.setting
-    widths = tuple(s["widths"])
+    s, widths = method.setting, tuple(method.setting["widths"])
     assert len(widths) == s["num_steps"], "a schedule has a width for every step"
     assert widths[0] > 0, "the first step has nothing that it could keep"
     return with_policy(models, method, Static(widths=widths), s["model"], bounded=False)
@@ -208,9 +207,8 @@ def control(models: Models, method: Method) -> Runner:
     assert method.trace is not None, "a control needs the plans of the row it belongs to"
     s = method.setting
     if s["how"] == "oracle":
-        policy: Policy = controls.OraclePositions(
-            method.trace, models.teacher.denoiser, models.student.denoiser
-        )
+        teacher, student = models.teacher.denoiser, models.student.denoiser
+        policy: Policy = controls.OraclePositions(method.trace, teacher, student)
     else:
         policy = controls.Replay(controls.moved(method.trace, s["how"]))
     return with_policy(models, method, policy, "student")
