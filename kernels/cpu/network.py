@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nitrogen.kernels.cpu.library import load
-from nitrogen.kernels.cpu.packing import PACKED
+from nitrogen.kernels.cpu.packing import LAYOUTS, side_by_side
 from nitrogen.kernels.cpu.tensors import dense, writable
 
 Stamp = tuple[tuple[int, int] | None, ...]
@@ -39,10 +39,12 @@ class Program:
         known = self._known
         if known is None or known[0] != stamp:
             assert len(weights) == len(self.layouts), "every weight has its layout"
-            packed = [
-                None if weight is None else PACKED.get(weight, layout)
-                for weight, layout in zip(weights, self.layouts, strict=True)
-            ]
+            packed = side_by_side(
+                [
+                    None if weight is None else LAYOUTS[layout](weight)
+                    for weight, layout in zip(weights, self.layouts, strict=True)
+                ]
+            )
             addresses = [0 if one is None else one.data_ptr() for one in packed]
             listed = torch.tensor([*self.numbers, *addresses], dtype=torch.int64)
             # While these aliases hold their memory, no other weight can have its address.

@@ -9,7 +9,10 @@ writes like that must say so with `torch.autograd.graph.increment_version(weight
 on with the old value.
 """
 
+import mmap
 import weakref
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -17,6 +20,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 PANEL = 16  # columns of a panel, COLUMNS in gemm.h
+LINE = 16  # floats of a cache line
+HUGE = 1 << 21  # bytes of a huge page
 
 
 class Packed:
@@ -74,6 +79,31 @@ def taps(weight: Tensor) -> Tensor:
 
 def as_it_is(weight: Tensor) -> Tensor:
     return plain(weight).contiguous()
+
+
+def side_by_side(packed: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """The same values in one block of memory, in this order, each from a cache line on."""
+    sizes = [0 if one is None else -(-one.numel() // LINE) * LINE for one in packed]
+    parts = huge_pages(sum(sizes)).split(sizes)
+    return [
+        None if one is None else part[: one.numel()].view(one.shape).copy_(one)
+        for one, part in zip(packed, parts, strict=True)
+    ]
+
+
+def huge_pages(size: int) -> Tensor:
+    """[size] float32 of memory of its own, on huge pages where the system has them: two networks in
+    turn have more small ones than a processor keeps the addresses of."""
+    if not hasattr(mmap, "MADV_HUGEPAGE"):
+        return torch.empty(size)
+    num_bytes = max(1, -(-4 * size // HUGE)) * HUGE
+    # A private mapping: Python's own choice is shared memory, which has no huge pages by default.
+    memory = mmap.mmap(-1, num_bytes + HUGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with suppress(OSError):  # a kernel without them
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    whole = torch.frombuffer(memory, dtype=torch.uint8)
+    start = -whole.data_ptr() % HUGE
+    return whole[start : start + 4 * size].view(torch.float32)
 
 
 LAYOUTS = {"panels": panels, "bias": padded_bias, "taps": taps, "as it is": as_it_is}
