@@ -6,6 +6,7 @@ from typing import Any
 
 from nitrogen.model.errors import WeightsError
 from nitrogen.model.prices import PriceTable
+from nitrogen.model.relay import Relay
 from nitrogen.model.width_table import WidthTable
 
 CONFIG, FORMAT = "config.json", 1
@@ -41,11 +42,10 @@ def write_prices(directory: Path, prices: PriceTable) -> None:
     write_config(directory / CONFIG, content | {"prices": prices.to_json()})
 
 
-def write_relay_prices(directory: Path, prices: PriceTable) -> None:
-    """Lays the prices of a relay's strides beside the weights of a saved model that has one."""
+def write_relay(directory: Path, relay: Relay) -> None:
+    """Lays a relay, its prices with it, beside the weights of a saved model that has one."""
     content = read_config(directory / CONFIG)
-    relay = content["relay"] | {"prices": prices.to_json()}
-    write_config(directory / CONFIG, content | {"relay": relay})
+    write_config(directory / CONFIG, content | {"relay": relay.to_json()})
 
 
 def write_schedules(directory: Path, schedules: WidthTable) -> None:

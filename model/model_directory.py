@@ -13,7 +13,7 @@ from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.errors import WeightsError
 from nitrogen.model.predictor import Predictor
 from nitrogen.model.prices import PriceTable
-from nitrogen.model.relay import Relay, RelayTable, late_arch
+from nitrogen.model.relay import Relay, late_arch
 from nitrogen.model.weights import load_into, load_tensors, prefixed, save_tensors
 from nitrogen.model.width_table import WidthTable
 
@@ -56,9 +56,7 @@ def write_model(
     if relay := stored.relay:
         late = prefixed("denoiser.", relay.late.state_dict())
         save_tensors(directory / LATE_WEIGHTS, late, dtype)
-        content["relay"] = {"legs": relay.table.to_json()}
-        if relay.prices is not None:
-            content["relay"]["prices"] = relay.prices.to_json()
+        content["relay"] = relay.to_json()
     write_config(directory / CONFIG, content)
 
 
@@ -91,13 +89,10 @@ def read_model(directory: Path) -> Stored:
 def load_relay(weights: Path, arch: ArchConfig, content: Any) -> Relay:
     """weights: of the network that takes the last steps; arch: of the one that begins; content:
     `relay` of config.json. Raises WeightsError."""
-    told = content if isinstance(content, dict) else {}
-    table = RelayTable.from_json(told.get("legs"))
-    prices = PriceTable.from_json(told["prices"]) if "prices" in told else None
-    late = Denoiser(late_arch(arch))
+    relay = Relay.from_json(content, Denoiser(late_arch(arch)))
     with torch.no_grad():
-        load_into(late, load_tensors(weights), "denoiser.")
-    return Relay(late, table, prices)
+        load_into(relay.late, load_tensors(weights), "denoiser.")
+    return relay
 
 
 def late_weights(directory: Path) -> Path:

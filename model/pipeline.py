@@ -146,8 +146,8 @@ class Pipeline:
         """What compute costs at this budget; None for equal shares a step."""
         budget, num_steps = asked.budget, asked.num_inference_steps
         assert budget is not None, "a price is of a budget"
-        if self.relay and self._sampler(Budget(), size).leg(asked):
-            return self.relay.price(budget, num_steps)
+        if relay := self._sampler(Budget(), size).relay_of(asked):
+            return relay.price(budget, num_steps)
         return self.prices.price(budget, num_steps) if self.prices else None
 
     def _schedule(

@@ -118,9 +118,11 @@ def measure_prices(
 
 
 def priced(relay: Relay, denoiser: Denoiser, predictor: Predictor) -> Relay:
-    """The relay with the prices of its strides."""
-    prices = measure_prices(denoiser, predictor, list(relay.table.rows), relay)
-    return replace(relay, prices=prices)
+    """The relay with the prices of its strides, and those below it."""
+    alone = replace(relay, cheaper=None)
+    prices = measure_prices(denoiser, predictor, list(relay.table.rows), alone)
+    cheaper = relay.cheaper and priced(relay.cheaper, denoiser, predictor)
+    return replace(relay, prices=prices, cheaper=cheaper)
 
 
 def measured_gains(

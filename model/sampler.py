@@ -79,13 +79,18 @@ class Sampler:
     def leg(self, request: Request) -> Leg | None:
         """When the relay's second network takes over; None where it does not, for the request has
         too few steps or its budget does not pay for them."""
-        if self.relay is None:
-            return None
-        leg = self.relay.table.leg(request.num_inference_steps)
-        if leg is None or request.budget is None:
-            return leg
-        ledger = self._ledger(request, leg)
-        return leg if ledger.affords(request.budget) else None
+        relay = self.relay_of(request)
+        return None if relay is None else relay.table.leg(request.num_inference_steps)
+
+    def relay_of(self, request: Request) -> Relay | None:
+        """The dearest relay that the budget pays for."""
+        for relay in self.relay.each() if self.relay else ():
+            leg = relay.table.leg(request.num_inference_steps)
+            if leg is None:
+                continue
+            if request.budget is None or self._ledger(request, leg).affords(request.budget):
+                return relay
+        return None
 
     def _ledger(self, request: Request, leg: Leg | None) -> Ledger:
         steps, guided = request.num_inference_steps, request.guidance_scale != 1

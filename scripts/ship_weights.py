@@ -19,7 +19,7 @@ import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -38,7 +38,7 @@ from nitrogen.pipelines.recipe import load_recipe, shipped_recipes
 from nitrogen.pipelines.report.data import LabelledImages
 from nitrogen.pipelines.report.samples_file import save_grid
 from nitrogen.pipelines.sampling import draws
-from nitrogen.pipelines.steps.distill import relay_of, save_student
+from nitrogen.pipelines.steps.distill import DistillConfig, relay_of, save_student
 from nitrogen.pipelines.steps.pretrain import save_teacher
 from nitrogen.pipelines.training.config import StudentConfig
 from nitrogen.pipelines.training.preview import tile_grid
@@ -162,7 +162,7 @@ def main() -> None:
     student = given.student or training_folder(given.run, "distill")
     state = checkpoint_of(student)  # before anything is replaced
     config = StudentConfig(strided=is_strided(state))
-    relay = relay_of(load_recipe(given.recipe).recipe.section("distill").relay)
+    relay = relay_of(cast(DistillConfig, load_recipe(given.recipe).recipe.section("distill")))
     if relay and not config.strided:
         raise SystemExit("error: a student with a relay must be strided, got one that is not.")
     out = WEIGHTS / given.recipe

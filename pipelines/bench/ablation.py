@@ -92,7 +92,7 @@ def run_ablation(
         directory, training_data(uri, manifest, teacher.image_size, folder),
         shortened(distill.optim, config.num_images), num_steps, config.seed,
         recipe.executor.precision, digests | {"data": manifest.digest}, folder / "arms", say,
-        relay_of(distill.relay),
+        relay_of(distill),
     )  # fmt: skip
     kept = {arm.name: trainer.trained(arm) for arm in arms}
     trained = {name: Pipeline.load(path) for name, path in kept.items()}

@@ -9,7 +9,7 @@ from nitrogen.pipelines.bench.controls import CONTROLS, Trace
 from nitrogen.pipelines.bench.frontier_config import FrontierConfig
 from nitrogen.pipelines.bench.methods import Method, slices
 from nitrogen.pipelines.bench.models import Models
-from nitrogen.pipelines.bench.relays import strides_at
+from nitrogen.pipelines.bench.relays import Place, all_places, strides_at
 from nitrogen.pipelines.bench.row_store import row_key
 from nitrogen.pipelines.bench.settings import SOLVER, budget_method, relay_method, schedule_method
 
@@ -24,8 +24,9 @@ def contenders(config: FrontierConfig, models: Models) -> Iterator[Method]:
             yield dense(name, "thin", SOLVER, n)
     for n in config.static_steps:
         yield from (schedule_method(slices(quarters, n)) for quarters in (1, 2, 3, 4))
-        relays = (strides_at(models, n, quarters) for quarters in (1, 2, 3, 4))
-        yield from (relay_method(widths) for widths in relays if widths)
+        for place in all_places(models):
+            relays = (strides_at(models, n, quarters, place) for quarters in (1, 2, 3, 4))
+            yield from (relay_method(widths, place=place) for widths in relays if widths)
     yield from caches(config, models)
     for n in config.ours_steps:
         if n not in config.static_steps:  # what the predictor's share is taken of
@@ -92,8 +93,8 @@ def at_full_width(models: Models, ours: Sequence[Method]) -> Iterator[Method]:
         yield dense("teacher", "teacher", SOLVER, n)
 
 
-def controls_of(ours: Method, trace: Trace, relay: bool) -> Iterator[Method]:
-    """The controls for where: ours's widths at other positions. relay: whether ours had one, which
+def controls_of(ours: Method, trace: Trace, relay: Place) -> Iterator[Method]:
+    """The controls for where: ours's widths at other positions. relay: the one that ours had, which
     without its budget could not be told."""
     kept = {key: value for key, value in _untiered(ours.setting).items() if key != "served"}
     base = kept | {"of": ours.name, "budget": None, "relay": relay}

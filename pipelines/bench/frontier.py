@@ -42,7 +42,7 @@ from nitrogen.pipelines.bench.memory import peak_bytes
 from nitrogen.pipelines.bench.methods import Method, runner
 from nitrogen.pipelines.bench.models import Models
 from nitrogen.pipelines.bench.quality import REFERENCE_SOLVER, REFERENCE_STEPS, Extract
-from nitrogen.pipelines.bench.relays import has_relay
+from nitrogen.pipelines.bench.relays import relay_taken
 from nitrogen.pipelines.bench.rounds import part_of
 from nitrogen.pipelines.bench.row_store import Row, row_key
 from nitrogen.pipelines.bench.settings import served
@@ -155,7 +155,7 @@ def plan(contest: Contest, known: Sequence[Method]) -> None:
 def traced_controls(contest: Contest, ours: Method) -> list[Method]:
     """The controls of a row of ours, which play the plans that it made."""
     row, seeds = contest.row(ours), contest.seeds_of(ours).seeds
-    relay = has_relay(contest.models, ours)
+    relay = relay_taken(contest.models, ours)
     return list(controls_of(ours, Trace(tuple(seeds), row.arrays["widths"]), relay))
 
 

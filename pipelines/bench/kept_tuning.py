@@ -22,7 +22,7 @@ from nitrogen.pipelines.bench.hull import Hull
 from nitrogen.pipelines.bench.methods import Method
 from nitrogen.pipelines.bench.models import TUNE_SPLIT, pictures
 from nitrogen.pipelines.bench.quality import reference
-from nitrogen.pipelines.bench.relays import has_relay
+from nitrogen.pipelines.bench.relays import Place, relay_taken
 from nitrogen.pipelines.bench.row_store import Row, row_key
 from nitrogen.pipelines.bench.saving import BUDGETS, Worth, saving_budget, saving_method
 from nitrogen.pipelines.bench.schedule_search import searched_schedules
@@ -115,7 +115,7 @@ class KeptTuning:
         def method() -> dict[str, Any]:
             student = self.contest.models.student
             served = student.prices is not None or student.relay is not None
-            chosen = saving_budget(self._worth, num_steps, served, self._relay_from(num_steps))
+            chosen = saving_budget(self._worth, num_steps, served, self._relays_from(num_steps))
             return {"method": chosen.described() if chosen else None}
 
         config = self.contest.config
@@ -127,11 +127,13 @@ class KeptTuning:
         found = self._kept(saving_name(num_steps), key, method)["method"]
         return Method(**found) if found else None
 
-    def _relay_from(self, num_steps: int) -> float:
-        """The least budget at which a relay takes the last steps; 1 where none does."""
-        models = self.contest.models
-        methods = ((one, saving_method(num_steps, one, True)) for one in BUDGETS)
-        return next((one for one, method in methods if has_relay(models, method)), 1.0)
+    def _relays_from(self, num_steps: int) -> list[float]:
+        """The least budget for each relay that takes the last steps, rising."""
+        models, found = self.contest.models, dict[Place, float]()
+        for budget in BUDGETS:
+            taken = relay_taken(models, saving_method(num_steps, budget, True))
+            found.setdefault(taken, budget)
+        return [budget for taken, budget in found.items() if taken]
 
     def _worth(self, method: Method) -> Worth:
         """fd_lite0 to the training split, as that of rows, of seeds of the validation split."""

@@ -26,7 +26,7 @@ from nitrogen.model.solvers import sample_dense, solver_for
 from nitrogen.model.start import noise
 from nitrogen.pipelines.bench import baselines, controls
 from nitrogen.pipelines.bench.models import Models
-from nitrogen.pipelines.bench.relays import asks_for_relay
+from nitrogen.pipelines.bench.relays import relay_asked
 from nitrogen.pipelines.sampling import forwards
 
 TORCH_KINDS = ("dense", "schedule", "deep_cache", "tea_cache")  # by plain PyTorch
@@ -142,7 +142,7 @@ def with_policy(
     network = pipeline.denoiser if bounded else pipeline.denoiser.without_bounds()
     sampler = Sampler(
         network, policy, predictor=pipeline.predictor, solver_name=s["solver"],
-        spacing=spacing_of(s), relay=pipeline.relay if asks_for_relay(s) else None,
+        spacing=spacing_of(s), relay=relay_asked(pipeline, s),
     )  # fmt: skip
 
     def draw(labels: Sequence[int], seeds: Sequence[int]) -> Drawn:

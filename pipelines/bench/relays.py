@@ -2,37 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from nitrogen.model.config import NUM_WIDTHS
+from nitrogen.model.pipeline import Pipeline
 from nitrogen.model.policies import Budget
+from nitrogen.model.relay import Relay
 from nitrogen.model.request import Request
+from nitrogen.model.sampler import Sampler
 from nitrogen.pipelines.bench.models import Models
 
 if TYPE_CHECKING:
     from nitrogen.pipelines.bench.methods import Method
 
-
-def asks_for_relay(setting: Mapping[str, Any]) -> bool:
-    """Whether late steps are the full model's where the budget pays for them: asked for, or as a
-    user of the library gets it."""
-    return bool(setting.get("relay") or setting.get("served"))
+Place = bool | int  # among the relays of a student: True, 2, ... from the dearest on; False: none
 
 
-def has_relay(models: Models, method: Method) -> bool:
-    """Whether they are: there is a relay for so many steps, and the budget does."""
+def relay_asked(pipeline: Pipeline, setting: Mapping[str, Any]) -> Relay | None:
+    """Whose late steps are the full model's where the budget pays for them: asked for, or as a user
+    of the library gets it. setting: relay, True for the dearest, 2 for the one below it, ..."""
+    if not (setting.get("relay") or setting.get("served")) or pipeline.relay is None:
+        return None
+    relays = list(pipeline.relay.each())
+    at = int(setting.get("relay") or 1) - 1
+    return relays[at] if at < len(relays) else None
+
+
+def relay_taken(models: Models, method: Method) -> Place:
+    """The relay that has a leg for so many steps and that the budget pays for; False for none."""
     s, pipeline = method.setting, models.get(method.model)
-    if not asks_for_relay(s) or pipeline.relay is None:
+    asked = relay_asked(pipeline, s)
+    if asked is None or pipeline.relay is None:
         return False
     request = Request(0, 0, s["num_steps"], method.guidance, s.get("budget"))
-    return pipeline.sampler(Budget(), s["solver"]).leg(request) is not None
+    sampler = Sampler(pipeline.denoiser, Budget(), predictor=pipeline.predictor, relay=asked)
+    taken = sampler.relay_of(request)
+    return next((place for place, relay in places(pipeline.relay) if relay is taken), False)
 
 
-def strides_at(models: Models, num_steps: int, quarters: int) -> list[int]:
+def places(relay: Relay) -> Iterator[tuple[Place, Relay]]:
+    """What a setting calls each of them."""
+    for at, one in enumerate(relay.each(), 1):
+        yield (True if at == 1 else at), one
+
+
+def strides_at(models: Models, num_steps: int, quarters: int, place: Place = True) -> list[int]:
     """Widths of a relay's steps, its strides at `quarters`; none where there is no relay."""
-    relay = models.student.relay
+    relay = relay_asked(models.student, {"relay": place})
     leg = relay.table.leg(num_steps) if relay else None
     if leg is None:
         return []
     return [quarters] * leg.early + [NUM_WIDTHS] * (num_steps - leg.early)
+
+
+def all_places(models: Models) -> list[Place]:
+    relay = models.student.relay
+    return [place for place, _ in places(relay)] if relay else []

@@ -9,8 +9,10 @@ nothing without the teacher's distance beside that of its own long run.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from nitrogen.model.errors import BudgetError
 from nitrogen.pipelines.bench.contenders import dense
@@ -39,17 +41,21 @@ def saving_method(num_steps: int, budget: float, served: bool) -> Method:
 
 
 def saving_budget(
-    worth: Callable[[Method], Worth], num_steps: int, served: bool, relay_from: float = 1.0
+    worth: Callable[[Method], Worth],
+    num_steps: int,
+    served: bool,
+    relays_from: Sequence[float] = (),
 ) -> Method | None:
     """Ours of the least budget that is as near as the teacher, by bisection, for the distance falls
     as budgets rise; None where none is, or where it saves nothing.
 
-    relay_from: the budget at which a relay begins, where the distance may jump: either side of it
-    is bisected, the lower one first.
+    relays_from: the budgets at which a relay begins, where the distance may jump: what lies between
+    two of them is bisected by itself, the lowest first.
     """
     teacher = worth(dense("teacher", "teacher", SOLVER, num_steps))
-    sides = [b for b in BUDGETS if b < relay_from], [b for b in BUDGETS if b >= relay_from]
-    found = (_least(worth, num_steps, served, side, teacher) for side in sides)
+    edges = [0.0, *relays_from, math.inf]
+    parts = ([b for b in BUDGETS if low <= b < high] for low, high in pairwise(edges))
+    found = (_least(worth, num_steps, served, part, teacher) for part in parts)
     return next((method for method in found if method is not None), None)
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import product
+from itertools import combinations_with_replacement, product
 
 import numpy as np
 
 from nitrogen.model.config import NUM_WIDTHS
 from nitrogen.pipelines.bench.methods import Method
-from nitrogen.pipelines.bench.relays import strides_at
+from nitrogen.pipelines.bench.relays import Place, all_places, strides_at
 from nitrogen.pipelines.bench.settings import relay_method, schedule_method
 from nitrogen.pipelines.bench.tuning import Tuning, most_saved, too_dear
 
@@ -30,7 +30,11 @@ def searched_schedules(tuning: Tuning, tier: str, seed: int = 0) -> list[Method]
     if not tried:
         raise too_dear(tuning, tier)
     found = [tuning.look(schedule_method(start, tier)) for start in sorted(tried)]
-    relays = [tuning.look(relay_method(widths, tier)) for widths in relayed(tuning, price, most)]
+    relays = [
+        tuning.look(relay_method(widths, tier, place))
+        for place in all_places(tuning.models)
+        for widths in relayed(tuning, price, most, place)
+    ]
     best = most_saved(found, full_model, limit)
     generator = np.random.default_rng(seed)
     moves = neighbours(best.method.setting["widths"], price, most, generator)
@@ -51,12 +55,17 @@ def searched_schedules(tuning: Tuning, tier: str, seed: int = 0) -> list[Method]
     return [saves.method, replace(nearest.method, name=f"{nearest.method.name}, nearest")]
 
 
-def relayed(tuning: Tuning, price: np.ndarray, ceiling: float) -> Iterator[list[int]]:
-    """Every schedule of a relay's strides under the ceiling: few enough to look at all of them."""
+def relayed(
+    tuning: Tuning, price: np.ndarray, ceiling: float, place: Place = True
+) -> Iterator[list[int]]:
+    """Every schedule of a relay's strides under the ceiling, of more than two those that never
+    narrow: few enough to look at all of them."""
     for num_steps in tuning.num_steps:
-        narrow = strides_at(tuning.models, num_steps, 1)
+        narrow = strides_at(tuning.models, num_steps, 1, place)
         count = narrow.count(1)
-        for strides in product(range(NUM_WIDTHS + 1), repeat=count):
+        every = product(range(NUM_WIDTHS + 1), repeat=count)
+        rising = combinations_with_replacement(range(1, NUM_WIDTHS + 1), count)
+        for strides in every if count <= 2 else rising:
             widths = [*strides, *narrow[count:]]
             if widths and strides[0] > 0 and price[widths].sum() <= ceiling:
                 yield widths

@@ -28,7 +28,7 @@ from nitrogen.pipelines.bench.hull import Hull, lower_hull
 from nitrogen.pipelines.bench.methods import Method, runner
 from nitrogen.pipelines.bench.models import Models
 from nitrogen.pipelines.bench.quality import Extract, Sampled, sample, squared_errors
-from nitrogen.pipelines.bench.relays import has_relay
+from nitrogen.pipelines.bench.relays import relay_taken
 from nitrogen.pipelines.bench.settings import SOLVER, budget_method
 from nitrogen.pipelines.bench.spacings import Spacings
 from nitrogen.pipelines.bench.twins import by_rows
@@ -203,7 +203,7 @@ def priced(tuning: Tuning, method: Method, tier: str) -> Method:
     """
     s, own_flops = method.setting, tuning.models.cost_of("student").full_flops
     most = SPENT * s["num_steps"] * (s["budget"] * own_flops + tuning.overhead)
-    own: dict[str, Any] = {"relay": True} if has_relay(tuning.models, method) else {}
+    own: dict[str, Any] = {"relay": True} if relay_taken(tuning.models, method) else {}
     low, high = PRICES
     for _ in range(BISECTIONS):
         middle = math.sqrt(low * high)

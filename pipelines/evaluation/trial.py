@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from nitrogen.model.config_file import write_prices, write_relay_prices
+from nitrogen.model.config_file import write_prices, write_relay
 from nitrogen.model.pipeline import Pipeline
 from nitrogen.model.prices import STEPS, measure_prices, priced
 from nitrogen.pipelines.metrics.psnr import same_seed
@@ -86,8 +86,8 @@ def tuned_student(params: dict[str, Any], settings: dict[str, Any], directory: P
         if pipeline.relay:
             pipeline.relay = priced(pipeline.relay, pipeline.denoiser, pipeline.predictor)
     write_prices(directory / STUDENT, pipeline.prices)
-    if pipeline.relay and pipeline.relay.prices:
-        write_relay_prices(directory / STUDENT, pipeline.relay.prices)
+    if pipeline.relay:
+        write_relay(directory / STUDENT, pipeline.relay)
     return pipeline
 
 

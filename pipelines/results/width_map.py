@@ -19,7 +19,7 @@ from nitrogen.model.sampler import Sampler
 from nitrogen.pipelines.bench.models import model_digest, weights_digest
 from nitrogen.pipelines.bench.pareto_plot import DPI, WIDTH_PX
 from nitrogen.pipelines.bench.plot_style import THEMES, Theme, figure_style, themed
-from nitrogen.pipelines.bench.relays import asks_for_relay
+from nitrogen.pipelines.bench.relays import relay_asked
 from nitrogen.pipelines.bench.settings import SOLVER
 from nitrogen.pipelines.results.files import BenchFile
 from nitrogen.pipelines.trained_models import model_directory
@@ -92,7 +92,7 @@ def drawn(student: Pipeline, setting: Mapping[str, Any]) -> list[Finished]:
     sampler = Sampler(
         student.denoiser, policy_of(student, setting), predictor=student.predictor,
         solver_name=setting.get("solver", SOLVER),
-        relay=student.relay if asks_for_relay(setting) else None,
+        relay=relay_asked(student, setting),
     )  # fmt: skip
     with torch.no_grad():
         return sampler.run(requests)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -19,29 +18,37 @@ TRAIN_FN = "nitrogen.pipelines.training.student:train_student"
 IMAGES_PER_S = 70.0  # tiny, 2 cores; for --plan
 
 
+LegRows = dict[int, tuple[int, float, float, float]]
+
+
 class DistillConfig(BaseModel):
     """The `distill:` section of a recipe.
 
     relay   of a strided student: by the number of steps from which on it holds, how many strides it
             takes, the sigma at which the teacher takes over, its sigma_min and its rho
+    cheaper_relay   another one, of more strides, for budgets that do not pay for the first
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     student: StudentConfig = StudentConfig()
     optim: OptimConfig = OptimConfig(num_images=100_000, learning_rate=5e-4)
-    relay: dict[int, tuple[int, float, float, float]] = {}
+    relay: LegRows = {}
+    cheaper_relay: LegRows = {}
 
     @model_validator(mode="after")
     def _relay_can_run(self) -> Self:
         if self.relay and not self.student.strided:
             raise ValueError("relay must be empty unless student.strided is true. Set either.")
-        bad = [steps for steps, leg in self.relay.items() if not Leg(*leg).can_run(steps)]
-        if bad:
-            raise ValueError(
-                "relay must have 1 to steps - 1 strides, 0 < sigma_min < sigma < 80 and rho of 1 "
-                f"to 100, got {self.relay[bad[0]]} for {bad[0]} steps."
-            )
+        if self.cheaper_relay and not self.relay:
+            raise ValueError("cheaper_relay must be empty unless there is a relay. Name it relay.")
+        for name, rows in (("relay", self.relay), ("cheaper_relay", self.cheaper_relay)):
+            bad = [steps for steps, leg in rows.items() if not Leg(*leg).can_run(steps)]
+            if bad:
+                raise ValueError(
+                    f"{name} must have 1 to steps - 1 strides, 0 < sigma_min < sigma < 80 and rho "
+                    f"of 1 to 100, got {rows[bad[0]]} for {bad[0]} steps."
+                )
         return self
 
 
@@ -66,7 +73,7 @@ def run(config: DistillConfig, context: StepContext) -> dict[str, Any]:
             "seed": context.seed,
             "precision": context.settings.precision,
             "teacher": context.for_workers(directory / WEIGHTS),
-            "relay": relay_of(config.relay),
+            "relay": relay_of(config),
         },
         context,
     )
@@ -74,7 +81,7 @@ def run(config: DistillConfig, context: StepContext) -> dict[str, Any]:
         raise TrainingError("distillation must run to its end, got a stop. Run again to go on.")
     save_student(
         described, config.student, result.checkpoint, Path(context.dir) / "student",
-        relay_of(config.relay), directory / WEIGHTS,
+        relay_of(config), directory / WEIGHTS,
     )  # fmt: skip
     return {
         "student": "student",
@@ -83,9 +90,14 @@ def run(config: DistillConfig, context: StepContext) -> dict[str, Any]:
     }
 
 
-def relay_of(rows: Mapping[int, tuple[int, float, float, float]]) -> dict[str, Any] | None:
+def relay_of(config: DistillConfig) -> dict[str, Any] | None:
     """As config.json has it; None for no rows."""
-    return {"legs": {str(steps): list(leg) for steps, leg in rows.items()}} if rows else None
+    relay: dict[str, Any] | None = None
+    for rows in (config.cheaper_relay, config.relay):
+        if rows:
+            legs = {str(steps): list(leg) for steps, leg in rows.items()}
+            relay = {"legs": legs} | ({"cheaper": relay} if relay else {})
+    return relay
 
 
 def save_student(

@@ -4,6 +4,7 @@ Some plans are drawn at random, so that every width and every staleness is seen;
 policy's own, under a budget drawn uniformly, so that one student is a continuous dial.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,10 +14,10 @@ from nitrogen.model.cache import Cache, empty_cache
 from nitrogen.model.config import NUM_WIDTHS, ArchConfig
 from nitrogen.model.cost import CostModel
 from nitrogen.model.denoiser import Denoiser
+from nitrogen.model.leg import Leg
 from nitrogen.model.observation import Past, new_past, region_features, remember
 from nitrogen.model.predictor import Predictor, gains
 from nitrogen.model.regions import HELD, Plan, pool_to_regions, spread_to_pixels
-from nitrogen.model.relay import RelayTable
 from nitrogen.model.schedules import sampling_sigmas
 from nitrogen.model.solvers import slide
 from nitrogen.model.spending import room_for_regions, widths_for
@@ -49,7 +50,7 @@ class Explorer:
     num_steps: tuple[int, ...]  # sigma grids
     held_share: float  # of the regions in random plans
     max_steps: int = MAX_STEPS  # of a roll-out
-    relay: RelayTable | None = None  # half of the samples stand before one of its strides
+    legs: Sequence[Leg] = ()  # of a relay: half of the samples stand before one of its strides
 
     @torch.no_grad()
     def roll_out(
@@ -60,9 +61,9 @@ class Explorer:
         num, device = x_0.shape[0], x_0.device
         sigmas = draw_sigmas(num, self.num_steps, self.denoiser.arch, generator)
         steps = None
-        if self.relay is not None:
+        if self.legs:
             steps = self._draw_steps(generator)
-            strides = draw_strides(num, self.relay, steps, generator)
+            strides = draw_strides(num, self.legs, steps, generator)
             on_leg = torch.rand(num, generator=generator) < RELAY_SHARE
             sigmas = sigmas if strides is None else torch.where(on_leg[:, None], strides, sigmas)
         sigmas = sigmas.to(device)
@@ -147,11 +148,11 @@ def draw_sigmas(
 
 
 def draw_strides(
-    num: int, relay: RelayTable, num_steps: int, generator: torch.Generator
+    num: int, legs: Sequence[Leg], num_steps: int, generator: torch.Generator
 ) -> Tensor | None:
-    """[num, 4] neighbours on legs of the relay that stand before a stride after `num_steps` of
-    them; None where no leg has so many. Every leg, and every stride of it, as often."""
-    legs = [leg for leg in relay.rows.values() if leg.early > num_steps]
+    """[num, 4] neighbours on a relay's legs that stand before a stride after `num_steps` of them;
+    None where no leg has so many. Every leg, and every stride of it, as often."""
+    legs = [leg for leg in legs if leg.early > num_steps]
     if not legs:
         return None
     # Behind the strides lies what a stride does not look at; long enough for every window.

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from nitrogen.model.config import NUM_WIDTHS, ArchConfig
 from nitrogen.model.cost import CostModel
 from nitrogen.model.denoiser import Denoiser
+from nitrogen.model.leg import Leg
 from nitrogen.model.losses import gating_cost, log_mean_nll, tilted_weight, weighted_error
 from nitrogen.model.predictor import Predictor, gains
 from nitrogen.model.regions import HELD, Plan, pool_to_regions, spread_to_pixels
-from nitrogen.model.relay import RelayTable
+from nitrogen.model.relay import legs_of
 from nitrogen.model.row_denoiser import RowDenoiser
 from nitrogen.model.weights import load_into, load_tensors
 from nitrogen.pipelines.training.config import OptimConfig, StudentConfig
@@ -67,7 +68,7 @@ class StudentTask(Task):
         arch: ArchConfig,
         config: StudentConfig,
         teacher: Denoiser,
-        relay: RelayTable | None = None,
+        legs: Sequence[Leg] = (),  # of a relay that the student is to take strides of
     ):
         super().__init__()
         arch = student_arch(arch, config)
@@ -76,7 +77,7 @@ class StudentTask(Task):
         self.trained.denoiser.load_state_dict(teacher.state_dict(), strict=not config.strided)
         self.teacher = teacher.requires_grad_(False)
         self.full = RowDenoiser(self.teacher, cpp_only=True)
-        self.arch, self.config, self.relay = arch, config, relay
+        self.arch, self.config, self.legs = arch, config, legs
         self.trained.denoiser.requires_grad_(config.train_denoiser)
         self.cost = CostModel(arch, arch.image_size, arch.image_size)
 
@@ -111,7 +112,7 @@ class StudentTask(Task):
         student, config = self.trained, self.config
         return Explorer(
             student.denoiser, student.predictor, self.cost, config.num_steps, config.held_share,
-            config.rollout_steps, self.relay,
+            config.rollout_steps, self.legs,
         )  # fmt: skip
 
     def target(self, state: RollOut, labels: Tensor) -> Tensor:
@@ -211,8 +212,8 @@ def train_student(config: dict[str, Any], session: TrainSession) -> None:
     teacher = Denoiser(arch)
     with torch.no_grad():
         load_into(teacher, load_tensors(local_copy(config["teacher"])), "denoiser.")
-    relay = RelayTable.from_json(config["relay"]["legs"]) if config.get("relay") else None
-    task = StudentTask(arch, StudentConfig(**config["student"]), teacher, relay)
+    legs = legs_of(config["relay"]) if config.get("relay") else ()
+    task = StudentTask(arch, StudentConfig(**config["student"]), teacher, legs)
     if config.get("start"):
         with torch.no_grad():
             load_into(task.trained, load_tensors(local_copy(config["start"])))

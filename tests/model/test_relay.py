@@ -16,8 +16,8 @@ from nitrogen.model.leg import Leg
 from nitrogen.model.model_directory import LATE_WEIGHTS
 from nitrogen.model.pipeline import Pipeline
 from nitrogen.model.policies import Budget, Full, Static, Threshold
-from nitrogen.model.prices import PriceTable, measure_prices
-from nitrogen.model.relay import Relay, RelayTable, late_arch
+from nitrogen.model.prices import PriceTable, measure_prices, priced
+from nitrogen.model.relay import MAX_RELAYS, Relay, RelayTable, late_arch, legs_of
 from nitrogen.model.request import Request
 from nitrogen.model.sampler import Sampler
 from nitrogen.model.solvers import dpmpp_2m, euler, new_history
@@ -135,6 +135,69 @@ def test_the_least_budget_of_a_relay_is_enough(relayed):
     assert bool((done.widths[:2] == 1).all()), "a stride that is held costs too much"
     assert bool((done.widths[2:] == 4).all())
     assert sampler.leg(replace(request, budget=least - 1e-3)) is None
+
+
+BELOW = RelayTable({5: Leg(3, 1.5, 0.2, 3.0)})
+
+
+@pytest.fixture(scope="module")
+def chain(late):
+    return Relay(late, TABLE, cheaper=Relay(late, BELOW))
+
+
+def test_a_budget_takes_the_dearest_relay_that_it_pays_for(chain, strided, predictor):
+    sampler = Sampler(strided, Budget(), predictor=predictor, relay=chain)
+    early = {}
+    for budget in (None, 0.95, 0.78, 0.4):
+        request = Request(0, 1, 6, budget=budget)
+        leg, done = sampler.leg(request), sampler.run([request])[0]
+        early[budget] = leg and leg.early
+        assert done.flops <= (budget or 1.01) * done.full_flops
+        assert bool((done.widths[leg.early if leg else 6 :] == 4).all())
+    assert early == {None: 2, 0.95: 2, 0.78: 3, 0.4: None}
+    assert sampler.leg(Request(0, 1, 4, budget=0.7)) is None, "the one below begins at 5 steps"
+
+
+def test_policies_ask_the_relay_that_runs(chain, strided, predictor):
+    prices = PriceTable({5: ((1e-12, 1.0), (1e-9, 0.3))})
+    chain = replace(chain, cheaper=replace(chain.cheaper, prices=prices))
+    pipeline = Pipeline(strided, "abc", predictor, relay=chain)
+    leg = BELOW.leg(6)
+    expected = prices.price(leg.early_share(0.78, 6), 5)
+    assert pipeline.policy("budget", None, 0.78, 6).price == pytest.approx(expected)
+    assert pipeline.policy("budget", None, 0.95, 6).price is None
+    assert pipeline.policy("static", None, 0.78, 6).widths[3:] == (4, 4, 4)
+
+
+def test_both_relays_are_priced_saved_and_read(chain, strided, predictor, tmp_path):
+    made = priced(chain, strided, predictor)
+    assert made.prices.rows.keys() == TABLE.rows.keys()
+    assert made.cheaper.prices.rows.keys() == BELOW.rows.keys()
+    Pipeline(strided, "abc", predictor, relay=made).save(tmp_path, torch.float32)
+    loaded = Pipeline.load(tmp_path).relay
+    assert [(r.table, r.prices) for r in loaded.each()] == [
+        (r.table, r.prices) for r in made.each()
+    ]
+    assert all(relay.late is loaded.late for relay in loaded.each())
+
+
+def test_legs_are_those_of_every_relay(chain):
+    assert legs_of(chain.to_json()) == (*TABLE.rows.values(), *BELOW.rows.values())
+
+
+@pytest.mark.parametrize("content", [[], "relay", {"legs": TABLE.to_json(), "cheaper": []}])
+def test_relays_that_nobody_wrote_are_refused(content, late):
+    with pytest.raises(WeightsError, match=r"config\.json's relay must be an object"):
+        Relay.from_json(content, late)
+
+
+def test_relays_within_each_other_have_an_end(late):
+    content = None
+    for _ in range(MAX_RELAYS):
+        content = {"legs": TABLE.to_json(), "cheaper": content}
+    assert len(list(Relay.from_json(content, late).each())) == MAX_RELAYS
+    with pytest.raises(WeightsError, match="at most 4"):
+        Relay.from_json({"legs": TABLE.to_json(), "cheaper": content}, late)
 
 
 def test_a_saved_relay_draws_the_same(strided, predictor, late, tmp_path):

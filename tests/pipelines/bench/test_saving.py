@@ -47,7 +47,17 @@ def test_a_distance_that_jumps_where_a_relay_begins_is_bisected_on_either_side()
             return Worth(10.0, 4.0)
         return Worth(9.0 if 0.5 <= budget < 0.7 else 11.0, 4 * budget)
 
-    assert saving_budget(worth, 4, True, relay_from=0.7).setting["budget"] == 0.5
+    assert saving_budget(worth, 4, True, relays_from=[0.7]).setting["budget"] == 0.5
+
+
+def test_between_two_relays_is_bisected_too():
+    def worth(method):
+        budget = method.setting.get("budget")
+        if budget is None:
+            return Worth(10.0, 4.0)
+        return Worth(9.0 if 0.62 <= budget < 0.7 or budget > 0.9 else 11.0, 4 * budget)
+
+    assert saving_budget(worth, 4, True, relays_from=[0.5, 0.7]).setting["budget"] == 0.62
 
 
 def test_none_where_ours_is_never_as_near_or_costs_as_much():

@@ -30,14 +30,26 @@ def test_a_student_that_is_not_strided_has_no_relay():
 
 @pytest.mark.parametrize("name", ["emoji32", "fashion"])
 def test_legs_of_a_recipe_are_those_that_the_model_reads(name):
-    told = relay_of(load_recipe(name).recipe.section("distill").relay)
+    told = relay_of(load_recipe(name).recipe.section("distill"))
     assert RelayTable.from_json(told["legs"]).leg(8).early == 2
-    assert relay_of({}) is None
+    assert relay_of(DistillConfig()) is None
+
+
+def test_a_cheaper_relay_is_below_the_first_and_as_sound():
+    rows = {"relay": {5: (2, 2.5, 0.15, 3)}, "cheaper_relay": {4: (3, 1.0, 0.15, 3)}}
+    student = {"strided": True}
+    told = relay_of(DistillConfig(student=student, **rows))
+    assert told["legs"] == {"5": [2, 2.5, 0.15, 3]}
+    assert told["cheaper"] == {"legs": {"4": [3, 1.0, 0.15, 3]}}
+    with pytest.raises(ValidationError, match="cheaper_relay must have 1 to steps - 1 strides"):
+        DistillConfig(student=student, **rows | {"cheaper_relay": {3: (3, 1.0, 0.15, 3)}})
+    with pytest.raises(ValidationError, match="cheaper_relay must be empty unless there is"):
+        DistillConfig(student=student, cheaper_relay=rows["cheaper_relay"])
 
 
 def test_the_shipped_relay_is_its_recipes_and_served_with_its_weights(tmp_path):
     shipped = Pipeline.load(model_directory(None))
-    told = relay_of(load_recipe("emoji32").recipe.section("distill").relay)
+    told = relay_of(load_recipe("emoji32").recipe.section("distill"))
     assert shipped.relay.table == RelayTable.from_json(told["legs"])
     assert shipped.relay.prices is not None
     served = Pipeline.load(_shipped(None, tmp_path).source)

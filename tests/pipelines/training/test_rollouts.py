@@ -13,7 +13,6 @@ from nitrogen.model.observation import Observation, new_past, remember
 from nitrogen.model.policies import Budget
 from nitrogen.model.predictor import Predictor, gains
 from nitrogen.model.regions import HELD
-from nitrogen.model.relay import RelayTable
 from nitrogen.pipelines.training.rollouts import (
     MAX_STEPS,
     Explorer,
@@ -96,7 +95,7 @@ LEGS = {2: Leg(1, 9.0, 0.2, 3.0), 5: Leg(2, 3.5, 0.25, 3.0), 8: Leg(3, 2.0, 0.15
 
 @pytest.mark.parametrize("num_steps", [0, 1, 2])
 def test_every_stride_of_every_leg_is_stood_before_and_nothing_else(num_steps):
-    sigmas = draw_strides(400, RelayTable(LEGS), num_steps, seeded())
+    sigmas = draw_strides(400, tuple(LEGS.values()), num_steps, seeded())
     assert sigmas.shape == (400, MAX_STEPS + 2)
     assert bool((sigmas.diff(dim=1) < 0).all())
     pairs = {(float(a), float(b)) for a, b in sigmas[:, num_steps : num_steps + 2]}
@@ -105,7 +104,7 @@ def test_every_stride_of_every_leg_is_stood_before_and_nothing_else(num_steps):
 
 
 def test_no_leg_has_strides_for_a_long_roll_out():
-    assert draw_strides(4, RelayTable({5: LEGS[5]}), 2, seeded()) is None
+    assert draw_strides(4, (LEGS[5],), 2, seeded()) is None
 
 
 @pytest.mark.parametrize("max_steps", [0, 1, 2])
@@ -113,9 +112,7 @@ def test_half_of_the_roll_outs_of_a_relay_stand_before_a_stride(arch, max_steps)
     arch = arch.model_copy(update={"strided": True, "stride_sigma_min": 0.15})
     denoiser, cost = Denoiser(arch), CostModel(arch, arch.image_size, arch.image_size)
     levels = LEGS[8].sigmas(8).float()[:4]
-    explorer = Explorer(
-        denoiser, Predictor(arch), cost, (4,), 0.3, max_steps, RelayTable({8: LEGS[8]})
-    )
+    explorer = Explorer(denoiser, Predictor(arch), cost, (4,), 0.3, max_steps, (LEGS[8],))
     x_0 = torch.zeros(128, arch.image_size, arch.image_size, arch.image_channels)
     state = explorer.roll_out(x_0, torch.zeros(128, dtype=torch.int64), seeded(), 0.0)
     on_leg = torch.isin(state.sigma_next, levels[1:])

@@ -51,11 +51,12 @@ def test_the_relay_of_the_config_reaches_the_roll_outs(arch, teacher, tmp_path, 
         "seed": 0, "precision": "fp32", "teacher": str(tmp_path / "model.safetensors"),
     }  # fmt: skip
     told = {"legs": {"6": [2, 5.0, 0.15, 3.0]}, "prices": {}}
+    told["cheaper"] = {"legs": {"5": [3, 1.5, 0.15, 3.0]}}
     for relay in (None, told):
         student.train_student(config | {"relay": relay}, None)
-    without, of_relay = (task.explorer().relay for task in tasks)
-    assert without is None
-    assert of_relay.rows == {6: Leg(2, 5.0, 0.15, 3.0)}
+    without, of_relay = (task.explorer().legs for task in tasks)
+    assert without == ()
+    assert of_relay == (Leg(2, 5.0, 0.15, 3.0), Leg(3, 1.5, 0.15, 3.0))
 
 
 def test_student_starts_as_the_teacher(arch, teacher):
