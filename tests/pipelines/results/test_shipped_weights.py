@@ -9,7 +9,7 @@ from nitrogen.pipelines.bench.models import weights_digest
 from nitrogen.pipelines.remote_folder import fetched
 from nitrogen.pipelines.trained_models import model_directory
 
-RESULTS = {"emoji32": "emoji64-at-32-px", "fashion": "fashion-mnist"}
+RESULTS = {"emoji32": "emoji64-at-32-px", "fashion": "fashion-mnist", "scenes64": "scenes64"}
 
 
 @pytest.mark.parametrize("role", ["teacher", "student"])
