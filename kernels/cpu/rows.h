@@ -75,7 +75,7 @@ INLINE void taps_of(const Tap* taps, int count, const float* shift, const float*
   }
 }
 
-constexpr int ABREAST = 4;      // vectors of channels
+constexpr int ABREAST = 4;   // vectors of channels
 constexpr long DEEPEST = 3;  // taps along the depth
 
 // modulate(depthwise3x3(rms_norm(x))) at one row.

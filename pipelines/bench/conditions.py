@@ -1,4 +1,4 @@
-"""What a measured time or peak of memory holds for: the machine, its threads, the kernels."""
+"""What a measured time, a peak of memory or a picture holds for: machine, kernels, code."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from nitrogen.kernels.cpu.library import load
+from nitrogen.pipelines.code_digest import code_digests
 from nitrogen.pipelines.report.provenance import machine
 
 
@@ -16,6 +17,20 @@ def where() -> dict[str, Any]:
         "machine": machine(),
         "threads": torch.get_num_threads(),
         "kernels": provider(),
+        "torch": torch.__version__,
+    }
+
+
+def behind(data_digest: str, extract: object, module: str) -> dict[str, Any]:
+    """JSON values: what pictures and what is said of them depend on, beside their models.
+
+    module: the code that judges, by the features that `extract` makes.
+    """
+    return {
+        "data": data_digest,
+        "threads": torch.get_num_threads(),
+        "kernels": provider(),
+        "code": code_digests(module) | code_digests(type(extract).__module__),
         "torch": torch.__version__,
     }
 

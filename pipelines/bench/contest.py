@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from nitrogen.pipelines.bench.conditions import provider
+from nitrogen.pipelines.bench.conditions import behind
 from nitrogen.pipelines.bench.controls import Trace
 from nitrogen.pipelines.bench.forecast import Forecast, Say, picture_flops
 from nitrogen.pipelines.bench.frontier_config import FrontierConfig
@@ -28,7 +27,6 @@ from nitrogen.pipelines.bench.quality import (
 )
 from nitrogen.pipelines.bench.row_store import Row, RowStore, row_key
 from nitrogen.pipelines.bench.twins import NUM_COMPARED, alike, by_rows, spent
-from nitrogen.pipelines.code_digest import code_digests
 from nitrogen.pipelines.sampling import Draws, draws
 
 # What judging a picture is worth, at the assumed rate of FLOPs: 1,280 of them take 2.3 s through
@@ -58,11 +56,7 @@ class Contest:
     ) -> Contest:
         labels = pictures(models.data_uri, REPORT_SPLIT, models.arch.image_size)[1]
         drawn = draws("evaluate", config.num_images, labels, config.seed)
-        facts = {
-            "data": models.data_digest, "threads": torch.get_num_threads(), "kernels": provider(),
-            "code": code_digests("nitrogen.pipelines.bench.quality")
-            | code_digests(type(extract).__module__), "torch": torch.__version__,
-        }  # fmt: skip
+        facts = behind(models.data_digest, extract, "nitrogen.pipelines.bench.quality")
         say("features of the data")
         return cls(
             config, models, labels, drawn, Yardstick.of(models, extract), RowStore(folder / "rows"),

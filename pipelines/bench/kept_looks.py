@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from nitrogen.pipelines.bench.conditions import provider
+from nitrogen.pipelines.bench.conditions import behind
 from nitrogen.pipelines.bench.models import Models
 from nitrogen.pipelines.bench.quality import Extract, reference
 from nitrogen.pipelines.bench.row_store import Row, RowStore, row_key
-from nitrogen.pipelines.code_digest import code_digests
 from nitrogen.pipelines.sampling import Draws
 
 
@@ -36,11 +34,7 @@ class Looks:
     @classmethod
     def of(cls, models: Models, extract: Extract, folder: Path, search: str) -> Looks:
         """search: the module that looks, whose code the keys depend on."""
-        facts = {
-            "data": models.data_digest, "models": dict(models.digests), "torch": torch.__version__,
-            "threads": torch.get_num_threads(), "kernels": provider(),
-            "code": code_digests(search) | code_digests(type(extract).__module__),
-        }  # fmt: skip
+        facts = behind(models.data_digest, extract, search) | {"models": dict(models.digests)}
         return cls(RowStore(folder), facts)
 
     def at(self, described: Mapping[str, Any], measure: Callable[[], Measured]) -> Measured:
@@ -50,12 +44,8 @@ class Looks:
 
     def target(self, models: Models, drawn: Draws) -> np.ndarray:
         """The teacher's 64-step pictures."""
-        key = row_key({"reference": seeds_of(drawn)}, self.facts)
+        key = row_key({"reference": drawn.seeds, "labels": drawn.labels}, self.facts)
         row = self.store.get(key)
         if row is None:
             row = self.store.put(Row(key, {}, {"x_0": reference(models, drawn)}))
         return row.arrays["x_0"]
-
-
-def seeds_of(drawn: Draws) -> list[list[int]]:
-    return [list(map(int, drawn.labels)), list(map(int, drawn.seeds))]

@@ -23,7 +23,7 @@ from nitrogen.model.schedules import Spacing
 from nitrogen.pipelines.bench.contenders import dense
 from nitrogen.pipelines.bench.forecast import Say
 from nitrogen.pipelines.bench.hull import Hull, lower_hull
-from nitrogen.pipelines.bench.kept_looks import Looks, Measured, seeds_of
+from nitrogen.pipelines.bench.kept_looks import Looks, Measured
 from nitrogen.pipelines.bench.methods import Method, runner
 from nitrogen.pipelines.bench.models import TUNE_SPLIT, Models, pictures
 from nitrogen.pipelines.bench.quality import Extract, sample
@@ -61,7 +61,9 @@ class LegSearch:
         return Measured(self._error(method), num_steps)
 
     def _look(self, described: Mapping[str, Any], measure: Callable[[], Measured]) -> Measured:
-        return self.looks.at({**described, "seeds": seeds_of(self.tuning.drawn)}, measure)
+        drawn = self.tuning.drawn
+        more = {"seeds": drawn.seeds, "labels": drawn.labels}
+        return self.looks.at({**described, **more}, measure)
 
     def _relay(self, num_steps: int, leg: Leg) -> Measured:
         models = self.tuning.models

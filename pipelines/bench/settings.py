@@ -15,10 +15,8 @@ SOLVER = "dpmpp_2m"
 def relay_method(widths: Sequence[int], tier: str | None = None, place: Place = True) -> Method:
     """The student's strides by one width each, then the full model, whole: no predictor. place:
     of the relay."""
-    kind = "relay" if place is True else f"relay {place}"
-    name = f"schedule {tier}, {kind}" if tier else f"{kind}, {widths[0]}/4, {len(widths)} steps"
-    if place is True and not tier:
-        name = f"relay {widths[0]}/4, {len(widths)} steps"
+    kind = "cheaper " * (int(place) - 1) + "relay"
+    name = f"schedule {tier}, {kind}" if tier else f"{kind} {widths[0]}/4, {len(widths)} steps"
     setting = {
         "model": "student", "solver": SOLVER, "num_steps": len(widths), "widths": list(widths),
         "relay": place,
