@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from nitrogen.model.schedules import Spacing
 
+MAX_RELAYS = 4  # of a student, one cheaper than the other
+
 
 @dataclass(frozen=True)
 class Leg:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from nitrogen.model.leg import Leg
+from nitrogen.model.leg import MAX_RELAYS, Leg
 from nitrogen.pipelines.training.config import OptimConfig, StudentConfig
 from nitrogen.platform.errors import TrainingError
 
@@ -26,7 +26,7 @@ class DistillConfig(BaseModel):
 
     relay   of a strided student: by the number of steps from which on it holds, how many strides it
             takes, the sigma at which the teacher takes over, its sigma_min and its rho
-    cheaper_relay   another one, of more strides, for budgets that do not pay for the first
+    cheaper_relays  others, of more strides, for budgets that do not pay for the one before
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -34,15 +34,18 @@ class DistillConfig(BaseModel):
     student: StudentConfig = StudentConfig()
     optim: OptimConfig = OptimConfig(num_images=100_000, learning_rate=5e-4)
     relay: LegRows = {}
-    cheaper_relay: LegRows = {}
+    cheaper_relays: list[LegRows] = Field([], max_length=MAX_RELAYS - 1)
 
     @model_validator(mode="after")
     def _relay_can_run(self) -> Self:
         if self.relay and not self.student.strided:
             raise ValueError("relay must be empty unless student.strided is true. Set either.")
-        if self.cheaper_relay and not self.relay:
-            raise ValueError("cheaper_relay must be empty unless there is a relay. Name it relay.")
-        for name, rows in (("relay", self.relay), ("cheaper_relay", self.cheaper_relay)):
+        if self.cheaper_relays and not self.relay:
+            raise ValueError("cheaper_relays must be empty unless there is a relay. Name it relay.")
+        cheaper = [("cheaper_relays", rows) for rows in self.cheaper_relays]
+        if not all(self.cheaper_relays):
+            raise ValueError("cheaper_relays must have rows each, got an empty one. Remove it.")
+        for name, rows in [("relay", self.relay), *cheaper]:
             bad = [steps for steps, leg in rows.items() if not Leg(*leg).can_run(steps)]
             if bad:
                 raise ValueError(
@@ -93,7 +96,7 @@ def run(config: DistillConfig, context: StepContext) -> dict[str, Any]:
 def relay_of(config: DistillConfig) -> dict[str, Any] | None:
     """As config.json has it; None for no rows."""
     relay: dict[str, Any] | None = None
-    for rows in (config.cheaper_relay, config.relay):
+    for rows in [*reversed(config.cheaper_relays), config.relay]:
         if rows:
             legs = {str(steps): list(leg) for steps, leg in rows.items()}
             relay = {"legs": legs} | ({"cheaper": relay} if relay else {})

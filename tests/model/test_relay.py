@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from nitrogen.model import sampler as samplers
 from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.errors import ModelError, WeightsError
-from nitrogen.model.leg import Leg
+from nitrogen.model.leg import MAX_RELAYS, Leg
 from nitrogen.model.model_directory import LATE_WEIGHTS
 from nitrogen.model.pipeline import Pipeline
 from nitrogen.model.policies import Budget, Full, Static, Threshold
 from nitrogen.model.prices import PriceTable, measure_prices, priced
-from nitrogen.model.relay import MAX_RELAYS, Relay, RelayTable, late_arch, legs_of
+from nitrogen.model.relay import Relay, RelayTable, late_arch, legs_of
 from nitrogen.model.request import Request
 from nitrogen.model.sampler import Sampler
 from nitrogen.model.solvers import dpmpp_2m, euler, new_history

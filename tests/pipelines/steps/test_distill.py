@@ -35,16 +35,22 @@ def test_legs_of_a_recipe_are_those_that_the_model_reads(name):
     assert relay_of(DistillConfig()) is None
 
 
-def test_a_cheaper_relay_is_below_the_first_and_as_sound():
-    rows = {"relay": {5: (2, 2.5, 0.15, 3)}, "cheaper_relay": {4: (3, 1.0, 0.15, 3)}}
-    student = {"strided": True}
-    told = relay_of(DistillConfig(student=student, **rows))
+def test_cheaper_relays_are_one_below_the_other_and_as_sound():
+    cheaper = [{4: (3, 1.0, 0.15, 3)}, {5: (4, 1.0, 0.15, 3)}]
+    rows = {"student": {"strided": True}, "relay": {5: (2, 2.5, 0.15, 3)}}
+    told = relay_of(DistillConfig(**rows, cheaper_relays=cheaper))
     assert told["legs"] == {"5": [2, 2.5, 0.15, 3]}
-    assert told["cheaper"] == {"legs": {"4": [3, 1.0, 0.15, 3]}}
-    with pytest.raises(ValidationError, match="cheaper_relay must have 1 to steps - 1 strides"):
-        DistillConfig(student=student, **rows | {"cheaper_relay": {3: (3, 1.0, 0.15, 3)}})
-    with pytest.raises(ValidationError, match="cheaper_relay must be empty unless there is"):
-        DistillConfig(student=student, cheaper_relay=rows["cheaper_relay"])
+    assert told["cheaper"]["legs"] == {"4": [3, 1.0, 0.15, 3]}
+    assert told["cheaper"]["cheaper"] == {"legs": {"5": [4, 1.0, 0.15, 3]}}
+    for bad, message in (
+        ([{3: (3, 1.0, 0.15, 3)}], "must have 1 to steps - 1 strides"),
+        ([{}], "must have rows each"),
+        (cheaper * 2, "at most 3 items"),
+    ):
+        with pytest.raises(ValidationError, match=message):
+            DistillConfig(**rows, cheaper_relays=bad)
+    with pytest.raises(ValidationError, match="cheaper_relays must be empty unless there is"):
+        DistillConfig(**rows | {"relay": {}}, cheaper_relays=cheaper)
 
 
 def test_the_shipped_relay_is_its_recipes_and_served_with_its_weights(tmp_path):
