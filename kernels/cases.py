@@ -10,7 +10,7 @@ from torch import Tensor
 from nitrogen.kernels.plan import NUM_WIDTHS, plan_rows
 
 MAPS = ((1, 1, 1), (3, 3, 7), (4, 5, 5), (2, 25, 40))  # b, h, w: 1, 63, 100 and 2,000 rows
-CHANNELS = (20, 64)  # with a tail behind the last whole vector, and without
+CHANNELS = (84, 64)  # several vectors, one and a tail behind the last whole one; several alone
 PLANS = ("full", "empty", "width 1", "width 2", "width 3", "mixed")
 NAN = float("nan")
 

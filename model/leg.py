@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from nitrogen.model.schedules import Spacing
 
 MAX_RELAYS = 4  # of a student, one cheaper than the other
+MAX_ROWS = 64  # of a relay
+LEAST_SIGMA = 1e-4  # no noise that a picture of 8 bits could show
+MAX_RATIO = 0.9  # of sigma_min to sigma: up to MAX_STEPS levels lie between them
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,8 @@ class Leg:
         return tuple(widths)
 
     def can_run(self, num_steps: int) -> bool:
-        """Whether it is of strides and levels that a run of so many steps can have."""
-        numbers = 0 < self.sigma_min < self.sigma < SIGMA_MAX and 1 <= self.rho <= 100
-        return type(self.early) is int and 1 <= self.early < num_steps <= MAX_STEPS and numbers
+        """Whether it is of strides and levels that a run of so many steps can have: in float32, and
+        no two of them the same."""
+        falls = LEAST_SIGMA <= self.sigma_min <= MAX_RATIO * self.sigma < MAX_RATIO * SIGMA_MAX
+        strides = type(self.early) is int and 1 <= self.early < num_steps <= MAX_STEPS
+        return strides and falls and 1 <= self.rho <= 100

@@ -52,6 +52,8 @@ class Pipeline:
         if relay is not None:
             if not self.arch.strided or relay.late.arch != late_arch(self.arch):
                 raise ModelError("a relay must be of a strided denoiser and one of its shape.")
+            if any(one.late is not relay.late for one in relay.each()):
+                raise ModelError("cheaper relays must end by the same network as the first.")
             relay.late.eval().requires_grad_(False)
 
     @property

@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, Any
 from nitrogen.model.config import ArchConfig
 from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.errors import WeightsError
-from nitrogen.model.leg import MAX_RELAYS, Leg
+from nitrogen.model.leg import MAX_RELAYS, MAX_ROWS, Leg
 
 if TYPE_CHECKING:
     from nitrogen.model.prices import PriceTable
 
-MAX_ROWS = 64
 SHARED = {"strided": False, "stride_sigma_min": None, "layer_width": ()}  # what may differ
 
 

@@ -20,7 +20,7 @@ enum Finish { PLAIN, GELU };
 // before, weights come from memory, and what the processor fetches by itself ends with each page.
 struct Ahead {
   const char* first;
-  long step;  // bytes from k to k + 1: the tiles of a panel share the lines of the next
+  long step;  // bytes from k to k + 1: the tiles of a panel share the lines of the next, if there is one
 };
 
 // out[r][0 .. 16) = start[r][0 .. 16) + a[r][0 .. depth) panel. Inlined by force it is as fast
@@ -92,7 +92,7 @@ static void gemm(const float* const* a, long rows, const float* packed, long str
     for (long i = 0; i < tiles; i++) {
       long from = rows * i / tiles;  // 8 rows as 4 and 4, not as 6 and 2
       int size = rows * (i + 1) / tiles - from;
-      Ahead ahead{next + i * depth * LINE_BYTES / tiles, LINE_BYTES / tiles};
+      Ahead ahead{next + i * depth * LINE_BYTES / tiles, (LINE_BYTES + tiles - 1) / tiles};
       if (whole) {
         tile<START, FINISH>(size, a + from, panel, depth, start, out + from, column - begin,
                             ahead);

@@ -98,7 +98,10 @@ def huge_pages(size: int) -> Tensor:
         return torch.empty(size)
     num_bytes = max(1, -(-4 * size // HUGE)) * HUGE
     # A private mapping: Python's own choice is shared memory, which has no huge pages by default.
-    memory = mmap.mmap(-1, num_bytes + HUGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    try:
+        memory = mmap.mmap(-1, num_bytes + HUGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except OSError:
+        return torch.empty(size)  # says what memory is short of, if it is
     with suppress(OSError):  # a kernel without them
         memory.madvise(mmap.MADV_HUGEPAGE)
     whole = torch.frombuffer(memory, dtype=torch.uint8)

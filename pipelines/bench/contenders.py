@@ -88,8 +88,8 @@ def at_full_width(models: Models, ours: Sequence[Method]) -> Iterator[Method]:
     student is inferior before anything is saved is judged there."""
     for n in sorted({method.setting["num_steps"] for method in ours}):
         yield schedule_method(slices(NUM_WIDTHS, n))
-        if whole := strides_at(models, n, NUM_WIDTHS):
-            yield relay_method(whole)
+        relays = ((strides_at(models, n, NUM_WIDTHS, at), at) for at in all_places(models))
+        yield from [relay_method(whole, place=at) for whole, at in relays if whole][:1]
         yield dense("teacher", "teacher", SOLVER, n)
 
 

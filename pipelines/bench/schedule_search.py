@@ -14,6 +14,7 @@ from itertools import combinations_with_replacement, product
 import numpy as np
 
 from nitrogen.model.config import NUM_WIDTHS
+from nitrogen.pipelines.bench.ceilings import Ceiling
 from nitrogen.pipelines.bench.methods import Method
 from nitrogen.pipelines.bench.relays import Place, all_places, strides_at
 from nitrogen.pipelines.bench.settings import relay_method, schedule_method
@@ -33,7 +34,7 @@ def searched_schedules(tuning: Tuning, tier: str, seed: int = 0) -> list[Method]
     relays = [
         tuning.look(relay_method(widths, tier, place))
         for place in all_places(tuning.models)
-        for widths in relayed(tuning, price, most, place)
+        for widths in relayed(tuning, limit, place)
     ]
     best = most_saved(found, full_model, limit)
     generator = np.random.default_rng(seed)
@@ -55,11 +56,10 @@ def searched_schedules(tuning: Tuning, tier: str, seed: int = 0) -> list[Method]
     return [saves.method, replace(nearest.method, name=f"{nearest.method.name}, nearest")]
 
 
-def relayed(
-    tuning: Tuning, price: np.ndarray, ceiling: float, place: Place = True
-) -> Iterator[list[int]]:
-    """Every schedule of a relay's strides under the ceiling, of more than two those that never
+def relayed(tuning: Tuning, limit: Ceiling, place: Place = True) -> Iterator[list[int]]:
+    """Every schedule of a relay's strides within the tier, of more than two those that never
     narrow: few enough to look at all of them."""
+    price = limit.prices()
     for num_steps in tuning.num_steps:
         narrow = strides_at(tuning.models, num_steps, 1, place)
         count = narrow.count(1)
@@ -67,7 +67,7 @@ def relayed(
         rising = combinations_with_replacement(range(1, NUM_WIDTHS + 1), count)
         for strides in every if count <= 2 else rising:
             widths = [*strides, *narrow[count:]]
-            if widths and strides[0] > 0 and price[widths].sum() <= ceiling:
+            if widths and strides[0] > 0 and limit.least < price[widths].sum() <= limit.forwards:
                 yield widths
 
 

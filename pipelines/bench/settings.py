@@ -15,7 +15,7 @@ SOLVER = "dpmpp_2m"
 def relay_method(widths: Sequence[int], tier: str | None = None, place: Place = True) -> Method:
     """The student's strides by one width each, then the full model, whole: no predictor. place:
     of the relay."""
-    kind = "cheaper " * (int(place) - 1) + "relay"
+    kind = "relay" if place is True else f"relay {place}"
     name = f"schedule {tier}, {kind}" if tier else f"{kind} {widths[0]}/4, {len(widths)} steps"
     setting = {
         "model": "student", "solver": SOLVER, "num_steps": len(widths), "widths": list(widths),

@@ -164,13 +164,13 @@ def predictor_shares(rows: Sequence[Measured], resamples: Resamples) -> dict[str
 
 
 def full_width(rows: Sequence[Measured], resamples: Resamples) -> dict[str, Any]:
-    """By num_steps: errors of the student at full width, with its relay where it has one, over the
-    teacher's at as many steps. The first thing to show is that it is not inferior."""
+    """By num_steps: errors of the student at full width, by its dearest relay where it has one,
+    over the teacher's at as many steps. The first thing to show is that it is not inferior."""
     teachers = {
         r.num_steps: r for r in rows if r.group == "teacher" and r.setting["solver"] == SOLVER
     }
-    relayed_last = sorted(rows, key=lambda row: bool((row.setting or {}).get("relay")))
-    full = {r.num_steps: r for r in relayed_last if r.group in STATIC_GROUPS and is_full(r)}
+    dearest_last = sorted(rows, key=lambda row: -int(row.setting.get("relay") or 1 << 30))
+    full = {r.num_steps: r for r in dearest_last if r.group in STATIC_GROUPS and is_full(r)}
     return {
         str(num_steps): {
             which: error_ratio(row, teachers[num_steps], which, resamples) for which in ERRORS

@@ -7,13 +7,14 @@ from nitrogen.pipelines.bench.contenders import dense
 from nitrogen.pipelines.bench.contest import JUDGED_FLOPS, Contest
 from nitrogen.pipelines.bench.forecast import picture_flops
 from nitrogen.pipelines.bench.methods import Method
+from nitrogen.pipelines.bench.relays import all_places
 from nitrogen.pipelines.bench.saving import BUDGETS
 from nitrogen.pipelines.bench.schedule_search import searched_schedules
 from nitrogen.pipelines.bench.settings import SOLVER
 from nitrogen.pipelines.bench.spacings import TRIES
 from nitrogen.pipelines.bench.tuning import BISECTIONS, EXIT_THRESHOLDS, NUM_EXITS, tuned_budget
 
-NUM_PLANNERS, NUM_RELAYS = 2, 40
+NUM_PLANNERS, NUM_RELAYS = 2, 40  # of a relay within a tier
 FULL_MODEL = "the full model that the tiers are compared with"
 
 
@@ -45,18 +46,19 @@ def spacing_name(method: Method) -> str:
 def expected(contest: Contest) -> dict[str, float]:
     """About the FLOPs of the searches."""
     config, full = contest.config, float(contest.models.cost.full_flops)
-    starts = NUM_PARTS * len(config.tune_steps)
+    starts, relays = NUM_PARTS * len(config.tune_steps), all_places(contest.models)
     settings = starts * NUM_PLANNERS + NUM_EXITS * (len(EXIT_THRESHOLDS) - 1)
     tried = {
         tuned_budget.__name__: settings + config.num_priced * (BISECTIONS + 1),
-        searched_schedules.__name__: NUM_RELAYS + starts + config.num_moves,
+        searched_schedules.__name__: len(relays) * NUM_RELAYS + starts + config.num_moves,
     }
     searches = {
         search_name(search, tier): num * config.num_tune * ceiling * full
         for search, num in tried.items()
         for tier, ceiling in TIERS.items()
     }
-    tries = 1 + len(BUDGETS).bit_length()  # the teacher's, and a bisection's
+    # The teacher's, a bisection's, and one for each relay in whose range there may be nothing.
+    tries = 1 + len(BUDGETS).bit_length() + len(relays)
     for steps in config.saving_steps:
         judged = steps * full + JUDGED_FLOPS
         searches[saving_name(steps)] = tries * config.num_saving * judged

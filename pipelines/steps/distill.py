@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from nitrogen.model.leg import MAX_RELAYS, Leg
+from nitrogen.model.leg import MAX_RELAYS, MAX_ROWS, Leg
 from nitrogen.pipelines.training.config import OptimConfig, StudentConfig
 from nitrogen.platform.errors import TrainingError
 
@@ -18,7 +19,7 @@ TRAIN_FN = "nitrogen.pipelines.training.student:train_student"
 IMAGES_PER_S = 70.0  # tiny, 2 cores; for --plan
 
 
-LegRows = dict[int, tuple[int, float, float, float]]
+LegRows = Annotated[dict[int, tuple[int, float, float, float]], Field(max_length=MAX_ROWS)]
 
 
 class DistillConfig(BaseModel):
@@ -42,15 +43,25 @@ class DistillConfig(BaseModel):
             raise ValueError("relay must be empty unless student.strided is true. Set either.")
         if self.cheaper_relays and not self.relay:
             raise ValueError("cheaper_relays must be empty unless there is a relay. Name it relay.")
-        cheaper = [("cheaper_relays", rows) for rows in self.cheaper_relays]
         if not all(self.cheaper_relays):
             raise ValueError("cheaper_relays must have rows each, got an empty one. Remove it.")
-        for name, rows in [("relay", self.relay), *cheaper]:
+        named = [(f"cheaper_relays[{i}]", rows) for i, rows in enumerate(self.cheaper_relays)]
+        named = [("relay", self.relay), *named]
+        for name, rows in named:
             bad = [steps for steps, leg in rows.items() if not Leg(*leg).can_run(steps)]
             if bad:
                 raise ValueError(
-                    f"{name} must have 1 to steps - 1 strides, 0 < sigma_min < sigma < 80 and rho "
-                    f"of 1 to 100, got {rows[bad[0]]} for {bad[0]} steps."
+                    f"{name} must have 1 to steps - 1 strides, 1e-4 <= sigma_min <= 0.9 sigma, "
+                    f"sigma < 80 and rho of 1 to 100, got {rows[bad[0]]} for {bad[0]} steps. "
+                    "Correct the row."
+                )
+        for (above, dearer), (name, rows) in pairwise(named):
+            same = [n for n in dearer.keys() & rows.keys() if rows[n][0] <= dearer[n][0]]
+            if same:
+                raise ValueError(
+                    f"{name} must have more strides than {above} at as many steps, got "
+                    f"{rows[same[0]][0]} after {dearer[same[0]][0]} for {same[0]} steps. "
+                    "Give it more, or exchange the rows."
                 )
         return self
 

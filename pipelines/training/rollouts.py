@@ -23,7 +23,9 @@ from nitrogen.model.solvers import slide
 from nitrogen.model.spending import room_for_regions, widths_for
 
 MAX_STEPS = 2  # of a roll-out
-RELAY_SHARE = 0.5  # of the samples of a student with a relay
+RELAY_SHARE = (
+    0.5  # of the samples of a student with a relay, where a leg is as long as the roll-out
+)
 WIDTH_SHARES = (0.5, 0.75, 0.85)  # of random widths up to 1/4, 2/4, 3/4: narrow more often
 
 
@@ -50,7 +52,9 @@ class Explorer:
     num_steps: tuple[int, ...]  # sigma grids
     held_share: float  # of the regions in random plans
     max_steps: int = MAX_STEPS  # of a roll-out
-    legs: Sequence[Leg] = ()  # of a relay: half of the samples stand before one of its strides
+    legs: Sequence[
+        Leg
+    ] = ()  # of a relay: up to half of the samples stand before one of its strides
 
     @torch.no_grad()
     def roll_out(
@@ -151,7 +155,8 @@ def draw_strides(
     num: int, legs: Sequence[Leg], num_steps: int, generator: torch.Generator
 ) -> Tensor | None:
     """[num, 4] neighbours on a relay's legs that stand before a stride after `num_steps` of them;
-    None where no leg has so many. Every leg, and every stride of it, as often."""
+    None where no leg has so many. Of those that have, every leg as often, and of it every stride
+    that lies so far behind the first."""
     legs = [leg for leg in legs if leg.early > num_steps]
     if not legs:
         return None

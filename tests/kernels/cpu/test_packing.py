@@ -1,9 +1,12 @@
 """Packed weights side by side: the same values, in order, each where a cache line starts."""
 
+import mmap
+
 import pytest
 import torch
 
-from nitrogen.kernels.cpu.packing import LINE, huge_pages, side_by_side
+from nitrogen.kernels.cpu import packing
+from nitrogen.kernels.cpu.packing import HUGE, LINE, huge_pages, side_by_side
 
 
 def test_values_lie_in_order_on_cache_lines():
@@ -41,6 +44,28 @@ def test_memory_goes_on_to_be_there_when_only_a_part_is_held():
     for _ in range(20):
         huge_pages(1000).fill_(3.0)
     assert part.tolist() == list(range(10))
+
+
+@pytest.mark.skipif(not hasattr(mmap, "MADV_HUGEPAGE"), reason="the system has no huge pages")
+def test_huge_pages_are_asked_for_and_begin_where_one_may(monkeypatch):
+    advised = []
+
+    class Mapping(mmap.mmap):
+        def madvise(self, *advice):
+            advised.append(advice)
+            return super().madvise(*advice)
+
+    monkeypatch.setattr(packing.mmap, "mmap", Mapping)
+    assert huge_pages(1000).data_ptr() % HUGE == 0
+    assert advised == [(mmap.MADV_HUGEPAGE,)]
+
+
+def test_without_such_memory_there_is_the_usual(monkeypatch):
+    def refused(*_, **__):
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(packing.mmap, "mmap", refused)
+    assert huge_pages(1000).shape == (1000,)
 
 
 def test_nothing_is_packed_as_nothing():

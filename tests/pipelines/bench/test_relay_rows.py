@@ -120,13 +120,14 @@ def tuning(relaying, drawn, extract):
 
 def test_every_choice_of_strides_under_the_ceiling_is_looked_at(tuning):
     limit = tuning.ceiling("middle")
-    found = list(relayed(tuning, limit.prices(), limit.forwards))
+    found = list(relayed(tuning, limit))
     assert [1, 0, 4, 4, 4] in found
+    assert [1, 1, 4, 4] not in found, "it is of the low tier"
     assert [4, 4, 4, 4, 4, 4] not in found
     for widths in found:
         assert widths[0] > 0
         assert widths[2:] == [4] * (len(widths) - 2)
-        assert limit.prices()[widths].sum() <= limit.forwards
+        assert limit.least < limit.prices()[widths].sum() <= limit.forwards
 
 
 def test_a_price_of_our_own_keeps_the_relay(tuning):

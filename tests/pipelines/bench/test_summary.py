@@ -233,6 +233,19 @@ def test_full_width_is_compared_with_the_teacher_on_the_same_seeds(resamples):
     assert full_width([broken, student], resamples)["8"]["kid"]["value"] is None
 
 
+def test_full_width_is_that_of_the_dearest_relay_that_there_is(resamples):
+    dial = {"num_steps": 8, "solver": "dpmpp_2m"}
+    widths = {"widths": [4] * 8, **dial}
+    alone = row("full", "static", 4, 1, **widths)
+    relays = [
+        row(f"r{i}", "static", 1 + i, 1, relay=i if i > 1 else True, **widths) for i in (1, 2, 3)
+    ]
+    for rows, expected in ((relays, 2), (relays[1:], 3), ([], 4)):
+        for order in (rows, rows[::-1]):
+            found = full_width([row("teacher", "teacher", 1, 1, **dial), *order, alone], resamples)
+            assert found["8"]["mse"]["value"] == pytest.approx(expected)
+
+
 def test_controls_of_fewer_seeds_are_paired_with_our_first_ones(resamples):
     ours = row("o", "ours", 4, 1, spread=0.5)
     same = row("r", "control", 6, 1, spread=0.5, n=50)
