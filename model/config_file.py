@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from nitrogen.model.errors import WeightsError
-from nitrogen.model.prices import PriceTable
+from nitrogen.model.price_table import PriceTable
 from nitrogen.model.relay import Relay
 from nitrogen.model.width_table import WidthTable
 

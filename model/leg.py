@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from nitrogen.model.schedules import Spacing
 
 MAX_RELAYS = 4  # of a student, one cheaper than the other
-MAX_ROWS = 64  # of a relay
+MAX_ROWS, MAX_STRIDES = 64, 100  # of a relay
 LEAST_SIGMA = 1e-4  # no noise that a picture of 8 bits could show
 MAX_RATIO = 0.9  # of sigma_min to sigma: up to MAX_STEPS levels lie between them
 
@@ -68,5 +68,5 @@ class Leg:
         """Whether it is of strides and levels that a run of so many steps can have: in float32, and
         no two of them the same."""
         falls = LEAST_SIGMA <= self.sigma_min <= MAX_RATIO * self.sigma < MAX_RATIO * SIGMA_MAX
-        strides = type(self.early) is int and 1 <= self.early < num_steps <= MAX_STEPS
-        return strides and falls and 1 <= self.rho <= 100
+        strides = type(self.early) is int and 1 <= self.early <= min(num_steps - 1, MAX_STRIDES)
+        return strides and num_steps <= MAX_STEPS and falls and 1 <= self.rho <= 100

@@ -12,7 +12,7 @@ from nitrogen.model.config_file import CONFIG, FORMAT, read_config, write_config
 from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.errors import WeightsError
 from nitrogen.model.predictor import Predictor
-from nitrogen.model.prices import PriceTable
+from nitrogen.model.price_table import PriceTable
 from nitrogen.model.relay import Relay, late_arch
 from nitrogen.model.weights import load_into, load_tensors, prefixed, save_tensors
 from nitrogen.model.width_table import WidthTable

@@ -16,7 +16,7 @@ from nitrogen.model.generation import Generation, stats_of, to_uint8
 from nitrogen.model.model_directory import Stored, read_model, write_model
 from nitrogen.model.policies import Budget, Full, Policy, Static, make_policy
 from nitrogen.model.predictor import Predictor
-from nitrogen.model.prices import PriceTable
+from nitrogen.model.price_table import PriceTable
 from nitrogen.model.relay import Relay, late_arch
 from nitrogen.model.request import Finished, Request
 from nitrogen.model.sampler import Sampler
@@ -120,11 +120,12 @@ class Pipeline:
         return Generation(torch.stack(images), stats)
 
     def policy(
-        self, name: str, threshold: float | None, budget: float | None, num_inference_steps: int
-    ) -> Policy:
+        self, name: str, threshold: float | None, budget: float | None, num_inference_steps: int,
+        guidance_scale: float = 1.0,
+    ) -> Policy:  # fmt: skip
         """The policy of a name with its dial, and what the model knows of its budget: the price,
         or the schedule of `static`. Raises ModelError."""
-        asked = Request(0, 0, num_inference_steps, budget=budget)
+        asked = Request(0, 0, num_inference_steps, guidance_scale, budget)
         return self._policy(name, threshold, asked, None)
 
     def _policy(

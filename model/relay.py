@@ -11,15 +11,13 @@ docs/LOG.md, 2026-11-27, has what either does alone.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import astuple, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nitrogen.model.config import ArchConfig
 from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.errors import WeightsError
 from nitrogen.model.leg import MAX_RELAYS, MAX_ROWS, Leg
-
-if TYPE_CHECKING:
-    from nitrogen.model.prices import PriceTable
+from nitrogen.model.price_table import PriceTable
 
 SHARED = {"strided": False, "stride_sigma_min": None, "layer_width": ()}  # what may differ
 
@@ -68,7 +66,7 @@ class Relay:
 
     late: Denoiser
     table: RelayTable
-    prices: "PriceTable | None" = None
+    prices: PriceTable | None = None
     cheaper: "Relay | None" = None
 
     def each(self) -> Iterator["Relay"]:
@@ -97,8 +95,6 @@ class Relay:
     @classmethod
     def from_json(cls, content: Any, late: Denoiser) -> "Relay":
         """Raises WeightsError for anything but what `to_json` writes."""
-        from nitrogen.model.prices import PriceTable
-
         relay: Relay | None = None
         for told in reversed(nested(content)):
             prices = PriceTable.from_json(told["prices"]) if "prices" in told else None

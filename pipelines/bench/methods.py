@@ -185,7 +185,7 @@ def named_policy(models: Models, method: Method) -> Runner:
     s = method.setting
     dials = (s["policy"], s.get("threshold"), s.get("budget"))
     if s.get("served"):
-        policy = models.get(method.model).policy(*dials, s["num_steps"])
+        policy = models.get(method.model).policy(*dials, s["num_steps"], method.guidance)
     else:
         policy = make_policy(*dials, s.get("price"))
     return with_policy(models, method, policy, method.model)
@@ -230,7 +230,7 @@ KINDS: dict[str, Callable[[Models, Method], Runner]] = {
 
 
 def spacing_of(setting: Mapping[str, Any]) -> Spacing:
-    """Of the noise levels: [sigma_min, rho] of the setting, or EDM's."""
+    """Of the noise levels: those of the setting, a Spacing's fields in order, or EDM's."""
     return Spacing(*setting["spacing"]) if "spacing" in setting else KARRAS
 
 

@@ -36,7 +36,7 @@ def run_trial(params: dict[str, Any], report: Report, settings: dict[str, Any]) 
     settings: arch, student (its config), optim, data_uri, seed, device, precision (of the tuning),
     sampling_precision, teacher, start (weights files), thresholds, num_inference_steps, solver,
     reference (.npz with images, labels and seeds), described (the teacher's config.json),
-    budgets.
+    budgets, relay (of config.json, or None).
     Returns distance (mean same-seed RMSE to the reference) and gflops at params["threshold"].
     """
     with workspace(report.folder) as directory:

@@ -51,9 +51,9 @@ class DistillConfig(BaseModel):
             bad = [steps for steps, leg in rows.items() if not Leg(*leg).can_run(steps)]
             if bad:
                 raise ValueError(
-                    f"{name} must have 1 to steps - 1 strides, 1e-4 <= sigma_min <= 0.9 sigma, "
-                    f"sigma < 80 and rho of 1 to 100, got {rows[bad[0]]} for {bad[0]} steps. "
-                    "Correct the row."
+                    f"{name} must have 1 to steps - 1 strides, at most 100, 1e-4 <= sigma_min <= "
+                    f"0.9 sigma, sigma < 80 and rho of 1 to 100, got {rows[bad[0]]} for {bad[0]} "
+                    "steps. Correct the row."
                 )
         for (above, dearer), (name, rows) in pairwise(named):
             same = [n for n in dearer.keys() & rows.keys() if rows[n][0] <= dearer[n][0]]

@@ -1,4 +1,4 @@
-"""Prices: budgets to prices and back, kept beside the weights, and no ceiling passed."""
+"""Prices: measured, kept beside the weights, and no ceiling passed."""
 
 import copy
 import math
@@ -7,35 +7,20 @@ import pytest
 import torch
 
 from nitrogen.model.config_file import write_prices
-from nitrogen.model.errors import WeightsError
 from nitrogen.model.pipeline import Pipeline
 from nitrogen.model.policies import Budget
+from nitrogen.model.price_table import PriceTable, well_formed
 from nitrogen.model.prices import (
     BUDGETS,
     MOST_CALLS,
     SPENT,
-    PriceTable,
     gain_that_spends,
     measure_prices,
-    well_formed,
 )
 from nitrogen.model.request import Request
 from nitrogen.model.sampler import Sampler
 
 BUDGET_FEATURE = 3  # of a region's scalars; see region_features
-TABLE = PriceTable({4: ((1e-10, 0.9), (1e-9, 0.5), (1e-8, 0.1)), 16: ((1e-10, 0.8), (1e-8, 0.2))})
-
-
-@pytest.mark.parametrize(
-    ("budget", "num_steps", "price"),
-    [
-        (0.9, 4, 1e-10), (0.5, 4, 1e-9), (0.1, 4, 1e-8),
-        (0.7, 4, 10**-9.5), (0.5, 12, 1e-9), (0.5, 900, 1e-9),
-        (1.0, 4, 1e-10), (0.05, 4, 1e-8),
-    ],
-)  # fmt: skip
-def test_a_budget_has_its_price(budget, num_steps, price):
-    assert math.isclose(TABLE.price(budget, num_steps), price, rel_tol=1e-9)
 
 
 @pytest.fixture(scope="module")
@@ -133,22 +118,3 @@ def test_a_saved_model_spends_at_its_price_and_never_above_its_budget(
         assert all(one.gflops <= 0.6 * one.gflops_full for one in stats)
         heats.append([one.heatmap for one in stats])
     assert any((a != b).any() for a, b in zip(*heats, strict=True)), "other steps are bought"
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        [], {}, {"4": []}, {"x": [[1e-9, 0.5]]}, {"0": [[1e-9, 0.5]]}, {"4": [[1e-9]]},
-        {"4": [[1e-9, 0.5], [1e-8, 0.6]]}, {"4": [[1e-8, 0.5], [1e-9, 0.4]]},
-        {"4": [[-1.0, 0.5]]}, {"4": [[math.nan, 0.5]]}, {"4": [[math.inf, 0.5]]},
-        {"4": "text"}, {"4": [[1e-9, 0.5]] * 65}, {"4": [[10**400, 0.5]]},
-        {"9" * 400: [[1.0, 0.5]]},
-    ],
-)  # fmt: skip
-def test_another_table_is_refused(content):
-    with pytest.raises(WeightsError, match="prices must rise as shares fall"):
-        PriceTable.from_json(content)
-
-
-def test_a_table_survives_json():
-    assert PriceTable.from_json(TABLE.to_json()) == TABLE

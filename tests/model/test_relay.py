@@ -16,7 +16,8 @@ from nitrogen.model.leg import MAX_RELAYS, Leg
 from nitrogen.model.model_directory import LATE_WEIGHTS
 from nitrogen.model.pipeline import Pipeline
 from nitrogen.model.policies import Budget, Full, Static, Threshold
-from nitrogen.model.prices import PriceTable, measure_prices, priced
+from nitrogen.model.price_table import PriceTable
+from nitrogen.model.prices import measure_prices, priced
 from nitrogen.model.relay import Relay, RelayTable, late_arch, legs_of
 from nitrogen.model.request import Request
 from nitrogen.model.sampler import Sampler

@@ -11,7 +11,7 @@ from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.pipeline import Pipeline
 from nitrogen.model.planning import Planner
 from nitrogen.model.predictor import Predictor
-from nitrogen.model.prices import PriceTable
+from nitrogen.model.price_table import PriceTable
 from nitrogen.pipelines.bench import kernels, step
 from nitrogen.pipelines.bench.step_networks import steppers, trained, untrained
 from nitrogen.pipelines.commands.bench_kernels import verdict

@@ -13,7 +13,7 @@ from nitrogen.model.cost import CostModel
 from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.errors import ModelError
 from nitrogen.model.pipeline import Pipeline
-from nitrogen.model.prices import PriceTable
+from nitrogen.model.price_table import PriceTable
 from nitrogen.pipelines.bench.baselines import FirstFeatures
 from nitrogen.pipelines.bench.calibrate import pairs
 from nitrogen.pipelines.bench.contenders import contenders, dense, threshold_method
