@@ -42,7 +42,21 @@ def calibration(found: Mapping[str, Any]) -> str:
     text += f"and step: {plain(ranking.get('value'))}.\n\n"
     headers = ("asked for", "threshold", "above, of exits on unseen pictures (95 %)",
                "pictures with an exit", "exits", "")  # fmt: skip
-    return text + table(headers, rows)
+    return text + table(headers, rows) + reliability(found.get("reliability") or {})
+
+
+def reliability(found: Mapping[str, Any]) -> str:
+    """The predicted errors of regions by tenths, beside the true ones on the same pictures."""
+    if not found.get("rows"):
+        return ""
+    rows = [
+        (plain(one["predicted"]), f"{plain(one['actual'])} ({plain(one['low'])} to "
+         f"{plain(one['high'])})", count(one["n"]))
+        for one in found["rows"]
+    ]  # fmt: skip
+    text = "\nHow far predicted errors are to be believed, regions of those pictures by what was "
+    text += "predicted:\n\n"
+    return text + table(("predicted", "true, mean (95 %)", "regions"), rows)
 
 
 def _kept(one: Mapping[str, Any]) -> str:

@@ -78,12 +78,13 @@ def _frontier(content: Mapping[str, Any], quick: bool) -> Iterator[Verdict]:
 
 
 def _full_width(content: Mapping[str, Any], quick: bool) -> Iterator[Verdict]:
-    """Of errors alone, so the same at every batch size; at the steps that the tiers run."""
+    """Of errors alone, so the same at every batch size; at the steps that the tiers run, and all
+    others that have rows."""
     figures = next(iter(content["summary"].values()))
-    tiers = set(figures["tiers"].values())
+    found, tiers = figures.get("full_width", {}), set(figures["tiers"].values())
     steps = {r["setting"]["num_steps"] for r in content["rows"] if r["name"] in tiers}
-    for num in sorted(steps):
-        errors = figures.get("full_width", {}).get(str(num), {})
+    for num in sorted(steps | set(map(int, found))):
+        errors = found.get(str(num), {})
         for which, name in ERROR_NAMES.items():
             title = f"{name} of the student at full width over the teacher's, {num} steps"
             yield judge(title, targets.NOT_INFERIOR, errors.get(which), quick=quick)

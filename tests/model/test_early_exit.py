@@ -51,6 +51,38 @@ def test_a_region_exits_after_that_many_confident_steps(denoiser, patience, kind
     assert bool((done.widths[-1] == 0).all())
 
 
+class HalfForetold(Foretold):
+    """The same of the left half of a picture; the right half gains nothing from compute at the
+    steps `pause`, and much at the others."""
+
+    def __init__(self, residuals, pause):
+        super().__init__(residuals)
+        self.pause = pause
+
+    def forward(self, features, labels):
+        shares = [1.0] * 5 if self.calls in self.pause else [1.0, 0.5, 0.25, 0.12, 0.06]
+        errors = super().forward(features, labels)
+        errors[:, :, errors.shape[2] // 2 :] = torch.tensor(shares).log()
+        return errors
+
+
+def test_what_exits_leaves_its_compute_to_later_steps(denoiser):
+    """Where nothing more is wanted from step 4 to 7 because the left half has exited, the steps
+    behind spend more than any step of a picture without exits."""
+    share, spent = 0.5, {}
+    for exits, residuals in ((False, [1.0]), (True, [1.0] * 4 + [1e-9])):
+        foretold = HalfForetold({EASY: residuals}, range(4, 8))
+        sampler = Sampler(denoiser, Budget(1e-5), predictor=foretold)
+        done = sampler.run([Request(EASY, 1, STEPS, budget=share)])[0]
+        assert done.flops <= share * done.full_flops
+        left = done.widths[8:, :, : done.widths.shape[2] // 2]
+        assert bool((left == 0).all()) == exits
+        by_step = sampler.cost.region_flops[done.widths].flatten(1).double().mean(dim=1)
+        spent[exits] = by_step / float(sampler.cost.region_flops[-1])
+    assert torch.equal(spent[True][:4], spent[False][:4])
+    assert bool((spent[True][8:] > 1.3 * spent[False].max()).all())
+
+
 def test_a_doubt_starts_the_count_again(denoiser):
     residuals = {EASY: [1.0] * 4 + [1e-9, 1e-9, 1.0, 1e-9]}
     for patience, steps in ((2, 6), (3, 10)):

@@ -73,7 +73,7 @@ def test_a_time_is_decided_by_rounds_which_every_preset_but_quick_has():
 
 def test_every_target_of_a_file_is_judged(file):
     found = verdicts(file)
-    assert len(found) == 6 + 2 * (6 + 6 + 3) + 1 + 6 + 3 + 4
+    assert len(found) == 8 + 2 * (6 + 6 + 3) + 1 + 6 + 3 + 4
     assert not [v for v in found if v.outcome in ("", "not measured")]
     states = [v.reached for v in found]
     assert tally(found).startswith(f"{states.count(True)} of {len(found)} targets are reached")
@@ -365,7 +365,7 @@ def test_the_headline_names_what_ours_was_compared_with(file):
 def test_a_full_width_that_is_worse_than_its_teacher_is_told(file):
     start = "MSE of the student at full width over the teacher's"
     steps = [v.figure for v in verdicts(file) if v.figure.startswith(start)]
-    assert steps == [f"{start}, {n} steps" for n in (6, 8, 10)]
+    assert steps == [f"{start}, {n} steps" for n in (6, 8, 10, 12)]
     full = file.content["summary"]["1"]["full_width"]
     full["8"]["mse"] |= {"value": 1.0, "low": 0.98, "high": 1.05}
     assert verdict(file, f"{start}, 8").outcome == "reached"
@@ -373,6 +373,8 @@ def test_a_full_width_that_is_worse_than_its_teacher_is_told(file):
     assert verdict(file, f"{start}, 8").reached is False
     del full["8"]
     assert verdict(file, f"{start}, 8").outcome == "not measured"
+    full["5"] = full["6"]
+    assert verdict(file, f"{start}, 5").reached is not None
 
 
 def test_folders_of_one_machine_do_not_reach_the_pages(written, result):
