@@ -48,20 +48,29 @@ class BenchFile:
     def source(self) -> dict[str, str]:
         """Where the numbers come from, for people: command, commit, hardware, date."""
         c = self.content
-        threads, load = c.get("threads"), c.get("load_1m")
-        hardware = str(c.get("hardware") or "not recorded")
-        hardware += f"; threads: {threads}" if threads else ""
-        hardware += f"; load at the end: {load:g}" if load is not None else ""
-        timing = c.get("timing_load_1m")
-        if timing:
-            most = f"at most {timing['max']:.1f}"
-            hardware += f"; load while timing: median {timing['median']:.1f}, {most}"
         return {
             "command": f"`{self.command}`" if self.command else "not recorded",
             "commit": str(c.get("commit") or "not recorded"),
-            "hardware": hardware,
+            "hardware": "; ".join([self.machine, *filter(None, [self.load])]),
             "date": str(c.get("date") or "not recorded"),
         }
+
+    @property
+    def machine(self) -> str:
+        """Processor and threads."""
+        threads = self.content.get("threads")
+        hardware = str(self.content.get("hardware") or "not recorded")
+        return f"{hardware}; threads: {threads}" if threads else hardware
+
+    @property
+    def load(self) -> str:
+        """Whether something else ran; empty where it is not recorded."""
+        load, timing = self.content.get("load_1m"), self.content.get("timing_load_1m")
+        told = [] if load is None else [f"load at the end: {load:g}"]
+        if timing:
+            most = f"at most {timing['max']:.1f}"
+            told.append(f"load while timing: median {timing['median']:.1f}, {most}")
+        return "; ".join(told)
 
 
 def read_files(paths: Iterable[Path]) -> list[BenchFile]:

@@ -95,12 +95,14 @@ def article_note(files: Sequence[BenchFile], batch: str) -> str:
     lines = [
         "fd_lite0 is a Frechet distance of EfficientNet-Lite0 features, **not FID**: only changes "
         "may be set beside the article's. Ours are medians of a picture, measured on "
-        + "; ".join(sorted({file.source["hardware"] for file in files}))
+        + "; ".join(sorted({file.machine for file in files}))
         + "."
     ]
     for file, pair in found:
         if pair is not None:
-            lines.append(f"{file.content['dataset']}: {_remark(pair)}{_beside(file.content)}")
+            made = "; ".join(filter(None, [f"commit {file.source['commit']}", file.load]))
+            name = f"{file.content['dataset']} ({made})"
+            lines.append(f"{name}: {_remark(pair)}{_beside(file.content)}")
     return " ".join(lines)
 
 
