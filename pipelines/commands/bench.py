@@ -138,8 +138,9 @@ def attack(
         config = config.model_copy(update={"num_seeds": seeds})
     line = command("attack", out, run, quick, [("--seeds", seeds)])
     directory = model_directory(folder(run))
-    found = run_attack(config, Pipeline.load(directory), model_digest(directory), kept(out), note)
-    result = about() | found | {"command": line}
+    digest = model_digest(directory)
+    found = run_attack(config, Pipeline.load(directory), digest, kept(out), note)
+    result = about() | found | {"command": line, "models": {"student": {"digest": digest}}}
     write(out, result)
     if as_json:
         say_json(result)
