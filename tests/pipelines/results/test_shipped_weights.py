@@ -5,7 +5,7 @@ import json
 import pytest
 import yaml
 
-from nitrogen.pipelines.bench.models import weights_digest
+from nitrogen.pipelines.bench.models import model_digest, weights_digest
 from nitrogen.pipelines.remote_folder import fetched
 from nitrogen.pipelines.trained_models import model_directory
 
@@ -18,6 +18,20 @@ def test_results_are_of_the_weights_that_ship(repository, recipe, role):
     published = json.loads((repository / f"docs/results/{RESULTS[recipe]}.json").read_text())
     shipped = model_directory(fetched(f"shipped:{recipe}"), role)
     assert published["models"][role]["sha256"] == weights_digest(shipped)
+
+
+@pytest.mark.parametrize("recipe", ["emoji32", "fashion"])
+def test_results_are_of_the_relays_and_prices_that_ship(repository, recipe):
+    """scenes64's page is older than the cheaper relays of its student: docs/LOG.md, 2026-11-27."""
+    published = json.loads((repository / f"docs/results/{RESULTS[recipe]}.json").read_text())
+    student = model_directory(fetched(f"shipped:{recipe}"), "student")
+    assert published["models"]["student"]["digest"] == model_digest(student)
+
+
+def test_the_attack_is_on_the_student_that_ships(repository):
+    attacked = json.loads((repository / "docs/results/attack.json").read_text())
+    student = model_directory(fetched("shipped:emoji32"), "student")
+    assert attacked["models"]["student"]["digest"] == model_digest(student)
 
 
 @pytest.mark.parametrize("recipe", ["emoji32", "fashion", "scenes64"])
