@@ -24,9 +24,7 @@ def relay_asked(pipeline: Pipeline, setting: Mapping[str, Any]) -> Relay | None:
     of the library gets it. setting: relay, True for the dearest, 2 for the one below it, ..."""
     if not (setting.get("relay") or setting.get("served")) or pipeline.relay is None:
         return None
-    relays = list(pipeline.relay.each())
-    at = int(setting.get("relay") or 1) - 1
-    return relays[at] if at < len(relays) else None
+    return dict(places(pipeline.relay)).get(setting.get("relay") or True)
 
 
 def relay_taken(models: Models, method: Method) -> Place:

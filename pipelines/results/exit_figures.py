@@ -50,10 +50,9 @@ def reliability(found: Mapping[str, Any]) -> str:
     if not found.get("rows"):
         return ""
     rows = [
-        (plain(one["predicted"]), f"{plain(one['actual'])} ({plain(one['low'])} to "
-         f"{plain(one['high'])})", count(one["n"]))
+        (plain(one["predicted"]), interval({**one, "value": one["actual"]}), count(one["n"]))
         for one in found["rows"]
-    ]  # fmt: skip
+    ]
     text = "\nHow far predicted errors are to be believed, regions of those pictures by what was "
     text += "predicted:\n\n"
     return text + table(("predicted", "true, mean (95 %)", "regions"), rows)

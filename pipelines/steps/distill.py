@@ -45,8 +45,8 @@ class DistillConfig(BaseModel):
             raise ValueError("cheaper_relays must be empty unless there is a relay. Name it relay.")
         if not all(self.cheaper_relays):
             raise ValueError("cheaper_relays must have rows each, got an empty one. Remove it.")
-        named = [(f"cheaper_relays[{i}]", rows) for i, rows in enumerate(self.cheaper_relays)]
-        named = [("relay", self.relay), *named]
+        cheaper = [(f"cheaper_relays[{i}]", rows) for i, rows in enumerate(self.cheaper_relays)]
+        named = [("relay", self.relay), *cheaper]
         for name, rows in named:
             bad = [steps for steps, leg in rows.items() if not Leg(*leg).can_run(steps)]
             if bad:

@@ -23,9 +23,7 @@ from nitrogen.model.solvers import slide
 from nitrogen.model.spending import room_for_regions, widths_for
 
 MAX_STEPS = 2  # of a roll-out
-RELAY_SHARE = (
-    0.5  # of the samples of a student with a relay, where a leg is as long as the roll-out
-)
+RELAY_SHARE = 0.5  # of the samples of a student with a relay, where a leg is long enough
 WIDTH_SHARES = (0.5, 0.75, 0.85)  # of random widths up to 1/4, 2/4, 3/4: narrow more often
 
 
@@ -52,9 +50,7 @@ class Explorer:
     num_steps: tuple[int, ...]  # sigma grids
     held_share: float  # of the regions in random plans
     max_steps: int = MAX_STEPS  # of a roll-out
-    legs: Sequence[
-        Leg
-    ] = ()  # of a relay: up to half of the samples stand before one of its strides
+    legs: Sequence[Leg] = ()  # of a relay: up to half of the samples stand before its strides
 
     @torch.no_grad()
     def roll_out(
