@@ -7,7 +7,7 @@ solver at few steps; the settings of ours and of the static schedules in each ti
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -15,21 +15,25 @@ from typing import Any
 import numpy as np
 
 from nitrogen.model.schedules import Spacing
+from nitrogen.pipelines.bench.budget_search import tried_budgets
 from nitrogen.pipelines.bench.ceilings import TIERS, step_line
 from nitrogen.pipelines.bench.conditions import where
 from nitrogen.pipelines.bench.contest import Contest
+from nitrogen.pipelines.bench.finalists import Judged, best_finalist, finalists
 from nitrogen.pipelines.bench.hull import Hull
 from nitrogen.pipelines.bench.methods import Method
 from nitrogen.pipelines.bench.models import TUNE_SPLIT, pictures
-from nitrogen.pipelines.bench.quality import reference
+from nitrogen.pipelines.bench.quality import reference, squared_errors
 from nitrogen.pipelines.bench.relays import Place, relay_taken
 from nitrogen.pipelines.bench.row_store import Row, row_key
 from nitrogen.pipelines.bench.saving import BUDGETS, Worth, saving_budget, saving_method
-from nitrogen.pipelines.bench.schedule_search import searched_schedules
+from nitrogen.pipelines.bench.schedule_search import tried_schedules
 from nitrogen.pipelines.bench.spacings import Spacings, best_spacing, told
-from nitrogen.pipelines.bench.tuning import Tuning, tuned_budget
+from nitrogen.pipelines.bench.tuning import Tried, Tuning, tuned_budget
 from nitrogen.pipelines.bench.tuning_forecast import (
     FULL_MODEL,
+    FULL_MODEL_JUDGED,
+    finalists_name,
     saving_name,
     search_name,
     spaced_alone,
@@ -37,6 +41,8 @@ from nitrogen.pipelines.bench.tuning_forecast import (
 )
 from nitrogen.pipelines.code_digest import code_digests
 from nitrogen.pipelines.sampling import Draws, draws
+
+Search = Callable[[Tuning, str], list[Tried]]
 
 OVERHEAD = "what a step costs beside its arithmetic"
 
@@ -102,8 +108,8 @@ class KeptTuning:
     def tiers(self) -> list[Method]:
         """Ours and the static schedules in each tier."""
         return [
-            method for tier in TIERS for search in (tuned_budget, searched_schedules)
-            for method in self._searched(search, tier)
+            method for tier in TIERS for search in (tried_budgets, tried_schedules)
+            for method in self._chosen(search, tier)
         ]  # fmt: skip
 
     def saving(self) -> dict[int, Method | None]:
@@ -143,10 +149,27 @@ class KeptTuning:
         distance = contest.yardstick.fd(features) or contest.yardstick.kid(features)
         return Worth(distance.value, tuning.spent(sampled))
 
-    def _searched(self, search: Callable[[Tuning, str], list[Method]], tier: str) -> list[Method]:
+    def _chosen(self, search: Search, tier: str) -> list[Method]:
+        """What saves most within the tier; of static schedules also that of least error, for their
+        field has whichever is better."""
+        settings, nearest = self._searched(search, tier)
+        best = settings[self._best(search, tier, settings) if len(settings) > 1 else 0]
+        if search is tried_budgets or nearest.described() == best.described():
+            return [best]
+        return [best, replace(nearest, name=f"{nearest.name}, nearest")]
+
+    def _searched(self, search: Search, tier: str) -> tuple[list[Method], Method]:
+        """The finalists of a search, the best first, and the setting of least error."""
+
         def methods() -> dict[str, Any]:
-            chosen = search(self._tiers_tuning, tier)
-            return {"methods": [method.described() for method in chosen]}
+            tuning = self._tiers_tuning
+            looks = search(tuning, tier)
+            best = finalists(looks, tuning.full_model, tuning.ceiling(tier), self._relay_of)
+            nearest = min(looks, key=lambda look: look.error).method
+            return {
+                "finalists": [method.described() for method in best],
+                "nearest": nearest.described(),
+            }
 
         config = self.contest.config
         described = {
@@ -154,9 +177,43 @@ class KeptTuning:
             "overhead": self.overhead, "moves": config.num_moves, "steps": config.tune_steps,
             "priced": config.num_priced, "spacings": self.spacings.values(),
         }  # fmt: skip
-        key = self._key(described, search, "student")
+        key = self._key(described, search, "student", finalists)
         found = self._kept(search_name(search.__name__, tier), key, methods)
-        return [Method(**method) for method in found["methods"]]
+        return [Method(**one) for one in found["finalists"]], Method(**found["nearest"])
+
+    def _relay_of(self, method: Method) -> Place:
+        """Of ours the relay that takes over; of a schedule the relay whose strides it makes."""
+        if method.group == "ours":
+            return relay_taken(self.contest.models, method)
+        place: Place = method.setting.get("relay", False)
+        return place
+
+    def _best(self, search: Search, tier: str, settings: Sequence[Method]) -> int:
+        judged = self._judged(finalists_name(search.__name__, tier), settings, "student")
+        return best_finalist(judged, self._full_model_judged)
+
+    @cached_property
+    def _full_model_judged(self) -> list[Judged]:
+        """The corners of its hull."""
+        rows = self._tiers_tuning.full_model.rows
+        solved = [one for one in spaced_alone(self.contest) if one.model == "teacher"]
+        methods = [solved[row] for row in rows]
+        return self._judged(FULL_MODEL_JUDGED, methods, "teacher")
+
+    def _judged(self, name: str, methods: Sequence[Method], model: str) -> list[Judged]:
+        def judge(method: Method) -> list[float]:
+            near = self._tiers_tuning.sampled(method, self.drawn)
+            worth = self._worth(method)
+            error = float(squared_errors(near.x_0, self._target).mean())
+            return [error, worth.distance, worth.spent]
+
+        described = {
+            "judged": [method.described() for method in methods], "overhead": self.overhead,
+            "spacings": self.spacings.values(), "pictures": self.contest.config.num_saving,
+        }  # fmt: skip
+        key = self._key(described, finalists, model)
+        found = self._kept(name, key, lambda: {"judged": [judge(one) for one in methods]})
+        return [Judged(*one) for one in found["judged"]]
 
     def _kept(
         self, name: str, key: str, choose: Callable[[], dict[str, Any]]
@@ -198,12 +255,17 @@ class KeptTuning:
         """The teacher's 64-step pictures, drawn when the first search needs them."""
         return reference(self.contest.models, self.drawn)
 
-    def _key(self, described: Mapping[str, Any], search: Callable[..., Any], model: str) -> str:
+    def _key(
+        self, described: Mapping[str, Any], search: Callable[..., Any], model: str,
+        *more_code: Callable[..., Any],
+    ) -> str:  # fmt: skip
         """Of what a search chose for a model; others, but for the teacher, have no part in it.
 
-        Its code is that of the search and of what it minimises.
+        Its code is that of the search, of what it minimises, and of `more_code`.
         """
         code = code_digests(search.__module__) | code_digests(Tuning.__module__)
+        for other in more_code:
+            code |= code_digests(other.__module__)
         code |= self.contest.facts["code"]
         more = {"tune": self.drawn.seeds, "labels": self.drawn.labels, "code": code}
         return row_key(described, self.contest.facts_of(model) | more)

@@ -8,22 +8,19 @@ steps that stay under the ceiling, kept when they help.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from itertools import combinations_with_replacement, product
 
 import numpy as np
 
 from nitrogen.model.config import NUM_WIDTHS
 from nitrogen.pipelines.bench.ceilings import Ceiling
-from nitrogen.pipelines.bench.methods import Method
 from nitrogen.pipelines.bench.relays import Place, all_places, strides_at
 from nitrogen.pipelines.bench.settings import relay_method, schedule_method
-from nitrogen.pipelines.bench.tuning import Tuning, most_saved, too_dear
+from nitrogen.pipelines.bench.tuning import Tried, Tuning, most_saved, too_dear
 
 
-def searched_schedules(tuning: Tuning, tier: str, seed: int = 0) -> list[Method]:
-    """Within the tier, the schedule that saves most, and that of least error under its ceiling: the
-    field of static rows has whichever is better."""
+def tried_schedules(tuning: Tuning, tier: str, seed: int = 0) -> list[Tried]:
+    """What was looked at for a tier, all of it under the tier's ceiling."""
     limit, full_model = tuning.ceiling(tier), tuning.full_model
     price, most = limit.prices(), limit.forwards
     starts = [richest(price, n, part.forwards) for n in tuning.num_steps for part in limit.parts()]
@@ -49,11 +46,7 @@ def searched_schedules(tuning: Tuning, tier: str, seed: int = 0) -> list[Method]
         if most_saved([best, found[-1]], full_model, limit) is not best:
             best = found[-1]
             moves = neighbours(candidate, price, most, generator)
-    every = [*found, *relays]
-    saves, nearest = most_saved(every, full_model, limit), min(every, key=lambda look: look.error)
-    if saves is nearest:
-        return [saves.method]
-    return [saves.method, replace(nearest.method, name=f"{nearest.method.name}, nearest")]
+    return [*found, *relays]
 
 
 def relayed(tuning: Tuning, limit: Ceiling, place: Place = True) -> Iterator[list[int]]:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from nitrogen.pipelines.bench.budget_search import tried_budgets
 from nitrogen.pipelines.bench.ceilings import NUM_PARTS, TIERS
 from nitrogen.pipelines.bench.contenders import dense
 from nitrogen.pipelines.bench.contest import JUDGED_FLOPS, Contest
+from nitrogen.pipelines.bench.finalists import NUM_FINALISTS
 from nitrogen.pipelines.bench.forecast import picture_flops
 from nitrogen.pipelines.bench.methods import Method
 from nitrogen.pipelines.bench.relays import all_places
 from nitrogen.pipelines.bench.saving import BUDGETS
-from nitrogen.pipelines.bench.schedule_search import searched_schedules
+from nitrogen.pipelines.bench.schedule_search import tried_schedules
 from nitrogen.pipelines.bench.settings import SOLVER
 from nitrogen.pipelines.bench.spacings import TRIES
-from nitrogen.pipelines.bench.tuning import BISECTIONS, EXIT_THRESHOLDS, NUM_EXITS, tuned_budget
+from nitrogen.pipelines.bench.tuning import BISECTIONS, EXIT_THRESHOLDS, NUM_EXITS
 
 NUM_PLANNERS, NUM_RELAYS = 2, 40  # of a relay within a tier
+NUM_CORNERS, CORNER_FORWARDS = 7, 7  # of the full model's hull, about
 FULL_MODEL = "the full model that the tiers are compared with"
+FULL_MODEL_JUDGED = f"{FULL_MODEL}, by distribution"
 
 
 def spaced_alone(contest: Contest) -> list[Method]:
@@ -35,6 +39,10 @@ def search_name(search: str, tier: str) -> str:
     return f"tuning on validation: {search} for {tier}, the time of {TIERS[tier]:g} forwards"
 
 
+def finalists_name(search: str, tier: str) -> str:
+    return f"finalists of {search} for {tier}, by distribution"
+
+
 def saving_name(num_steps: int) -> str:
     return f"tuning on validation: the least budget as near as the teacher at {num_steps} steps"
 
@@ -49,14 +57,21 @@ def expected(contest: Contest) -> dict[str, float]:
     starts, relays = NUM_PARTS * len(config.tune_steps), all_places(contest.models)
     settings = starts * NUM_PLANNERS + NUM_EXITS * (len(EXIT_THRESHOLDS) - 1)
     tried = {
-        tuned_budget.__name__: settings + config.num_priced * (BISECTIONS + 1),
-        searched_schedules.__name__: len(relays) * NUM_RELAYS + starts + config.num_moves,
+        tried_budgets.__name__: settings + config.num_priced * (BISECTIONS + 1),
+        tried_schedules.__name__: len(relays) * NUM_RELAYS + starts + config.num_moves,
     }
     searches = {
         search_name(search, tier): num * config.num_tune * ceiling * full
         for search, num in tried.items()
         for tier, ceiling in TIERS.items()
     }
+    per_kind = NUM_FINALISTS * (1 + len(relays))
+    for search in tried:
+        for tier, forwards in TIERS.items():
+            judged = forwards * full + JUDGED_FLOPS
+            searches[finalists_name(search, tier)] = per_kind * config.num_saving * judged
+    corner = CORNER_FORWARDS * full + JUDGED_FLOPS
+    searches[FULL_MODEL_JUDGED] = NUM_CORNERS * config.num_saving * corner
     # The teacher's, a bisection's, and one for each relay in whose range there may be nothing.
     tries = 1 + len(BUDGETS).bit_length() + len(relays)
     for steps in config.saving_steps:
