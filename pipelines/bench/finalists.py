@@ -10,7 +10,6 @@ saves most by both: squared error to the teacher's pictures, and distance to the
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
@@ -62,7 +61,5 @@ def best_finalist(judged: Sequence[Judged], full_model: Sequence[Judged]) -> int
 def saved_by_both(one: Judged, errors: Hull, distances: Hull) -> float:
     """The mean of log(FLOPs of the full model over the setting's) at equal error and at equal
     distance; -inf where either is worse than all of the full model's."""
-    if one.error > errors.error[0] or one.distance > distances.error[0]:
-        return -math.inf
-    both = errors.log_cost_at(one.error) + distances.log_cost_at(one.distance)
-    return both / 2 - math.log(one.spent)
+    by_error = errors.log_saved(one.error, one.spent)
+    return (by_error + distances.log_saved(one.distance, one.spent)) / 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,13 @@ class Hull:
         its worst, its fastest.
         """
         return float(np.interp(-error, -self.error, self.log_cost))
+
+    def log_saved(self, error: float, cost: float) -> float:
+        """log of the hull's cost at `error` over `cost`. Of what is worse than all of the hull
+        nothing is saved, -inf: the cheapest would win, however bad."""
+        if error > self.error[0]:
+            return -math.inf
+        return self.log_cost_at(error) - math.log(cost)
 
 
 def lower_hull(cost: Sequence[float] | np.ndarray, error: Sequence[float] | np.ndarray) -> Hull:

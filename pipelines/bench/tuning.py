@@ -1,17 +1,18 @@
-"""What a search on the validation split looks for, and our budget in each tier.
+"""What a search on the validation split looks at, and what a setting is worth there.
 
-Ours and the static schedules (schedule_search.py) are given the same tiers, from the time of some
-forwards of the full model to that of some more, and the same seeds to look at. Both look for what
-saves most: the time in which the full model is as near to its own long run, over theirs. Near is
-one number: the geometric mean of the squared distance to those pictures in pixels and in features,
-for pixels alone prefer a blur. The least error under a ceiling is another choice: the last of a
-ceiling buys little (docs/LOG.md, 2026-11-27).
+Ours (budget_search.py) and the static schedules (schedule_search.py) are given the same tiers, from
+the time of some forwards of the full model to that of some more, and the same seeds to look at.
+Both look for what saves most: the time in which the full model is as near to its own long run, over
+theirs. Near is one number: the geometric mean of the squared distance to those pictures in pixels
+and in features, for pixels alone prefer a blur. The least error under a ceiling is another choice:
+the last of a ceiling buys little (docs/LOG.md, 2026-11-27). Of the best of a search one is taken in
+a second round, see finalists.py.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -28,19 +29,14 @@ from nitrogen.pipelines.bench.hull import Hull, lower_hull
 from nitrogen.pipelines.bench.methods import Method, runner
 from nitrogen.pipelines.bench.models import Models
 from nitrogen.pipelines.bench.quality import Extract, Sampled, sample, squared_errors
-from nitrogen.pipelines.bench.relays import relay_taken
-from nitrogen.pipelines.bench.settings import SOLVER, budget_method
+from nitrogen.pipelines.bench.settings import SOLVER
 from nitrogen.pipelines.bench.spacings import Spacings
 from nitrogen.pipelines.bench.twins import by_rows
 from nitrogen.pipelines.sampling import Draws
 from nitrogen.platform.errors import ConfigError
 
-PRICES = (1e-14, 1e-6)  # mean squared error per FLOP; a region has 1e6 to 1e8 FLOPs
 EXIT_THRESHOLDS = (0.0, 1e-4, 1e-3)
-BISECTIONS = 9
 DEFAULT_STEPS = (3, 4, 5, 6, 8, 10, 12, 16)  # of the full model where no levels were chosen
-NUM_EXITS = 3  # settings whose exits are looked at: no tier of 2026-11-27 took any, so few
-SPENT = 0.98  # of the budget, by the mean picture: the hard bound cuts the others off
 
 
 @dataclass(frozen=True)
@@ -63,12 +59,8 @@ def most_saved(looks: Sequence[Tried], full_model: Hull, limit: Ceiling) -> Trie
 
 
 def saved(look: Tried, full_model: Hull) -> float:
-    """log of the FLOPs, time among them, in which the full model is as near, over the look's. Of
-    pictures worse than all of the full model's nothing is saved: the cheapest would win, however
-    bad."""
-    if look.error > full_model.error[0]:
-        return -math.inf
-    return full_model.log_cost_at(look.error) - math.log(look.spent)
+    """log of the FLOPs, time among them, in which the full model is as near, over the look's."""
+    return full_model.log_saved(look.error, look.spent)
 
 
 @dataclass(frozen=True)
@@ -134,10 +126,15 @@ class Tuning:
         levels were chosen; by SOLVER over DEFAULT_STEPS where none were."""
         if self.known is not None:
             return self.known
+        looks = [self.look(method) for method in self.full_model_rows]
+        return lower_hull([look.spent for look in looks], [look.error for look in looks])
+
+    @property
+    def full_model_rows(self) -> list[Method]:
+        """Those that the hull's `rows` count."""
         chosen = [(by, n) for of, by, n in self.spacings.chosen if of == "teacher"]
         asked = chosen or [(SOLVER, n) for n in DEFAULT_STEPS]
-        looks = [self.look(dense("teacher", "teacher", solver, n)) for solver, n in asked]
-        return lower_hull([look.spent for look in looks], [look.error for look in looks])
+        return [dense("teacher", "teacher", solver, n) for solver, n in asked]
 
     def ceiling(self, tier: str) -> Ceiling:
         return ceiling(self.models, tier, self.overhead)
@@ -147,71 +144,6 @@ class Tuning:
         relay."""
         student = self.models.student
         return [{}, {"served": True}] if student.prices or student.relay else [{}]
-
-
-def tuned_budget(tuning: Tuning, tier: str) -> list[Method]:
-    """The steps, budget, exit threshold and planner that save most within the tier: equal shares
-    for every step, the student's own prices, or a price; see `priced`. Exits and prices are looked
-    at for the best few settings, either by itself.
-    """
-    limit = tuning.ceiling(tier)
-    asked = {
-        (num_steps, part.share(num_steps)): None
-        for num_steps in tuning.num_steps for part in limit.parts()
-    }  # fmt: skip
-    found = tuning.looks(
-        budget_method(*one, tier=tier, **planner)
-        for one in asked if one[1] > 0 for planner in tuning.planners()
-    )  # fmt: skip
-    if not found:
-        raise too_dear(tuning, tier)
-
-    best = best_settings(found, tuning.full_model, limit)
-    found += tuning.looks(
-        budget_method(s["num_steps"], s["budget"], threshold, tier, **planner_of(s))
-        for s in (method.setting for method in best[:NUM_EXITS])
-        for threshold in tuning.exit_thresholds if threshold > 0
-    )  # fmt: skip
-    # Finding a price takes as many runs as a number of steps does.
-    for method in best[: tuning.num_priced]:
-        found.append(tuning.look(priced(tuning, method, tier)))
-    return [most_saved(found, tuning.full_model, limit).method]
-
-
-def best_settings(looks: Sequence[Tried], full_model: Hull, limit: Ceiling) -> list[Method]:
-    """Of each number of steps and budget the planner that saves most, the best first."""
-
-    def rank(look: Tried) -> tuple[bool, float, float]:
-        return limit.holds(look.spent), saved(look, full_model), -look.error
-
-    found: dict[tuple[int, float], Method] = {}
-    for look in sorted(looks, key=rank, reverse=True):
-        s = look.method.setting
-        found.setdefault((s["num_steps"], s["budget"]), look.method)
-    return list(found.values())
-
-
-def planner_of(setting: Mapping[str, Any]) -> dict[str, Any]:
-    """What `budget_method` was told of it."""
-    return {name: setting[name] for name in ("served", "relay", "price") if name in setting}
-
-
-def priced(tuning: Tuning, method: Method, tier: str) -> Method:
-    """The same setting at the price at which the mean validation picture spends its budget.
-
-    Found by bisection of the logarithm: the higher the price, the less is bought.
-    """
-    s, own_flops = method.setting, tuning.models.cost_of("student").full_flops
-    most = SPENT * s["num_steps"] * (s["budget"] * own_flops + tuning.overhead)
-    own: dict[str, Any] = {"relay": True} if relay_taken(tuning.models, method) else {}
-    low, high = PRICES
-    for _ in range(BISECTIONS):
-        middle = math.sqrt(low * high)
-        own["price"] = middle
-        tried = budget_method(s["num_steps"], s["budget"], s["threshold"], tier, **own)
-        low, high = (middle, high) if tuning.look(tried).spent > most else (low, middle)
-    own["price"] = high
-    return budget_method(s["num_steps"], s["budget"], s["threshold"], tier, **own)
 
 
 def too_dear(tuning: Tuning, tier: str) -> ConfigError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nitrogen.pipelines.bench.budget_search import tried_budgets
+from nitrogen.pipelines.bench.budget_search import BISECTIONS, NUM_EXITS, tried_budgets
 from nitrogen.pipelines.bench.ceilings import NUM_PARTS, TIERS
 from nitrogen.pipelines.bench.contenders import dense
 from nitrogen.pipelines.bench.contest import JUDGED_FLOPS, Contest
@@ -14,7 +14,7 @@ from nitrogen.pipelines.bench.saving import BUDGETS
 from nitrogen.pipelines.bench.schedule_search import tried_schedules
 from nitrogen.pipelines.bench.settings import SOLVER
 from nitrogen.pipelines.bench.spacings import TRIES
-from nitrogen.pipelines.bench.tuning import BISECTIONS, EXIT_THRESHOLDS, NUM_EXITS
+from nitrogen.pipelines.bench.tuning import EXIT_THRESHOLDS
 
 NUM_PLANNERS, NUM_RELAYS = 2, 40  # of a relay within a tier
 NUM_CORNERS, CORNER_FORWARDS = 7, 7  # of the full model's hull, about

@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from nitrogen.model.config import ArchConfig
+from nitrogen.model.cost import CostModel
 from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.pipeline import Pipeline
 from nitrogen.model.predictor import Predictor
+from nitrogen.pipelines.bench.ceilings import Ceiling
 from nitrogen.pipelines.bench.models import Models
 from nitrogen.pipelines.bench.quality import Extract
 from nitrogen.pipelines.sampling import Draws
@@ -80,3 +82,10 @@ def extract() -> Extract:
         return (blocks.reshape(n, -1) / 255).astype(np.float32)
 
     return block_means
+
+
+@pytest.fixture
+def limit(models):
+    """The tier from 2 to 6 units of 1 FLOP."""
+    cost = CostModel(models.arch, 32, 32)
+    return Ceiling(6.0, cost, cost, 1.0 - cost.full_flops, least=2.0)

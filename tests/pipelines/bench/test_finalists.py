@@ -4,8 +4,6 @@ import math
 
 import pytest
 
-from nitrogen.model.cost import CostModel
-from nitrogen.pipelines.bench.ceilings import Ceiling
 from nitrogen.pipelines.bench.finalists import (
     NUM_FINALISTS,
     Judged,
@@ -23,13 +21,6 @@ FULL_MODEL = [Judged(4.0, 8.0, 2.0), Judged(2.0, 4.0, 4.0), Judged(1.0, 2.0, 8.0
 
 def look(error: float, spent: float, relay: int = 0) -> Tried:
     return Tried(error, spent, budget_method(8, 0.9, relay=relay))
-
-
-@pytest.fixture
-def limit(models):
-    """The tier from 2 to 6 units of 1 FLOP."""
-    cost = CostModel(models.arch, 32, 32)
-    return Ceiling(6.0, cost, cost, 1.0 - cost.full_flops, least=2.0)
 
 
 def relay_of(method):

@@ -10,9 +10,17 @@ import pytest
 
 from nitrogen.model.errors import BudgetError
 from nitrogen.model.predictor import predictor_flops
-from nitrogen.pipelines.bench import conditions, kept_figures, kept_tuning, quality, saving
+from nitrogen.pipelines.bench import (
+    conditions,
+    kept_figures,
+    kept_tiers,
+    kept_tuning,
+    quality,
+    saving,
+)
 from nitrogen.pipelines.bench import contest as contests
 from nitrogen.pipelines.bench import frontier as module
+from nitrogen.pipelines.bench.budget_search import priced
 from nitrogen.pipelines.bench.calibrate import pairs
 from nitrogen.pipelines.bench.ceilings import TIERS, ceiling
 from nitrogen.pipelines.bench.contenders import contenders, dense
@@ -25,7 +33,7 @@ from nitrogen.pipelines.bench.quality import psnr, squared_errors
 from nitrogen.pipelines.bench.row_store import Row, RowStore
 from nitrogen.pipelines.bench.schedule_search import neighbours, richest
 from nitrogen.pipelines.bench.settings import budget_method
-from nitrogen.pipelines.bench.tuning import Tuning, priced
+from nitrogen.pipelines.bench.tuning import Tuning
 from nitrogen.pipelines.bench.twins import with_twins
 from nitrogen.pipelines.evaluation.residuals import Uniform
 from nitrogen.pipelines.results.pairing import saving_pairs
@@ -297,7 +305,7 @@ def test_tuning_sees_the_validation_split_only(models, extract, tmp_path, monkey
     contest = Contest.prepare(config, models, tmp_path, extract, lambda text: None)
     seen.clear()
     tuning = kept_tuning.KeptTuning(contest)
-    methods = tuning.tiers()
+    methods = kept_tiers.KeptTiers(tuning).methods()
     assert set(tuning.saving()) == {5}
     chosen = set(tuning.spacings.chosen)
     assert chosen == {("teacher", "dpmpp_2m", 5), ("thin quarter", "dpmpp_2m", 8)}

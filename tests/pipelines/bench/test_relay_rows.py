@@ -8,6 +8,7 @@ import torch
 from nitrogen.model.leg import Leg
 from nitrogen.model.pipeline import Pipeline
 from nitrogen.model.relay import Relay, RelayTable
+from nitrogen.pipelines.bench.budget_search import priced
 from nitrogen.pipelines.bench.contenders import contenders, controls_of
 from nitrogen.pipelines.bench.controls import Trace
 from nitrogen.pipelines.bench.frontier_config import FrontierConfig
@@ -15,7 +16,7 @@ from nitrogen.pipelines.bench.methods import runner
 from nitrogen.pipelines.bench.relays import all_places, relay_taken, strides_at
 from nitrogen.pipelines.bench.schedule_search import relayed
 from nitrogen.pipelines.bench.settings import budget_method, relay_method, schedule_method
-from nitrogen.pipelines.bench.tuning import Tuning, priced
+from nitrogen.pipelines.bench.tuning import Tuning
 
 LABELS, SEEDS = [0, 1, 2], [5, 6, 7]
 
