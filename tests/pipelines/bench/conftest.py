@@ -11,11 +11,16 @@ import torch
 from nitrogen.model.config import ArchConfig
 from nitrogen.model.cost import CostModel
 from nitrogen.model.denoiser import Denoiser
+from nitrogen.model.leg import Leg
 from nitrogen.model.pipeline import Pipeline
 from nitrogen.model.predictor import Predictor
+from nitrogen.model.relay import Relay, RelayTable
 from nitrogen.pipelines.bench.ceilings import Ceiling
+from nitrogen.pipelines.bench.methods import runner
 from nitrogen.pipelines.bench.models import Models
 from nitrogen.pipelines.bench.quality import Extract
+from nitrogen.pipelines.bench.settings import relay_method
+from nitrogen.pipelines.bench.tuning import Tuning
 from nitrogen.pipelines.sampling import Draws
 
 ARCH = ArchConfig(
@@ -68,6 +73,15 @@ def strided(models) -> Models:
 
 
 @pytest.fixture(scope="session")
+def relaying(strided):
+    """A student whose late steps, from 5 steps on, are the full model's."""
+    own = strided.student
+    relay = Relay(strided.teacher.denoiser, RelayTable({5: Leg(2, 5.0, 0.2, 3.0)}))
+    student = Pipeline(own.denoiser, own.classes, own.predictor, relay=relay)
+    return dataclasses.replace(strided, student=student)
+
+
+@pytest.fixture(scope="session")
 def drawn() -> Draws:
     return Draws([0, 3, 7, 25, 9, 3], [100, 101, 102, 103, 104, 105])
 
@@ -89,3 +103,11 @@ def limit(models):
     """The tier from 2 to 6 units of 1 FLOP."""
     cost = CostModel(models.arch, 32, 32)
     return Ceiling(6.0, cost, cost, 1.0 - cost.full_flops, least=2.0)
+
+
+@pytest.fixture
+def relay_tuning(relaying, extract) -> Tuning:
+    """Beside pictures of the relay itself at full width."""
+    small = Draws([0, 1, 2], [5, 6, 7])
+    target = runner(relay_method([4] * 6), relaying)(small.labels, small.seeds).x_0.numpy()
+    return Tuning(relaying, small, target, extract, 0.0, num_steps=(4, 5, 6))

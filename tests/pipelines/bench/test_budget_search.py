@@ -1,7 +1,8 @@
 """What the search over our own budgets looks at, and in which order."""
 
 from nitrogen.model.errors import BudgetError
-from nitrogen.pipelines.bench.budget_search import best_settings, tried_budgets
+from nitrogen.pipelines.bench import quality
+from nitrogen.pipelines.bench.budget_search import best_settings, priced, tried_budgets
 from nitrogen.pipelines.bench.hull import lower_hull
 from nitrogen.pipelines.bench.settings import budget_method
 from nitrogen.pipelines.bench.tuning import EXIT_THRESHOLDS, Tried, Tuning
@@ -39,3 +40,23 @@ def test_a_search_prices_the_best_setting_and_tries_exits(models, drawn, extract
     assert {look.method.setting["num_steps"] for look in found} == {4, 5}
     assert {s["num_steps"] for s in asked if "price" in s} == {5}
     assert {s["threshold"] for s in asked} == set(EXIT_THRESHOLDS)
+
+
+def test_a_price_spends_the_budget_and_never_more(models, drawn, extract):
+    target = quality.reference(models, drawn)
+    overhead = 0.3 * models.cost.full_flops
+    tuning = Tuning(models, drawn, target, extract, overhead, num_steps=(6,))
+    limit = tuning.ceiling("middle")
+    equal = budget_method(6, limit.share(6), tier="middle")
+    found = priced(tuning, equal, "middle")
+    assert found.setting["price"] > 0
+    spent = tuning.look(found).spent
+    assert spent <= limit.flops
+    cheaper = budget_method(6, limit.share(6), price=found.setting["price"] * 100)
+    assert tuning.look(cheaper).spent < spent
+
+
+def test_a_price_of_our_own_keeps_the_relay(relay_tuning):
+    method = budget_method(6, 0.95, served=True)
+    assert priced(relay_tuning, method, "high").setting["relay"]
+    assert "relay" not in priced(relay_tuning, budget_method(4, 0.9, served=True), "high").setting

@@ -1,8 +1,10 @@
 """Whether a threshold keeps its promise is said by the whole interval, or not at all."""
 
+import numpy as np
 import pytest
 
-from nitrogen.pipelines.bench.calibrate import holds
+from nitrogen.pipelines.bench.calibrate import holds, pairs
+from nitrogen.pipelines.evaluation.residuals import Uniform
 
 
 @pytest.mark.parametrize(
@@ -16,3 +18,12 @@ from nitrogen.pipelines.bench.calibrate import holds
 )
 def test_a_promise_holds_by_its_whole_interval(low, high, n, expected):
     assert holds({"value": low, "low": low, "high": high, "n": n}, 0.1) is expected
+
+
+def test_calibration_pairs_know_the_true_error(models, drawn):
+    found = pairs(models, Uniform(), drawn, 6)
+    assert found.predicted.shape == found.actual.shape == (len(drawn), 6 * 16)
+    warm_up = found.actual.reshape(len(drawn), 6, 16)[:, :2]
+    assert np.isnan(warm_up).all()
+    assert (found.actual[:, 32:] >= 0).all()
+    assert found.predicted.std() > 0

@@ -20,8 +20,6 @@ from nitrogen.pipelines.bench import (
 )
 from nitrogen.pipelines.bench import contest as contests
 from nitrogen.pipelines.bench import frontier as module
-from nitrogen.pipelines.bench.budget_search import priced
-from nitrogen.pipelines.bench.calibrate import pairs
 from nitrogen.pipelines.bench.ceilings import TIERS, ceiling
 from nitrogen.pipelines.bench.contenders import contenders, dense
 from nitrogen.pipelines.bench.contest import Contest
@@ -29,13 +27,8 @@ from nitrogen.pipelines.bench.frontier import run_frontier
 from nitrogen.pipelines.bench.frontier_config import FrontierConfig
 from nitrogen.pipelines.bench.models import REPORT_SPLIT, TRAIN_SPLIT, TUNE_SPLIT
 from nitrogen.pipelines.bench.pareto_plot import draw_pareto
-from nitrogen.pipelines.bench.quality import psnr, squared_errors
 from nitrogen.pipelines.bench.row_store import Row, RowStore
-from nitrogen.pipelines.bench.schedule_search import neighbours, richest
-from nitrogen.pipelines.bench.settings import budget_method
-from nitrogen.pipelines.bench.tuning import Tuning
 from nitrogen.pipelines.bench.twins import with_twins
-from nitrogen.pipelines.evaluation.residuals import Uniform
 from nitrogen.pipelines.results.pairing import saving_pairs
 from nitrogen.pipelines.sampling import Draws
 
@@ -315,41 +308,6 @@ def test_tuning_sees_the_validation_split_only(models, extract, tmp_path, monkey
     assert len({TUNE_SPLIT, REPORT_SPLIT, TRAIN_SPLIT}) == 3
 
 
-# ------------------------------------------------------------------------------------ the search
-
-
-def test_schedules_stay_under_the_ceiling(models):
-    price, generator = ceiling(models, "middle", 0.0).prices(), np.random.default_rng(0)
-    widths = richest(price, 6, 4.0)
-    assert widths is not None
-    assert price[widths].sum() <= 4.0
-    assert widths == sorted(widths)
-    assert richest(price, 40, 3.0) is None
-    found = list(neighbours(widths, price, 4.0, generator))
-    assert len(found) > 10
-    assert all(price[w].sum() <= 4.0 and w[0] > 0 for w in found)
-    assert widths not in found
-    assert {5, 6} <= {len(w) for w in found}
-
-
-def test_errors_are_of_pictures_in_0_1():
-    black, white = np.full((1, 2, 2, 3), -1.0), np.full((1, 2, 2, 3), 3.0)
-    assert squared_errors(black, white).tolist() == [1.0]
-    assert psnr(0.01) == pytest.approx(20.0)
-
-
-def test_calibration_pairs_know_the_true_error(models, drawn):
-    found = pairs(models, Uniform(), drawn, 6)
-    assert found.predicted.shape == found.actual.shape == (len(drawn), 6 * 16)
-    warm_up = found.actual.reshape(len(drawn), 6, 16)[:, :2]
-    assert np.isnan(warm_up).all()
-    assert (found.actual[:, 32:] >= 0).all()
-    assert found.predicted.std() > 0
-
-
-# -------------------------------------------------------------------------------------- the plot
-
-
 @pytest.mark.parametrize("which", ["mse", "kid"])
 @pytest.mark.slow
 def test_the_plot_is_a_picture_of_both_batches(result, tmp_path, which):
@@ -358,28 +316,6 @@ def test_the_plot_is_a_picture_of_both_batches(result, tmp_path, which):
     with Image.open(draw_pareto(result, tmp_path / "p.png", which)) as drawn:
         assert drawn.size[0] > 1.8 * drawn.size[1]
         assert len(drawn.convert("RGB").getcolors(maxcolors=2**24)) > 50
-
-
-def test_a_price_spends_the_budget_and_never_more(models, drawn, extract):
-    target = quality.reference(models, drawn)
-    overhead = 0.3 * models.cost.full_flops
-    tuning = Tuning(models, drawn, target, extract, overhead, num_steps=(6,))
-    limit = tuning.ceiling("middle")
-    equal = budget_method(6, limit.share(6), tier="middle")
-    found = priced(tuning, equal, "middle")
-    assert found.setting["price"] > 0
-    spent = tuning.look(found).spent
-    assert spent <= limit.flops
-    cheaper = budget_method(6, limit.share(6), price=found.setting["price"] * 100)
-    assert tuning.look(cheaper).spent < spent
-
-
-def test_what_is_minimised_sees_pixels_and_features(models, drawn, extract):
-    target = quality.reference(models, drawn)
-    tuning = Tuning(models, drawn, target, extract, overhead=0.0)
-    near, far = (tuning.error(dense("teacher", "teacher", "dpmpp_2m", n)) for n in (32, 2))
-    assert 0 < near < far
-    assert tuning.error(quality.reference_method()) == 0
 
 
 def test_a_peak_of_memory_holds_for_its_machine_and_kernels(tmp_path, monkeypatch, models):

@@ -4,10 +4,13 @@ import math
 
 import pytest
 
+from nitrogen.pipelines.bench import quality
+from nitrogen.pipelines.bench.contenders import dense
 from nitrogen.pipelines.bench.hull import lower_hull
 from nitrogen.pipelines.bench.settings import budget_method
 from nitrogen.pipelines.bench.tuning import (
     Tried,
+    Tuning,
     most_saved,
     saved,
 )
@@ -34,3 +37,11 @@ def test_the_largest_saving_within_the_tier_is_taken_not_the_least_error(limit):
     assert most_saved([below, above], FULL_MODEL, limit) is above, "the nearest, where none is in"
     bad, worse = look(5.0, 4.0), look(6.0, 2.5)
     assert most_saved([worse, bad], FULL_MODEL, limit) is bad, "not the cheapest"
+
+
+def test_what_is_minimised_sees_pixels_and_features(models, drawn, extract):
+    target = quality.reference(models, drawn)
+    tuning = Tuning(models, drawn, target, extract, overhead=0.0)
+    near, far = (tuning.error(dense("teacher", "teacher", "dpmpp_2m", n)) for n in (32, 2))
+    assert 0 < near < far
+    assert tuning.error(quality.reference_method()) == 0

@@ -8,25 +8,14 @@ import torch
 from nitrogen.model.leg import Leg
 from nitrogen.model.pipeline import Pipeline
 from nitrogen.model.relay import Relay, RelayTable
-from nitrogen.pipelines.bench.budget_search import priced
 from nitrogen.pipelines.bench.contenders import contenders, controls_of
 from nitrogen.pipelines.bench.controls import Trace
 from nitrogen.pipelines.bench.frontier_config import FrontierConfig
 from nitrogen.pipelines.bench.methods import runner
 from nitrogen.pipelines.bench.relays import all_places, relay_taken, strides_at
-from nitrogen.pipelines.bench.schedule_search import relayed
 from nitrogen.pipelines.bench.settings import budget_method, relay_method, schedule_method
-from nitrogen.pipelines.bench.tuning import Tuning
 
 LABELS, SEEDS = [0, 1, 2], [5, 6, 7]
-
-
-@pytest.fixture(scope="module")
-def relaying(strided):
-    own = strided.student
-    relay = Relay(strided.teacher.denoiser, RelayTable({5: Leg(2, 5.0, 0.2, 3.0)}))
-    student = Pipeline(own.denoiser, own.classes, own.predictor, relay=relay)
-    return dataclasses.replace(strided, student=student)
 
 
 def draw(models, method):
@@ -110,28 +99,3 @@ def test_rows_tell_which_of_two_relays_is_theirs(chained):
     rows = [m for m in contenders(FrontierConfig.quick(), chained) if m.setting.get("relay")]
     assert {m.setting["relay"] for m in rows} == {True, 2}
     assert len({m.name for m in rows}) == len(rows)
-
-
-@pytest.fixture
-def tuning(relaying, drawn, extract):
-    target = draw(relaying, relay_method([4] * 6)).x_0.numpy()
-    small = dataclasses.replace(drawn, labels=LABELS, seeds=SEEDS)
-    return Tuning(relaying, small, target, extract, 0.0, num_steps=(4, 5, 6))
-
-
-def test_every_choice_of_strides_under_the_ceiling_is_looked_at(tuning):
-    limit = tuning.ceiling("middle")
-    found = list(relayed(tuning, limit))
-    assert [1, 0, 4, 4, 4] in found
-    assert [1, 1, 4, 4] not in found, "it is of the low tier"
-    assert [4, 4, 4, 4, 4, 4] not in found
-    for widths in found:
-        assert widths[0] > 0
-        assert widths[2:] == [4] * (len(widths) - 2)
-        assert limit.least < limit.prices()[widths].sum() <= limit.forwards
-
-
-def test_a_price_of_our_own_keeps_the_relay(tuning):
-    method = budget_method(6, 0.95, served=True)
-    assert priced(tuning, method, "high").setting["relay"]
-    assert "relay" not in priced(tuning, budget_method(4, 0.9, served=True), "high").setting
