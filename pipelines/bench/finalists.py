@@ -39,14 +39,14 @@ def finalists(
     left = [look for look in looks if limit.holds(look.spent)] or [
         most_saved(looks, full_model, limit)
     ]
-    found: list[Method] = []
-    places: dict[Hashable, int] = {}
+    found: list[Tried] = []
     for look in sorted(left, key=lambda look: (saved(look, full_model), -look.error), reverse=True):
-        of = kind(look.method)
-        if places.get(of, 0) < NUM_FINALISTS:
-            places[of] = places.get(of, 0) + 1
-            found.append(look.method)
-    return found
+        alike = [one for one in found if kind(one.method) == kind(look.method)]
+        # Exits that never happen make the same pictures: not a finalist beside them.
+        twin = any((one.error, one.spent) == (look.error, look.spent) for one in alike)
+        if len(alike) < NUM_FINALISTS and not twin:
+            found.append(look)
+    return [look.method for look in found]
 
 
 def best_finalist(judged: Sequence[Judged], full_model: Sequence[Judged]) -> int:

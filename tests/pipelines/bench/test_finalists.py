@@ -31,7 +31,8 @@ def test_the_best_few_of_every_kind_go_on_the_best_first(limit):
     alone = [look(1.0 + 0.1 * k, 4.0) for k in range(4)]
     relay = [look(3.0, 4.0, relay=1), look(3.5, 4.0, relay=1), look(3.2, 4.0, relay=1)]
     outside = [look(0.1, 6.5), look(0.1, 1.9)]
-    found = finalists([*outside, *relay, *alone], HULL, limit, relay_of)
+    twin = look(alone[0].error, alone[0].spent)
+    found = finalists([*outside, *relay, *alone, twin], HULL, limit, relay_of)
     wanted = [alone[0], alone[1], relay[0], relay[2]]
     assert NUM_FINALISTS == 2
     assert found == [look.method for look in wanted]
