@@ -2,50 +2,43 @@
 
 A search (budget_search.py, schedule_search.py) looks at few seeds and asks how near the pictures
 are to the teacher's of the same seeds. That passes over settings whose pictures are others, and as
-good: on emoji a relay of three strides reached the teacher's KID in two thirds of the time that the
-relay chosen took, and was never chosen (docs/LOG.md, 2026-11-27). So the best few of a search are
-drawn once more, for as many validation seeds as a Frechet distance needs, and the one is taken that
-saves most by both: squared error to the teacher's pictures, and distance to the data.
+good (docs/LOG.md, 2026-11-27). So the best few of a search are drawn once more, for as many
+validation seeds as a Frechet distance needs, and the one is taken that saves most by both: squared
+error to the teacher's pictures, and distance to the data; see judging.py.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
 
 from nitrogen.pipelines.bench.ceilings import Ceiling
 from nitrogen.pipelines.bench.hull import Hull, lower_hull
+from nitrogen.pipelines.bench.judging import Judged
 from nitrogen.pipelines.bench.methods import Method
 from nitrogen.pipelines.bench.tuning import Tried, most_saved, saved
 
 NUM_FINALISTS = 2  # of each kind
 
 
-@dataclass(frozen=True)
-class Judged:
-    """error: mean squared error to the teacher's pictures of the same seeds; distance: to the data,
-    of more seeds; spent: FLOPs of a picture, with those that its steps' time would pay."""
-
-    error: float
-    distance: float
-    spent: float
-
-
 def finalists(
     looks: Sequence[Tried], full_model: Hull, limit: Ceiling, kind: Callable[[Method], Hashable]
 ) -> list[Method]:
-    """The settings within the tier that save most, the best first: NUM_FINALISTS of each kind, for
-    kinds differ in how near they are by the seed. The nearest alone where all are outside."""
+    """The settings within the tier that save most, the best first: of each kind NUM_FINALISTS of
+    different numbers of steps, for a price or an exit changes little. The nearest alone where all
+    are outside."""
     left = [look for look in looks if limit.holds(look.spent)] or [
         most_saved(looks, full_model, limit)
     ]
     found: list[Method] = []
-    places: dict[Hashable, int] = {}
+    steps: dict[Hashable, set[int]] = {}
     for look in sorted(left, key=lambda look: (saved(look, full_model), -look.error), reverse=True):
-        of = kind(look.method)
-        if places.get(of, 0) < NUM_FINALISTS:
-            places[of] = places.get(of, 0) + 1
+        taken, num_steps = (
+            steps.setdefault(kind(look.method), set()),
+            look.method.setting["num_steps"],
+        )
+        if len(taken) < NUM_FINALISTS and num_steps not in taken:
+            taken.add(num_steps)
             found.append(look.method)
     return found
 
@@ -53,7 +46,7 @@ def finalists(
 def best_finalist(judged: Sequence[Judged], full_model: Sequence[Judged]) -> int:
     """Which of them saves most by both, the first of equals."""
     costs = [one.spent for one in full_model]
-    errors = lower_hull(costs, [one.error for one in full_model])
+    errors = lower_hull(costs, [one.mse for one in full_model])
     distances = lower_hull(costs, [one.distance for one in full_model])
     worth = [saved_by_both(one, errors, distances) for one in judged]
     return worth.index(max(worth))
@@ -62,7 +55,7 @@ def best_finalist(judged: Sequence[Judged], full_model: Sequence[Judged]) -> int
 def saved_by_both(one: Judged, errors: Hull, distances: Hull) -> float:
     """The mean of log(FLOPs of the full model over the setting's) at equal error and at equal
     distance; -inf where either is worse than all of the full model's."""
-    if one.error > errors.error[0] or one.distance > distances.error[0]:
+    if one.mse > errors.error[0] or one.distance > distances.error[0]:
         return -math.inf
-    both = errors.log_cost_at(one.error) + distances.log_cost_at(one.distance)
+    both = errors.log_cost_at(one.mse) + distances.log_cost_at(one.distance)
     return both / 2 - math.log(one.spent)

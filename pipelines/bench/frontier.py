@@ -37,6 +37,7 @@ from nitrogen.pipelines.bench.frontier_times import (
 )
 from nitrogen.pipelines.bench.headline_rows import headline, teachers_of
 from nitrogen.pipelines.bench.kept_figures import calibration, exits, expected
+from nitrogen.pipelines.bench.kept_tiers import KeptTiers
 from nitrogen.pipelines.bench.kept_tuning import KeptTuning
 from nitrogen.pipelines.bench.memory import peak_bytes
 from nitrogen.pipelines.bench.methods import Method, runner
@@ -71,7 +72,7 @@ def run_frontier(
     plan(contest, with_twins(list(contenders(config, models))))
     known = wanted(contest, on_levels(tuning, contenders(config, models)), at_hand)
     contest.expect(known)
-    tuned = tuning.tiers()
+    tuned = KeptTiers(tuning).methods()
     ours = [method for method in tuned if method.group == "ours"]
     middle = next(method for method in ours if method.setting["tier"] == "middle")
     saving = tuning.saving()
@@ -98,6 +99,7 @@ def run_frontier(
         "threads": torch.get_num_threads(),
         "tiers": TIERS,
         "tiers_from": LEAST,
+        "tiers_by": ["mse", "distance"],
         "saving": {str(steps): method and method.name for steps, method in saving.items()},
         "step_overhead_gflops": tuning.overhead / 1e9,
         "step_line": tuning.line,

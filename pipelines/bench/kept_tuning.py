@@ -1,48 +1,42 @@
 """What a benchmark chooses on the validation split before it compares, kept by key.
 
 What a step costs beside its arithmetic, so that ceilings are times; the noise levels of every
-solver at few steps; the settings of ours and of the static schedules in each tier.
+solver at few steps; the full model that tiers are compared with (kept_tiers.py chooses those);
+the least budgets that are as near as it.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from nitrogen.model.schedules import Spacing
-from nitrogen.pipelines.bench.budget_search import tried_budgets
-from nitrogen.pipelines.bench.ceilings import TIERS, step_line
+from nitrogen.pipelines.bench.ceilings import Ceiling, ceiling, step_line
 from nitrogen.pipelines.bench.conditions import where
 from nitrogen.pipelines.bench.contest import Contest
-from nitrogen.pipelines.bench.finalists import Judged, best_finalist, finalists
 from nitrogen.pipelines.bench.hull import Hull
+from nitrogen.pipelines.bench.judging import Judge, Judged, near
 from nitrogen.pipelines.bench.methods import Method
 from nitrogen.pipelines.bench.models import TUNE_SPLIT, pictures
-from nitrogen.pipelines.bench.quality import reference, squared_errors
+from nitrogen.pipelines.bench.quality import reference
 from nitrogen.pipelines.bench.relays import Place, relay_taken
 from nitrogen.pipelines.bench.row_store import Row, row_key
 from nitrogen.pipelines.bench.saving import BUDGETS, Worth, saving_budget, saving_method
-from nitrogen.pipelines.bench.schedule_search import tried_schedules
 from nitrogen.pipelines.bench.spacings import Spacings, best_spacing, told
-from nitrogen.pipelines.bench.tuning import Tried, Tuning, tuned_budget
+from nitrogen.pipelines.bench.tuning import Tuning
 from nitrogen.pipelines.bench.tuning_forecast import (
     FULL_MODEL,
-    FULL_MODEL_JUDGED,
-    finalists_name,
     saving_name,
-    search_name,
     spaced_alone,
     spacing_name,
 )
 from nitrogen.pipelines.code_digest import code_digests
 from nitrogen.pipelines.sampling import Draws, draws
-
-Search = Callable[[Tuning, str], list[Tried]]
 
 OVERHEAD = "what a step costs beside its arithmetic"
 
@@ -59,8 +53,8 @@ class KeptTuning:
         return self._draw(self.contest.config.num_tune)
 
     @cached_property
-    def drawn_for_saving(self) -> Draws:
-        """More of them, for a Frechet distance."""
+    def drawn_to_judge(self) -> Draws:
+        """These and more of them, for a Frechet distance."""
         return self._draw(self.contest.config.num_saving)
 
     def _draw(self, num: int) -> Draws:
@@ -102,15 +96,8 @@ class KeptTuning:
             return {"levels": told(found)}
 
         described = method.described() | {"search": best_spacing.__name__}
-        key = self._key(described, best_spacing, method.model)
-        return Spacing(*self._kept(spacing_name(method), key, levels)["levels"])
-
-    def tiers(self) -> list[Method]:
-        """Ours and the static schedules in each tier."""
-        return [
-            method for tier in TIERS for search in (tried_budgets, tried_schedules)
-            for method in self._chosen(search, tier)
-        ]  # fmt: skip
+        key = self.key(described, best_spacing, method.model)
+        return Spacing(*self.values(spacing_name(method), key, levels)["levels"])
 
     def saving(self) -> dict[int, Method | None]:
         """By number of steps, ours of the least budget that is as near as the teacher there; None
@@ -129,8 +116,8 @@ class KeptTuning:
             "search": saving_budget.__name__, "steps": num_steps, "pictures": config.num_saving,
             "overhead": self.overhead, "spacings": self.spacings.values(),
         }  # fmt: skip
-        key = self._key(described, saving_budget, "student")
-        found = self._kept(saving_name(num_steps), key, method)["method"]
+        key = self.key(described, saving_budget, "student")
+        found = self.values(saving_name(num_steps), key, method)["method"]
         return Method(**found) if found else None
 
     def _relays_from(self, num_steps: int) -> list[float]:
@@ -142,82 +129,37 @@ class KeptTuning:
         return [budget for taken, budget in found.items() if taken]
 
     def _worth(self, method: Method) -> Worth:
-        """fd_lite0 to the training split, as that of rows, of seeds of the validation split."""
-        contest, tuning = self.contest, self._tiers_tuning
-        sampled = tuning.sampled(method, self.drawn_for_saving)
-        features = contest.yardstick.extract(sampled.images)
-        distance = contest.yardstick.fd(features) or contest.yardstick.kid(features)
-        return Worth(distance.value, tuning.spent(sampled))
+        [found] = self.judged(None, [method])
+        return Worth(found.distance, found.spent)
 
-    def _chosen(self, search: Search, tier: str) -> list[Method]:
-        """What saves most within the tier; of static schedules also that of least error, for their
-        field has whichever is better."""
-        settings, nearest = self._searched(search, tier)
-        best = settings[self._best(search, tier, settings) if len(settings) > 1 else 0]
-        if search is tried_budgets or nearest.described() == best.described():
-            return [best]
-        return [best, replace(nearest, name=f"{nearest.name}, nearest")]
-
-    def _searched(self, search: Search, tier: str) -> tuple[list[Method], Method]:
-        """The finalists of a search, the best first, and the setting of least error."""
-
-        def methods() -> dict[str, Any]:
-            tuning = self._tiers_tuning
-            looks = search(tuning, tier)
-            best = finalists(looks, tuning.full_model, tuning.ceiling(tier), self._relay_of)
-            nearest = min(looks, key=lambda look: look.error).method
-            return {
-                "finalists": [method.described() for method in best],
-                "nearest": nearest.described(),
-            }
-
-        config = self.contest.config
-        described = {
-            "search": search.__name__, "tier": tier, "ceiling": TIERS[tier],
-            "overhead": self.overhead, "moves": config.num_moves, "steps": config.tune_steps,
-            "priced": config.num_priced, "spacings": self.spacings.values(),
+    def judged(self, name: str | None, methods: Sequence[Method]) -> list[Judged]:
+        """Each of them over the seeds `drawn_to_judge`. name: of all, in the forecast."""
+        contest, drawn = self.contest, self.drawn_to_judge
+        shared = {
+            "overhead": self.overhead, "spacings": self.spacings.values(),
+            "judged": [drawn.seeds, drawn.labels],
         }  # fmt: skip
-        key = self._key(described, search, "student", finalists)
-        found = self._kept(search_name(search.__name__, tier), key, methods)
-        return [Method(**one) for one in found["finalists"]], Method(**found["nearest"])
+        keys = [self.key(method.described() | shared, Judge, method.model) for method in methods]
+        if name and not all(map(contest.store.has, keys)):
+            with contest.forecast.working(name):
+                return [self._judged(*one) for one in zip(keys, methods, strict=True)]
+        if name:
+            contest.forecast.drop(name)
+        return [self._judged(*one) for one in zip(keys, methods, strict=True)]
 
-    def _relay_of(self, method: Method) -> Place:
-        """Of ours the relay that takes over; of a schedule the relay whose strides it makes."""
-        if method.group == "ours":
-            return relay_taken(self.contest.models, method)
-        place: Place = method.setting.get("relay", False)
-        return place
-
-    def _best(self, search: Search, tier: str, settings: Sequence[Method]) -> int:
-        judged = self._judged(finalists_name(search.__name__, tier), settings, "student")
-        return best_finalist(judged, self._full_model_judged)
+    def _judged(self, key: str, method: Method) -> Judged:
+        store = self.contest.store
+        row = store.get(key) or store.put(Row(key, asdict(self._judge(method)), {}))
+        return Judged(**row.values)
 
     @cached_property
-    def _full_model_judged(self) -> list[Judged]:
-        """The corners of its hull."""
-        rows = self._tiers_tuning.full_model.rows
-        solved = [one for one in spaced_alone(self.contest) if one.model == "teacher"]
-        methods = [solved[row] for row in rows]
-        return self._judged(FULL_MODEL_JUDGED, methods, "teacher")
+    def _judge(self) -> Judge:
+        drawn = self.drawn_to_judge
+        part = near(len(self.drawn), len(drawn))
+        target = self._target(Draws(drawn.labels[part], drawn.seeds[part]))
+        return Judge(self.tuning, self.contest.yardstick, drawn, target)
 
-    def _judged(self, name: str, methods: Sequence[Method], model: str) -> list[Judged]:
-        def judge(method: Method) -> list[float]:
-            near = self._tiers_tuning.sampled(method, self.drawn)
-            worth = self._worth(method)
-            error = float(squared_errors(near.x_0, self._target).mean())
-            return [error, worth.distance, worth.spent]
-
-        described = {
-            "judged": [method.described() for method in methods], "overhead": self.overhead,
-            "spacings": self.spacings.values(), "pictures": self.contest.config.num_saving,
-        }  # fmt: skip
-        key = self._key(described, finalists, model)
-        found = self._kept(name, key, lambda: {"judged": [judge(one) for one in methods]})
-        return [Judged(*one) for one in found["judged"]]
-
-    def _kept(
-        self, name: str, key: str, choose: Callable[[], dict[str, Any]]
-    ) -> dict[str, Any]:  # fmt: skip
+    def values(self, name: str, key: str, choose: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """What was chosen under this key, from the store or now."""
         contest = self.contest
         row = contest.store.get(key)
@@ -228,44 +170,48 @@ class KeptTuning:
         return row.values
 
     @cached_property
-    def _tiers_tuning(self) -> Tuning:
-        """Of all tiers, beside one full model, which is drawn once for a folder."""
-        tuning = self._tuning(self.spacings, self.overhead)
+    def tuning(self) -> Tuning:
+        """Of all tiers, beside one full model."""
+        return replace(self._tuning(self.spacings, self.overhead), known=self.full_model)
+
+    @cached_property
+    def full_model(self) -> Hull:
+        """Of FLOPs, time among them, and error: drawn once for a folder."""
 
         def drawn() -> dict[str, Any]:
-            hull = tuning.full_model
+            hull = self._tuning(self.spacings, self.overhead).full_model
             told = {"log_cost": hull.log_cost.tolist(), "error": hull.error.tolist()}
             return told | {"rows": hull.rows}
 
         described = {"overhead": self.overhead, "spacings": self.spacings.values()}
-        key = self._key({"full model": described}, tuned_budget, "teacher")
-        found = self._kept(FULL_MODEL, key, drawn)
-        hull = Hull(np.array(found["log_cost"]), np.array(found["error"]), tuple(found["rows"]))
-        return replace(tuning, known=hull)
+        key = self.key({"full model": described}, Tuning, "teacher")
+        found = self.values(FULL_MODEL, key, drawn)
+        return Hull(np.array(found["log_cost"]), np.array(found["error"]), tuple(found["rows"]))
+
+    def ceiling(self, tier: str) -> Ceiling:
+        return ceiling(self.contest.models, tier, self.overhead)
 
     def _tuning(self, spacings: Spacings, overhead: float) -> Tuning:
         contest, config = self.contest, self.contest.config
         return Tuning(
-            contest.models, self.drawn, self._target, contest.yardstick.extract, overhead,
-            spacings, config.tune_steps, config.num_moves, num_priced=config.num_priced,
+            contest.models, self.drawn, self._target(self.drawn), contest.yardstick.extract,
+            overhead, spacings, config.tune_steps, config.num_moves, num_priced=config.num_priced,
         )  # fmt: skip
 
-    @cached_property
-    def _target(self) -> np.ndarray:
-        """The teacher's 64-step pictures, drawn when the first search needs them."""
-        return reference(self.contest.models, self.drawn)
+    def _target(self, drawn: Draws) -> np.ndarray:
+        """[n, h, w, c] the teacher's 64-step pictures, drawn when they are first needed."""
+        store, models = self.contest.store, self.contest.models
+        asked = {"target": drawn.seeds, "labels": drawn.labels}
+        key = row_key(asked, self.contest.facts_of("teacher"))
+        row = store.get(key) or store.put(Row(key, {}, {"x_0": reference(models, drawn)}))
+        return row.arrays["x_0"]
 
-    def _key(
-        self, described: Mapping[str, Any], search: Callable[..., Any], model: str,
-        *more_code: Callable[..., Any],
-    ) -> str:  # fmt: skip
+    def key(self, described: Mapping[str, Any], search: Callable[..., Any], model: str) -> str:
         """Of what a search chose for a model; others, but for the teacher, have no part in it.
 
-        Its code is that of the search, of what it minimises, and of `more_code`.
+        Its code is that of the search and of what it minimises.
         """
         code = code_digests(search.__module__) | code_digests(Tuning.__module__)
-        for other in more_code:
-            code |= code_digests(other.__module__)
         code |= self.contest.facts["code"]
         more = {"tune": self.drawn.seeds, "labels": self.drawn.labels, "code": code}
         return row_key(described, self.contest.facts_of(model) | more)

@@ -10,7 +10,14 @@ import pytest
 
 from nitrogen.model.errors import BudgetError
 from nitrogen.model.predictor import predictor_flops
-from nitrogen.pipelines.bench import conditions, kept_figures, kept_tuning, quality, saving
+from nitrogen.pipelines.bench import (
+    conditions,
+    kept_figures,
+    kept_tiers,
+    kept_tuning,
+    quality,
+    saving,
+)
 from nitrogen.pipelines.bench import contest as contests
 from nitrogen.pipelines.bench import frontier as module
 from nitrogen.pipelines.bench.calibrate import pairs
@@ -297,7 +304,7 @@ def test_tuning_sees_the_validation_split_only(models, extract, tmp_path, monkey
     contest = Contest.prepare(config, models, tmp_path, extract, lambda text: None)
     seen.clear()
     tuning = kept_tuning.KeptTuning(contest)
-    methods = tuning.tiers()
+    methods = kept_tiers.KeptTiers(tuning).methods()
     assert set(tuning.saving()) == {5}
     chosen = set(tuning.spacings.chosen)
     assert chosen == {("teacher", "dpmpp_2m", 5), ("thin quarter", "dpmpp_2m", 8)}

@@ -1,0 +1,83 @@
+"""Ours and the static schedules of each tier, kept by key: searched, then judged, then chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from nitrogen.pipelines.bench.budget_search import tried_budgets
+from nitrogen.pipelines.bench.ceilings import TIERS
+from nitrogen.pipelines.bench.finalists import best_finalist, finalists
+from nitrogen.pipelines.bench.judging import Judged
+from nitrogen.pipelines.bench.kept_tuning import KeptTuning
+from nitrogen.pipelines.bench.methods import Method
+from nitrogen.pipelines.bench.relays import Place, relay_taken
+from nitrogen.pipelines.bench.schedule_search import tried_schedules
+from nitrogen.pipelines.bench.tuning import Tried, Tuning
+from nitrogen.pipelines.bench.tuning_forecast import (
+    FULL_MODEL_JUDGED,
+    finalists_name,
+    judged_alone,
+    search_name,
+)
+
+Search = Callable[[Tuning, str], list[Tried]]
+
+
+@dataclass(frozen=True)
+class KeptTiers:
+    """The choices for the tiers of one benchmark."""
+
+    kept: KeptTuning
+
+    def methods(self) -> list[Method]:
+        """For each tier ours that saves most; the static schedule that does, and that of least
+        error, for their field has whichever is better."""
+        chosen = []
+        for tier in TIERS:
+            chosen.append(self._best(tried_budgets, tier))
+            chosen.append(schedule := self._best(tried_schedules, tier))
+            nearest = min(self._looks(tried_schedules, tier), key=lambda look: look.error).method
+            if nearest.described() != schedule.described():
+                chosen.append(replace(nearest, name=f"{nearest.name}, nearest"))
+        self.kept.contest.forecast.drop(FULL_MODEL_JUDGED)
+        return chosen
+
+    def _best(self, search: Search, tier: str) -> Method:
+        hull, limit = self.kept.full_model, self.kept.ceiling(tier)
+        found = finalists(self._looks(search, tier), hull, limit, self._relay_of)
+        name = finalists_name(search.__name__, tier)
+        if len(found) == 1:
+            self.kept.contest.forecast.drop(name)
+            return found[0]
+        return found[best_finalist(self.kept.judged(name, found), self._full_model)]
+
+    @cached_property
+    def _full_model(self) -> Sequence[Judged]:
+        return self.kept.judged(FULL_MODEL_JUDGED, judged_alone(self.kept.contest))
+
+    def _looks(self, search: Search, tier: str) -> list[Tried]:
+        """All that the search looked at."""
+
+        def looks() -> dict[str, Any]:
+            found = search(self.kept.tuning, tier)
+            return {"looks": [[one.error, one.spent, one.method.described()] for one in found]}
+
+        config = self.kept.contest.config
+        described = {
+            "search": search.__name__, "tier": tier, "ceiling": TIERS[tier],
+            "overhead": self.kept.overhead, "moves": config.num_moves, "steps": config.tune_steps,
+            "priced": config.num_priced, "spacings": self.kept.spacings.values(),
+        }  # fmt: skip
+        key = self.kept.key(described, search, "student")
+        found = self.kept.values(search_name(search.__name__, tier), key, looks)["looks"]
+        return [Tried(error, spent, Method(**told)) for error, spent, told in found]
+
+    def _relay_of(self, method: Method) -> Place:
+        """Of ours the relay that takes over; of a schedule the relay whose strides it makes."""
+        if method.group == "ours":
+            return relay_taken(self.kept.contest.models, method)
+        place: Place = method.setting.get("relay", False)
+        return place
