@@ -11,7 +11,7 @@ from nitrogen.pipelines.bench.hull import Hull
 from nitrogen.pipelines.bench.methods import Method
 from nitrogen.pipelines.bench.relays import relay_taken
 from nitrogen.pipelines.bench.settings import budget_method
-from nitrogen.pipelines.bench.tuning import Tried, Tuning, saved, too_dear
+from nitrogen.pipelines.bench.tuning import Tried, Tuning, best_first, too_dear
 
 PRICES = (1e-14, 1e-6)  # mean squared error per FLOP; a region has 1e6 to 1e8 FLOPs
 BISECTIONS = 9
@@ -51,11 +51,10 @@ def tried_budgets(tuning: Tuning, tier: str) -> list[Tried]:
 def best_settings(looks: Sequence[Tried], full_model: Hull, limit: Ceiling) -> list[Method]:
     """Of each number of steps and budget the planner that saves most, the best first."""
 
-    def rank(look: Tried) -> tuple[bool, float, float]:
-        return limit.holds(look.spent), saved(look, full_model), -look.error
-
+    inside = [look for look in looks if limit.holds(look.spent)]
+    outside = [look for look in looks if not limit.holds(look.spent)]
     found: dict[tuple[int, float], Method] = {}
-    for look in sorted(looks, key=rank, reverse=True):
+    for look in [*best_first(inside, full_model), *best_first(outside, full_model)]:
         s = look.method.setting
         found.setdefault((s["num_steps"], s["budget"]), look.method)
     return list(found.values())

@@ -11,11 +11,12 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Hull:
-    """Corners of the lower left hull: log_cost rises while error falls strictly. rows: of each."""
+    """Corners of the lower left hull: log_cost rises while error falls strictly. rows: of each,
+    empty for a hull that was kept."""
 
     log_cost: np.ndarray
     error: np.ndarray
-    rows: tuple[int, ...]
+    rows: tuple[int, ...] = ()
 
     def log_cost_at(self, error: float) -> float:
         """log cost at which the hull reaches `error`.

@@ -9,98 +9,80 @@ from typing import Any
 
 from nitrogen.pipelines.bench.budget_search import tried_budgets
 from nitrogen.pipelines.bench.ceilings import TIERS
-from nitrogen.pipelines.bench.finalists import Judged, best_finalist, finalists
+from nitrogen.pipelines.bench.finalists import best_finalist, finalists
+from nitrogen.pipelines.bench.judging import Judged
 from nitrogen.pipelines.bench.kept_tuning import KeptTuning
 from nitrogen.pipelines.bench.methods import Method
-from nitrogen.pipelines.bench.quality import squared_errors
 from nitrogen.pipelines.bench.relays import Place, relay_taken
 from nitrogen.pipelines.bench.schedule_search import tried_schedules
 from nitrogen.pipelines.bench.tuning import Tried, Tuning
 from nitrogen.pipelines.bench.tuning_forecast import (
     FULL_MODEL_JUDGED,
+    OURS,
+    SCHEDULES,
     finalists_name,
+    judged_alone,
     search_name,
 )
 
-Search = Callable[[Tuning, str], list[Tried]]
+SEARCHES: dict[str, Callable[[Tuning, str], list[Tried]]] = {
+    OURS: tried_budgets, SCHEDULES: tried_schedules,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class KeptTiers:
     """The choices for the tiers of one benchmark."""
 
-    tuned: KeptTuning
+    kept: KeptTuning
 
     def methods(self) -> list[Method]:
-        """Ours and the static schedules in each tier."""
-        return [
-            method for tier in TIERS for search in (tried_budgets, tried_schedules)
-            for method in self._chosen(search, tier)
-        ]  # fmt: skip
+        """For each tier ours that saves most; the static schedule that does, and that of least
+        error, for their field has whichever is better."""
+        chosen = []
+        for tier in TIERS:
+            chosen.append(self._best(OURS, tier))
+            chosen.append(schedule := self._best(SCHEDULES, tier))
+            nearest = min(self._looks(SCHEDULES, tier), key=lambda look: look.error).method
+            if nearest.described() != schedule.described():
+                chosen.append(replace(nearest, name=f"{nearest.name}, nearest"))
+        self.kept.contest.forecast.drop(FULL_MODEL_JUDGED)
+        return chosen
 
-    def _chosen(self, search: Search, tier: str) -> list[Method]:
-        """What saves most within the tier; of static schedules also that of least error, for their
-        field has whichever is better."""
-        settings, nearest = self._searched(search, tier)
-        best = settings[self._best(search, tier, settings) if len(settings) > 1 else 0]
-        if search is tried_budgets or nearest.described() == best.described():
-            return [best]
-        return [best, replace(nearest, name=f"{nearest.name}, nearest")]
+    def _best(self, searched: str, tier: str) -> Method:
+        hull, limit = self.kept.full_model, self.kept.ceiling(tier)
+        found = finalists(self._looks(searched, tier), hull, limit, self._relay_of)
+        name = finalists_name(searched, tier)
+        if len(found) == 1:
+            self.kept.contest.forecast.drop(name)
+            return found[0]
+        return found[best_finalist(self.kept.judged(name, found), self._full_model)]
 
-    def _searched(self, search: Search, tier: str) -> tuple[list[Method], Method]:
-        """The finalists of a search, the best first, and the setting of least error."""
+    @cached_property
+    def _full_model(self) -> Sequence[Judged]:
+        return self.kept.judged(FULL_MODEL_JUDGED, judged_alone(self.kept.contest))
 
-        def methods() -> dict[str, Any]:
-            tuning = self.tuned.search
-            looks = search(tuning, tier)
-            best = finalists(looks, tuning.full_model, tuning.ceiling(tier), self._relay_of)
-            nearest = min(looks, key=lambda look: look.error).method
-            return {
-                "finalists": [method.described() for method in best],
-                "nearest": nearest.described(),
-            }
+    def _looks(self, searched: str, tier: str) -> list[Tried]:
+        """All that the search looked at."""
+        search = SEARCHES[searched]
 
-        config = self.tuned.contest.config
+        def looks() -> dict[str, Any]:
+            found = search(self.kept.tuning, tier)
+            return {"looks": [[one.error, one.spent, one.method.described()] for one in found]}
+
+        config = self.kept.contest.config
         described = {
-            "search": search.__name__, "tier": tier, "ceiling": TIERS[tier],
-            "overhead": self.tuned.overhead, "moves": config.num_moves, "steps": config.tune_steps,
-            "priced": config.num_priced, "spacings": self.tuned.spacings.values(),
+            "search": searched, "tier": tier, "ceiling": TIERS[tier],
+            "overhead": self.kept.overhead, "moves": config.num_moves, "steps": config.tune_steps,
+            "priced": config.num_priced, "spacings": self.kept.spacings.values(),
         }  # fmt: skip
-        key = self.tuned.key(described, search, "student", finalists)
-        found = self.tuned.kept(search_name(search.__name__, tier), key, methods)
-        return [Method(**one) for one in found["finalists"]], Method(**found["nearest"])
+        key = self.kept.key(described, search, "student")
+        found = self.kept.values(search_name(searched, tier), key, looks)["looks"]
+        return [Tried(error, spent, Method(**told)) for error, spent, told in found]
 
     def _relay_of(self, method: Method) -> Place:
         """Of ours the relay that takes over; of a schedule the relay whose strides it makes."""
         if method.group == "ours":
-            return relay_taken(self.tuned.contest.models, method)
+            return relay_taken(self.kept.contest.models, method)
         place: Place = method.setting.get("relay", False)
         return place
-
-    def _best(self, search: Search, tier: str, settings: Sequence[Method]) -> int:
-        judged = self._judged(finalists_name(search.__name__, tier), settings, "student")
-        return best_finalist(judged, self._full_model_judged)
-
-    @cached_property
-    def _full_model_judged(self) -> list[Judged]:
-        """The corners of its hull."""
-        rows = self.tuned.search.full_model.rows
-        solved = self.tuned.search.full_model_rows
-        methods = [solved[row] for row in rows]
-        return self._judged(FULL_MODEL_JUDGED, methods, "teacher")
-
-    def _judged(self, name: str, methods: Sequence[Method], model: str) -> list[Judged]:
-        def judge(method: Method) -> list[float]:
-            near = self.tuned.search.sampled(method, self.tuned.drawn)
-            worth = self.tuned.worth(method)
-            error = float(squared_errors(near.x_0, self.tuned.target).mean())
-            return [error, worth.distance, worth.spent]
-
-        described = {
-            "judged": [method.described() for method in methods], "overhead": self.tuned.overhead,
-            "spacings": self.tuned.spacings.values(),
-            "pictures": self.tuned.contest.config.num_saving,
-        }  # fmt: skip
-        key = self.tuned.key(described, finalists, model)
-        found = self.tuned.kept(name, key, lambda: {"judged": [judge(one) for one in methods]})
-        return [Judged(*one) for one in found["judged"]]

@@ -8,24 +8,25 @@ the least budgets that are as near as it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from nitrogen.model.schedules import Spacing
-from nitrogen.pipelines.bench.ceilings import step_line
+from nitrogen.pipelines.bench.ceilings import Ceiling, ceiling, step_line
 from nitrogen.pipelines.bench.conditions import where
 from nitrogen.pipelines.bench.contest import Contest
 from nitrogen.pipelines.bench.hull import Hull
+from nitrogen.pipelines.bench.judging import Judge, Judged, near
 from nitrogen.pipelines.bench.methods import Method
 from nitrogen.pipelines.bench.models import TUNE_SPLIT, pictures
 from nitrogen.pipelines.bench.quality import reference
 from nitrogen.pipelines.bench.relays import Place, relay_taken
 from nitrogen.pipelines.bench.row_store import Row, row_key
-from nitrogen.pipelines.bench.saving import BUDGETS, Worth, saving_budget, saving_method
+from nitrogen.pipelines.bench.saving import BUDGETS, saving_budget, saving_method
 from nitrogen.pipelines.bench.spacings import Spacings, best_spacing, told
 from nitrogen.pipelines.bench.tuning import Tuning
 from nitrogen.pipelines.bench.tuning_forecast import (
@@ -52,8 +53,8 @@ class KeptTuning:
         return self._draw(self.contest.config.num_tune)
 
     @cached_property
-    def drawn_for_saving(self) -> Draws:
-        """More of them, for a Frechet distance."""
+    def drawn_to_judge(self) -> Draws:
+        """These and more of them, for a Frechet distance."""
         return self._draw(self.contest.config.num_saving)
 
     def _draw(self, num: int) -> Draws:
@@ -96,7 +97,7 @@ class KeptTuning:
 
         described = method.described() | {"search": best_spacing.__name__}
         key = self.key(described, best_spacing, method.model)
-        return Spacing(*self.kept(spacing_name(method), key, levels)["levels"])
+        return Spacing(*self.values(spacing_name(method), key, levels)["levels"])
 
     def saving(self) -> dict[int, Method | None]:
         """By number of steps, ours of the least budget that is as near as the teacher there; None
@@ -107,7 +108,7 @@ class KeptTuning:
         def method() -> dict[str, Any]:
             student = self.contest.models.student
             served = student.prices is not None or student.relay is not None
-            chosen = saving_budget(self.worth, num_steps, served, self._relays_from(num_steps))
+            chosen = saving_budget(self.judged_one, num_steps, served, self._relays_from(num_steps))
             return {"method": chosen.described() if chosen else None}
 
         config = self.contest.config
@@ -116,7 +117,7 @@ class KeptTuning:
             "overhead": self.overhead, "spacings": self.spacings.values(),
         }  # fmt: skip
         key = self.key(described, saving_budget, "student")
-        found = self.kept(saving_name(num_steps), key, method)["method"]
+        found = self.values(saving_name(num_steps), key, method)["method"]
         return Method(**found) if found else None
 
     def _relays_from(self, num_steps: int) -> list[float]:
@@ -127,17 +128,39 @@ class KeptTuning:
             found.setdefault(taken, budget)
         return [budget for taken, budget in found.items() if taken]
 
-    def worth(self, method: Method) -> Worth:
-        """fd_lite0 to the training split, as that of rows, of seeds of the validation split."""
-        contest, tuning = self.contest, self.search
-        sampled = tuning.sampled(method, self.drawn_for_saving)
-        features = contest.yardstick.extract(sampled.images)
-        distance = contest.yardstick.fd(features) or contest.yardstick.kid(features)
-        return Worth(distance.value, tuning.spent(sampled))
+    def judged_one(self, method: Method) -> Judged:
+        """Over the seeds `drawn_to_judge`."""
+        [found] = self.judged(None, [method])
+        return found
 
-    def kept(
-        self, name: str, key: str, choose: Callable[[], dict[str, Any]]
-    ) -> dict[str, Any]:  # fmt: skip
+    def judged(self, name: str | None, methods: Sequence[Method]) -> list[Judged]:
+        """Each of them over the seeds `drawn_to_judge`. name: of all, in the forecast."""
+        contest, drawn = self.contest, self.drawn_to_judge
+        shared = {
+            "overhead": self.overhead, "spacings": self.spacings.values(),
+            "judged": [drawn.seeds, drawn.labels],
+        }  # fmt: skip
+        keys = [self.key(method.described() | shared, Judge, method.model) for method in methods]
+        if name and not all(map(contest.store.has, keys)):
+            with contest.forecast.working(name):
+                return [self._judged(*one) for one in zip(keys, methods, strict=True)]
+        if name:
+            contest.forecast.drop(name)
+        return [self._judged(*one) for one in zip(keys, methods, strict=True)]
+
+    def _judged(self, key: str, method: Method) -> Judged:
+        store = self.contest.store
+        row = store.get(key) or store.put(Row(key, asdict(self._judge(method)), {}))
+        return Judged(**row.values)
+
+    @cached_property
+    def _judge(self) -> Judge:
+        drawn = self.drawn_to_judge
+        part = near(len(self.drawn), len(drawn))
+        target = self._target(Draws(drawn.labels[part], drawn.seeds[part]))
+        return Judge(self.tuning, self.contest.yardstick, drawn, target)
+
+    def values(self, name: str, key: str, choose: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """What was chosen under this key, from the store or now."""
         contest = self.contest
         row = contest.store.get(key)
@@ -148,44 +171,47 @@ class KeptTuning:
         return row.values
 
     @cached_property
-    def search(self) -> Tuning:
-        """Of all tiers, beside one full model, which is drawn once for a folder."""
-        tuning = self._tuning(self.spacings, self.overhead)
+    def tuning(self) -> Tuning:
+        """Of all tiers, beside one full model."""
+        return replace(self._tuning(self.spacings, self.overhead), known=self.full_model)
+
+    @cached_property
+    def full_model(self) -> Hull:
+        """Of FLOPs, time among them, and error: drawn once for a folder."""
 
         def drawn() -> dict[str, Any]:
-            hull = tuning.full_model
-            told = {"log_cost": hull.log_cost.tolist(), "error": hull.error.tolist()}
-            return told | {"rows": hull.rows}
+            hull = self._tuning(self.spacings, self.overhead).full_model
+            return {"log_cost": hull.log_cost.tolist(), "error": hull.error.tolist()}
 
         described = {"overhead": self.overhead, "spacings": self.spacings.values()}
         key = self.key({"full model": described}, Tuning, "teacher")
-        found = self.kept(FULL_MODEL, key, drawn)
-        hull = Hull(np.array(found["log_cost"]), np.array(found["error"]), tuple(found["rows"]))
-        return replace(tuning, known=hull)
+        found = self.values(FULL_MODEL, key, drawn)
+        return Hull(np.array(found["log_cost"]), np.array(found["error"]))
+
+    def ceiling(self, tier: str) -> Ceiling:
+        return ceiling(self.contest.models, tier, self.overhead)
 
     def _tuning(self, spacings: Spacings, overhead: float) -> Tuning:
         contest, config = self.contest, self.contest.config
         return Tuning(
-            contest.models, self.drawn, self.target, contest.yardstick.extract, overhead,
-            spacings, config.tune_steps, config.num_moves, num_priced=config.num_priced,
+            contest.models, self.drawn, self._target(self.drawn), contest.yardstick.extract,
+            overhead, spacings, config.tune_steps, config.num_moves, num_priced=config.num_priced,
         )  # fmt: skip
 
-    @cached_property
-    def target(self) -> np.ndarray:
-        """The teacher's 64-step pictures, drawn when the first search needs them."""
-        return reference(self.contest.models, self.drawn)
+    def _target(self, drawn: Draws) -> np.ndarray:
+        """[n, h, w, c] the teacher's 64-step pictures, drawn when they are first needed."""
+        store, models = self.contest.store, self.contest.models
+        asked = {"target": drawn.seeds, "labels": drawn.labels}
+        key = row_key(asked, self.contest.facts_of("teacher"))
+        row = store.get(key) or store.put(Row(key, {}, {"x_0": reference(models, drawn)}))
+        return row.arrays["x_0"]
 
-    def key(
-        self, described: Mapping[str, Any], search: Callable[..., Any], model: str,
-        *more_code: Callable[..., Any],
-    ) -> str:  # fmt: skip
+    def key(self, described: Mapping[str, Any], search: Callable[..., Any], model: str) -> str:
         """Of what a search chose for a model; others, but for the teacher, have no part in it.
 
-        Its code is that of the search, of what it minimises, and of `more_code`.
+        Its code is that of the search and of what it minimises.
         """
         code = code_digests(search.__module__) | code_digests(Tuning.__module__)
-        for other in more_code:
-            code |= code_digests(other.__module__)
         code |= self.contest.facts["code"]
         more = {"tune": self.drawn.seeds, "labels": self.drawn.labels, "code": code}
         return row_key(described, self.contest.facts_of(model) | more)

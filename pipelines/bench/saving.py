@@ -11,26 +11,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 from nitrogen.model.errors import BudgetError
 from nitrogen.pipelines.bench.contenders import dense
+from nitrogen.pipelines.bench.judging import Judged
 from nitrogen.pipelines.bench.methods import Method
 from nitrogen.pipelines.bench.settings import SOLVER, budget_method
 
 # Rising, 0.3 to 0.92: finer than what one more width of a stride takes of a run of eight steps.
 BUDGETS = tuple(round(0.3 + 0.02 * k, 2) for k in range(32))
 MAX_DISTANCE = 1.0  # of the teacher's; what is asked for is 1.054, on other seeds
-
-
-@dataclass(frozen=True)
-class Worth:
-    """distance: fd_lite0 of validation seeds, or KID of too few; spent: FLOPs of a picture, with
-    those that its steps' time would pay."""
-
-    distance: float
-    spent: float
 
 
 def saving_method(num_steps: int, budget: float, served: bool) -> Method:
@@ -41,7 +32,7 @@ def saving_method(num_steps: int, budget: float, served: bool) -> Method:
 
 
 def saving_budget(
-    worth: Callable[[Method], Worth],
+    judge: Callable[[Method], Judged],
     num_steps: int,
     served: bool,
     relays_from: Sequence[float] = (),
@@ -52,32 +43,32 @@ def saving_budget(
     relays_from: the budgets at which a relay begins, where the distance may jump: what lies between
     two of them is bisected by itself, the lowest first.
     """
-    teacher = worth(dense("teacher", "teacher", SOLVER, num_steps))
+    teacher = judge(dense("teacher", "teacher", SOLVER, num_steps))
     edges = [0.0, *relays_from, math.inf]
     parts = ([b for b in BUDGETS if low <= b < high] for low, high in pairwise(edges))
-    found = (_least(worth, num_steps, served, part, teacher) for part in parts)
+    found = (_least(judge, num_steps, served, part, teacher) for part in parts)
     return next((method for method in found if method is not None), None)
 
 
 def _least(
-    worth: Callable[[Method], Worth], num_steps: int, served: bool, budgets: Sequence[float],
-    teacher: Worth,
+    judge: Callable[[Method], Judged], num_steps: int, served: bool, budgets: Sequence[float],
+    teacher: Judged,
 ) -> Method | None:  # fmt: skip
     found, low, high = None, 0, len(budgets)
     while low < high:
         middle = (low + high) // 2
         method = saving_method(num_steps, budgets[middle], served)
-        if as_near(worth, method, teacher):
+        if as_near(judge, method, teacher):
             found, high = method, middle
         else:
             low = middle + 1
     return found
 
 
-def as_near(worth: Callable[[Method], Worth], method: Method, teacher: Worth) -> bool:
+def as_near(judge: Callable[[Method], Judged], method: Method, teacher: Judged) -> bool:
     """Whether it is as near as the teacher and cheaper; never below the cheapest plan."""
     try:
-        ours = worth(method)
+        ours = judge(method)
     except BudgetError:
         return False
     return ours.distance <= MAX_DISTANCE * teacher.distance and ours.spent < teacher.spent

@@ -55,7 +55,12 @@ def most_saved(looks: Sequence[Tried], full_model: Hull, limit: Ceiling) -> Trie
     inside = [look for look in looks if limit.holds(look.spent)]
     if not inside:
         return min(looks, key=lambda look: look.error)
-    return max(inside, key=lambda look: (saved(look, full_model), -look.error))
+    return best_first(inside, full_model)[0]
+
+
+def best_first(looks: Sequence[Tried], full_model: Hull) -> list[Tried]:
+    """What saves most first, the nearer of two that save the same."""
+    return sorted(looks, key=lambda look: (-saved(look, full_model), look.error))
 
 
 def saved(look: Tried, full_model: Hull) -> float:
@@ -83,7 +88,7 @@ class Tuning:
     known: Hull | None = None  # of the full model, where it was drawn before
 
     def error(self, method: Method) -> float:
-        """See `distance`."""
+        """See `nearness`."""
         return self.look(method).error
 
     def sampled(self, method: Method, drawn: Draws) -> Sampled:
@@ -99,7 +104,7 @@ class Tuning:
     def look(self, method: Method) -> Tried:
         """The method's pictures beside the teacher's, and their cost."""
         sampled = self.sampled(method, self.drawn)
-        return Tried(self.distance(sampled), self.spent(sampled), method)
+        return Tried(self.nearness(sampled), self.spent(sampled), method)
 
     def looks(self, methods: Iterable[Method]) -> list[Tried]:
         """Of those whose budget pays for so many steps."""
@@ -109,8 +114,8 @@ class Tuning:
                 found.append(self.look(method))
         return found
 
-    def distance(self, sampled: Sampled) -> float:
-        """How near pictures are to the teacher's; 0 for those themselves."""
+    def nearness(self, sampled: Sampled) -> float:
+        """How far pictures are from the teacher's of the same seeds; 0 for those themselves."""
         pixels = squared_errors(sampled.x_0, self.target).mean()
         features = np.square(self.extract(sampled.images) - self.features).mean()
         return math.sqrt(float(pixels) * float(features))
@@ -131,7 +136,7 @@ class Tuning:
 
     @property
     def full_model_rows(self) -> list[Method]:
-        """Those that the hull's `rows` count."""
+        """Those that are looked at, some of which are its hull's corners."""
         chosen = [(by, n) for of, by, n in self.spacings.chosen if of == "teacher"]
         asked = chosen or [(SOLVER, n) for n in DEFAULT_STEPS]
         return [dense("teacher", "teacher", solver, n) for solver, n in asked]

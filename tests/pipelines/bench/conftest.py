@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Iterator
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from nitrogen.model.leg import Leg
 from nitrogen.model.pipeline import Pipeline
 from nitrogen.model.predictor import Predictor
 from nitrogen.model.relay import Relay, RelayTable
+from nitrogen.pipelines.bench import contest, kept_figures, kept_tuning, quality
 from nitrogen.pipelines.bench.ceilings import Ceiling
 from nitrogen.pipelines.bench.methods import runner
 from nitrogen.pipelines.bench.models import Models
@@ -111,3 +114,24 @@ def relay_tuning(relaying, extract) -> Tuning:
     small = Draws([0, 1, 2], [5, 6, 7])
     target = runner(relay_method([4] * 6), relaying)(small.labels, small.seeds).x_0.numpy()
     return Tuning(relaying, small, target, extract, 0.0, num_steps=(4, 5, 6))
+
+
+@pytest.fixture(scope="session")
+def pictured() -> tuple[ModuleType, ...]:
+    """The modules of the benchmark that read pictures."""
+    return (contest, kept_figures, kept_tuning, quality)
+
+
+@pytest.fixture(scope="module")
+def made_up_pictures(pictured) -> Iterator[Callable[..., tuple[np.ndarray, np.ndarray]]]:
+    """In place of data: decoding the bundled pictures takes longer than all the rest."""
+
+    def made_up(uri: str, split: str, image_size: int) -> tuple[np.ndarray, np.ndarray]:
+        generator = np.random.default_rng(["train", "validation", "test"].index(split))
+        images = generator.integers(0, 256, (40, image_size, image_size, 3)).astype(np.uint8)
+        return images, generator.integers(0, 26, 40)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for where in pictured:
+            patch.setattr(where, "pictures", made_up)
+        yield made_up

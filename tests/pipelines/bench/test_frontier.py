@@ -12,13 +12,10 @@ from nitrogen.model.errors import BudgetError
 from nitrogen.model.predictor import predictor_flops
 from nitrogen.pipelines.bench import (
     conditions,
-    kept_figures,
     kept_tiers,
     kept_tuning,
-    quality,
     saving,
 )
-from nitrogen.pipelines.bench import contest as contests
 from nitrogen.pipelines.bench import frontier as module
 from nitrogen.pipelines.bench.ceilings import TIERS, ceiling
 from nitrogen.pipelines.bench.contenders import contenders, dense
@@ -43,9 +40,6 @@ TINY = FrontierConfig.quick().model_copy(
 )  # fmt: skip
 
 
-PICTURED = (contests, kept_figures, kept_tuning, quality)
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("bench")
@@ -57,17 +51,8 @@ def told():
 
 
 @pytest.fixture(scope="module", autouse=True)
-def few_pictures():
-    """Made-up pictures: decoding the bundled ones takes longer than all the rest."""
-
-    def made_up(uri, split, image_size):
-        generator = np.random.default_rng(["train", "validation", "test"].index(split))
-        images = generator.integers(0, 256, (40, image_size, image_size, 3)).astype(np.uint8)
-        return images, generator.integers(0, 26, 40)
-
+def few_pictures(made_up_pictures):
     with pytest.MonkeyPatch.context() as patch:
-        for where in PICTURED:
-            patch.setattr(where, "pictures", made_up)
         patch.setattr(saving, "as_near", cheaper)  # made-up networks are never as near
         yield
 
@@ -282,21 +267,23 @@ def test_a_row_depends_on_its_own_model_the_reference_and_the_data(models, tmp_p
     assert len({key for by_name in keys.values() for key in by_name.values()}) > len(methods)
 
 
-def test_tuning_sees_the_validation_split_only(models, extract, tmp_path, monkeypatch):
+def test_tuning_sees_the_validation_split_only(
+    models, extract, tmp_path, monkeypatch, made_up_pictures, pictured
+):
     seen = []
-
-    made_up = quality.pictures
 
     def watched(uri, split, image_size):
         seen.append(split)
-        return made_up(uri, split, image_size)
+        return made_up_pictures(uri, split, image_size)
 
-    for where in PICTURED:
+    for where in pictured:
         monkeypatch.setattr(where, "pictures", watched)
     update = {"num_moves": 0, "tune_steps": (3, 5), "teacher_steps": {"dpmpp_2m": (5,)}}
     config = TINY.model_copy(update=update)
     contest = Contest.prepare(config, models, tmp_path, extract, lambda text: None)
     seen.clear()
+    blind = replace(contest.yardstick, test=None)  # of the report split: used, it would raise
+    contest = replace(contest, yardstick=blind)
     tuning = kept_tuning.KeptTuning(contest)
     methods = kept_tiers.KeptTiers(tuning).methods()
     assert set(tuning.saving()) == {5}
