@@ -9,8 +9,8 @@ from nitrogen.pipelines.results.exit_figures import calibration, exits
 from nitrogen.pipelines.results.files import BenchFile
 from nitrogen.pipelines.results.headline import headline
 from nitrogen.pipelines.results.markdown import count, facts, interval, percent, plain, table
-from nitrogen.pipelines.results.pairing import saving_pairs, tier_pairs
 from nitrogen.pipelines.results.targets import MIN_FRECHET, MIN_SEEDS
+from nitrogen.pipelines.results.too_good import too_good
 from nitrogen.pipelines.results.tuned_settings import tuned_settings
 from nitrogen.pipelines.results.verdicts import ERROR_NAMES, tally, verdict_table, verdicts
 
@@ -65,19 +65,6 @@ def warning(file: BenchFile) -> str:
     return "".join(f"> **{note}**\n>\n" for note in notes)[:-2] + "\n" if notes else ""
 
 
-def too_good(content: Mapping[str, Any]) -> Iterator[str]:
-    """Figures that are more likely a mistake than a success."""
-    batches = content["summary"]
-    pairs = [p for batch in batches for p in tier_pairs(content, batch).values()]
-    pairs += [p for batch in batches for p in saving_pairs(content, batch)]
-    for name in dict.fromkeys(pair.ours["name"] for pair in pairs if pair and pair.better):
-        yield (
-            f"Check twice: fd_lite0 of {name} lies below its teacher's at as many steps. A student "
-            "of the teacher's long run may be nearer to that than the teacher with few steps is; "
-            "below the long run itself it has no reason to be."
-        )
-
-
 def _figures(content: Mapping[str, Any]) -> Iterator[str]:
     summary = content["summary"]
     first = next(iter(summary.values()))
@@ -88,11 +75,7 @@ def _figures(content: Mapping[str, Any]) -> Iterator[str]:
     yield _speedups({batch: figures["student_full"] for batch, figures in summary.items()})
     if same := first.get("full_width"):
         yield "### the student at full width, its error over the teacher's at equal steps\n"
-        yield table(
-            ("steps", *(f"{ERROR_NAMES[e]} (95 %)" for e in ERROR_NAMES), "n"),
-            [(steps, *(_value(by.get(e)) for e in ERROR_NAMES), count(by["mse"]["n"]))
-             for steps, by in same.items()],
-        )  # fmt: skip
+        yield _full_width(same, first.get("full_width_alone") or {})
     yield "### adaptivity gain\n"
     yield (
         "0: no better than the same widths at the control's positions; 1: as good as the "
@@ -124,6 +107,21 @@ def _figures(content: Mapping[str, Any]) -> Iterator[str]:
     yield "### exits\n"
     yield exits(content["forward_passes_saved"])
     yield calibration(content["calibration"])
+
+
+def _full_width(
+    same: Mapping[str, Mapping[str, Any]], alone: Mapping[str, Mapping[str, Any]]
+) -> str:
+    """As it ships, and without the teacher's help in the last steps; older files have one alone."""
+    names = list(ERROR_NAMES)
+    kinds = {"": same} | ({"without a relay, ": alone} if alone else {})
+    headers = [f"{kind}{ERROR_NAMES[e]} (95 %)" for kind in kinds for e in names]
+    rows = [
+        (steps, *(_value(found.get(steps, {}).get(e)) for found in kinds.values() for e in names),
+         count(by["mse"]["n"]))
+        for steps, by in same.items()
+    ]  # fmt: skip
+    return table(("steps", *headers, "n"), rows)
 
 
 def _speedups(by_batch: Mapping[str, Mapping[str, Any]]) -> str:

@@ -12,7 +12,7 @@ from nitrogen.pipelines.results.markdown import NONE, interval, listed, plain, t
 from nitrogen.pipelines.results.pairing import Pair, best_pair, is_teacher
 from nitrogen.pipelines.results.targets import MIN_FRECHET, MIN_ROUNDS, MIN_SEEDS, timed
 
-FASTER, SLOWER, OPEN = "faster", "slower", "open"
+FASTER, SLOWER, WORSE, OPEN = "faster", "slower", "worse", "open"
 ERRORS = {"mse": "same-seed error", "kid": "KID"}
 ARTICLE = (
     ("the article, full (ImageNet 256 px, A100)", "FID 3.7", "85 ms", "95", "1.8 B"),
@@ -57,7 +57,10 @@ def _others(content: Mapping[str, Any]) -> list[str]:
 
 def _won(states: Mapping[str, str]) -> str:
     """ "wins at every budget", "wins at the low budget and loses at the high budget"."""
-    words = {FASTER: "wins", SLOWER: "loses", OPEN: "is not shown to win or lose"}
+    words = {
+        FASTER: "wins", SLOWER: "loses", WORSE: "has no equal, its pictures being worse than all,",
+        OPEN: "is not shown to win or lose",
+    }  # fmt: skip
     if len(set(states.values())) == 1:
         return f"{words[next(iter(states.values()))]} at every budget"
     parts = []
@@ -68,13 +71,17 @@ def _won(states: Mapping[str, str]) -> str:
 
 
 def state(one: Mapping[str, Any]) -> str:
-    """Which side of 1 the whole interval lies on."""
+    """Which side of 1 the whole interval lies on; none where all others are better."""
+    if one.get("slower_than_all"):
+        return WORSE
     if one["value"] is None or one["low"] <= 1 <= one["high"]:
         return OPEN
     return FASTER if one["low"] > 1 else SLOWER
 
 
 def _times(one: Mapping[str, Any]) -> str:
+    if one.get("slower_than_all"):
+        return "none"
     return interval(one) if one["value"] is not None else f"not defined ({one['reason']})"
 
 

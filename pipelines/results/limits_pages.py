@@ -92,7 +92,8 @@ def scaling_page(file: BenchFile) -> str:
             "# How cost grows\n",
             warning(file),
             "One denoising step of a picture, with random weights (time does not depend on them): "
-            "the teacher's dense path, and the adaptive sampler's own step, planned under a budget "
+            "the teacher's by the adaptive path's operators, whole, and the sampler's own, planned "
+            "under a budget "
             f"that buys a share of the regions of {' and '.join(map(plain, shares))}. Cache and "
             "peak are MiB, the cache of a picture, the peak of a call.\n",
             facts(file.source),

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from nitrogen.model.config import NUM_WIDTHS
 from nitrogen.pipelines.bench.figures import MAX_FD_RATIO
 from nitrogen.pipelines.results import targets
 from nitrogen.pipelines.results.files import BenchFile
@@ -85,9 +86,16 @@ def _full_width(content: Mapping[str, Any], quick: bool) -> Iterator[Verdict]:
     steps = {r["setting"]["num_steps"] for r in content["rows"] if r["name"] in tiers}
     for num in sorted(steps | set(map(int, found))):
         errors = found.get(str(num), {})
+        late = " and its relay" if relayed(content, num) else ""
         for which, name in ERROR_NAMES.items():
-            title = f"{name} of the student at full width over the teacher's, {num} steps"
+            title = f"{name} of the student at full width{late} over the teacher's, {num} steps"
             yield judge(title, targets.NOT_INFERIOR, errors.get(which), quick=quick)
+
+
+def relayed(content: Mapping[str, Any], num_steps: int) -> bool:
+    """Whether the teacher takes the last of so many steps of the student at full width."""
+    settings = [row["setting"] for row in content["rows"]]
+    return any(s.get("relay") and s.get("widths") == [NUM_WIDTHS] * num_steps for s in settings)
 
 
 def absent(content: Mapping[str, Any]) -> list[str]:

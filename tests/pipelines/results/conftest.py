@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import zlib
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from nitrogen.pipelines.bench.settings import SOLVER, budget_method, schedule_me
 from nitrogen.pipelines.bench.summary import summarise
 from nitrogen.pipelines.bench.twins import BY_ROWS, with_twins
 from nitrogen.pipelines.metrics.bootstrap import bootstrap
+from nitrogen.pipelines.results.files import BenchFile
 
 FULL_MS, FULL_GFLOPS = 6.0, 0.05
 MODELS = SimpleNamespace(
@@ -248,6 +250,12 @@ def small() -> FrontierConfig:
 def result(small: FrontierConfig) -> dict[str, Any]:
     """The file of a benchmark that ours wins."""
     return frontier(small)
+
+
+@pytest.fixture
+def file(result: dict[str, Any], tmp_path: Path) -> BenchFile:
+    """It, to be changed."""
+    return BenchFile(tmp_path / "emoji.json", "frontier", copy.deepcopy(result), "emoji64")
 
 
 @pytest.fixture

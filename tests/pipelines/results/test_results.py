@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from nitrogen.pipelines.bench.frontier_config import FrontierConfig
+from nitrogen.pipelines.bench.settings import relay_method
 from nitrogen.pipelines.cli import app
 from nitrogen.pipelines.results import write
 from nitrogen.pipelines.results.ablation_page import ablation_page
@@ -20,11 +21,6 @@ from nitrogen.pipelines.results.readme_block import BEGIN, END, with_block
 from nitrogen.pipelines.results.targets import MIN_ROUNDS, PREDICTOR, SPEEDUPS, Target, outcome
 from nitrogen.pipelines.results.verdicts import tally, verdicts
 from nitrogen.platform.errors import ConfigError
-
-
-@pytest.fixture
-def file(result, tmp_path):
-    return BenchFile(tmp_path / "emoji.json", "frontier", copy.deepcopy(result), "emoji64")
 
 
 def verdict(file, start):
@@ -236,56 +232,6 @@ def test_exits_that_cost_quality_do_not_count(file):
     assert verdict(file, "forward passes").outcome.startswith("missed: PSNR")
 
 
-# ------------------------------------------------------------------------------------ headline
-
-
-def test_the_headline_says_who_won(file):
-    text = headline(file, "1")
-    one = file.content["summary"]["1"]["speedup_at_equal_quality"]["low"]["mse"]
-    assert "wins at every budget at equal same-seed error" in text
-    assert f"{one['value']:.2f} ({one['low']:.2f} to {one['high']:.2f})" in text
-    assert "n = 300 seeds" in text
-    tiers = file.content["summary"]["1"]["speedup_at_equal_quality"]
-    tiers["low"]["mse"] |= {"value": 0.5, "low": 0.4, "high": 0.6}
-    tiers["high"]["mse"] |= {"value": 1.0, "low": 0.9, "high": 1.1}
-    mixed = headline(file, "1")
-    assert "wins at the middle budget and" not in mixed
-    assert "wins at the middle budget, loses at the low budget and is not shown to win" in mixed
-    for errors in tiers.values():
-        errors["mse"] |= {"value": 0.5, "low": 0.4, "high": 0.6}
-    assert "loses at every budget at equal same-seed error" in headline(file, "1")
-
-
-def test_the_pair_is_the_fastest_within_the_bound_and_its_teacher_the_faster_one(file):
-    pair = best_pair(file.content, "1")
-    assert pair.within
-    assert pair.enough
-    twin = copy.deepcopy(pair.teacher)
-    twin["name"] += ", by rows"
-    twin["ms"]["1"]["p50"] /= 2
-    file.content["rows"].append(twin)
-    assert best_pair(file.content, "1").teacher is twin
-    assert f"{twin['ms']['1']['p50']:.1f} ms" in article_table([file], "1")
-
-
-def test_a_better_distance_than_the_teachers_is_a_warning(file):
-    assert "Check twice" not in dataset_page(file, {}, None)
-    for row in file.content["headline"]:
-        if row["group"] == "ours":
-            row["fd_lite0"] |= {"value": 100.0, "low": 90.0, "high": 110.0}
-    page = dataset_page(file, {}, None)
-    assert all(f"Check twice: fd_lite0 of ours {tier} " in page for tier in ("low", "high"))
-    assert page.count("fd_lite0 of ours middle lies") == 1
-
-
-def test_one_tier_that_is_too_good_is_enough_for_a_warning(file):
-    with_ratios(file, 1.01, 0.99, 1.03)
-    assert "Check twice" not in dataset_page(file, {}, None)
-    last = [row for row in file.content["headline"] if row["group"] == "ours"][-1]
-    last["fd_over_teacher"] = {"value": 0.98, "low": 0.97, "high": 0.99, "n": 5000}
-    assert "Check twice: fd_lite0 of ours high lies" in dataset_page(file, {}, None)
-
-
 # --------------------------------------------------------------------------------------- pages
 
 
@@ -356,12 +302,6 @@ def test_the_page_of_an_ablation_says_what_each_part_brought(written, made):
     assert "worse without it" not in ablation_page(few)
 
 
-def test_the_headline_names_what_ours_was_compared_with(file):
-    assert "with fewer steps, thin models and caches, the adaptive" in headline(file, "1")
-    file.content["rows"][:] = [row for row in file.content["rows"] if row["group"] != "thin"]
-    assert "with fewer steps and caches, the adaptive" in headline(file, "1")
-
-
 def test_a_full_width_that_is_worse_than_its_teacher_is_told(file):
     start = "MSE of the student at full width over the teacher's"
     steps = [v.figure for v in verdicts(file) if v.figure.startswith(start)]
@@ -375,6 +315,21 @@ def test_a_full_width_that_is_worse_than_its_teacher_is_told(file):
     assert verdict(file, f"{start}, 8").outcome == "not measured"
     full["5"] = full["6"]
     assert verdict(file, f"{start}, 5").reached is not None
+    late = relay_method([4] * 5)
+    file.content["rows"].append(file.content["rows"][0] | late.described())
+    start = "MSE of the student at full width and its relay over the teacher's"
+    assert verdict(file, f"{start}, 5").reached is not None
+
+
+def test_the_student_at_full_width_without_a_relay_stands_beside(file):
+    summary = file.content["summary"]["1"]
+    summary["full_width_alone"] = copy.deepcopy(summary["full_width"])
+    summary["full_width_alone"]["8"]["kid"]["value"] = 7.77
+    page = dataset_page(file, {}, None)
+    assert "without a relay, KID (95 %)" in page
+    assert "7.77" in page
+    del summary["full_width_alone"]
+    assert "without a relay" not in dataset_page(file, {}, None)
 
 
 def test_folders_of_one_machine_do_not_reach_the_pages(written, result):

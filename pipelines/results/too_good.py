@@ -1,0 +1,40 @@
+"""Figures that are more likely a mistake than a success, and what speaks for which."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from nitrogen.pipelines.results.markdown import interval, listed
+from nitrogen.pipelines.results.pairing import Pair, is_teacher, saving_pairs, tier_pairs
+
+
+def too_good(content: Mapping[str, Any]) -> Iterator[str]:
+    """A distance that is better than the teacher's at as many steps."""
+    batches = content["summary"]
+    pairs = [p for batch in batches for p in tier_pairs(content, batch).values()]
+    pairs += [p for batch in batches for p in saving_pairs(content, batch)]
+    found = {pair.ours["name"]: pair for pair in pairs if pair and pair.better}
+    if not found:
+        return
+    yield (
+        f"Check twice: fd_lite0 of {_names(found)} lies below the teacher's at as many steps. "
+        "A student of the teacher's long run may be nearer to that than the teacher with few steps "
+        f"is; below the long run itself it has no reason to be. {_beside_long_run(content, found)}"
+    )
+
+
+def _beside_long_run(content: Mapping[str, Any], found: Mapping[str, Pair]) -> str:
+    """Which of them lie below the teacher's longest row too, by the ends of the intervals."""
+    rows = [r for r in content.get("headline") or () if is_teacher(r) and r.get("fd_lite0")]
+    longest = max(rows, key=lambda row: row["setting"]["num_steps"], default=None)
+    if longest is None:
+        return "The file has no row of it to compare with."
+    fd, steps = longest["fd_lite0"], longest["setting"]["num_steps"]
+    below = [name for name, p in found.items() if p.ours_fd and p.ours_fd["high"] < fd["low"]]
+    where = f"the teacher's longest row here, {interval(fd)} at {steps} steps"
+    return f"Below {where}, {'lie ' + _names(below) if below else 'lies none of them'}."
+
+
+def _names(rows: Iterable[str]) -> str:
+    return listed([f"`{row}`" for row in rows])

@@ -1,0 +1,60 @@
+"""The headline and the article's table say who won, and what was compared."""
+
+import copy
+
+from nitrogen.pipelines.results.headline import article_table, headline
+from nitrogen.pipelines.results.pairing import best_pair
+from nitrogen.pipelines.results.verdicts import verdicts
+
+
+def verdict(file, start):
+    return next(v for v in verdicts(file) if v.figure.startswith(start))
+
+
+def test_the_headline_says_who_won(file):
+    text = headline(file, "1")
+    one = file.content["summary"]["1"]["speedup_at_equal_quality"]["low"]["mse"]
+    assert "wins at every budget at equal same-seed error" in text
+    assert f"{one['value']:.2f} ({one['low']:.2f} to {one['high']:.2f})" in text
+    assert "n = 300 seeds" in text
+    tiers = file.content["summary"]["1"]["speedup_at_equal_quality"]
+    tiers["low"]["mse"] |= {"value": 0.5, "low": 0.4, "high": 0.6}
+    tiers["high"]["mse"] |= {"value": 1.0, "low": 0.9, "high": 1.1}
+    mixed = headline(file, "1")
+    assert "wins at the middle budget and" not in mixed
+    assert "wins at the middle budget, loses at the low budget and is not shown to win" in mixed
+    for errors in tiers.values():
+        errors["mse"] |= {"value": 0.5, "low": 0.4, "high": 0.6}
+    assert "loses at every budget at equal same-seed error" in headline(file, "1")
+
+
+def test_where_all_others_are_better_there_is_no_equal_quality(file):
+    """Ours is fast there, and what it is compared with is the fastest: no win, whatever it says."""
+    tiers = file.content["summary"]["1"]["speedup_at_equal_quality"]
+    tiers["low"]["kid"] |= {"value": 3.0, "low": 2.9, "high": 3.1, "slower_than_all": True}
+    found = verdict(file, "speedup at equal KID, low budget, batch 1")
+    assert found.reached is False
+    assert "worse than every other row" in found.outcome
+    text = headline(file, "1")
+    assert "has no equal, its pictures being worse than all, at the low budget" in text
+    assert "at equal KID: none, " in text
+    tiers["low"]["kid"]["slower_than_all"] = False
+    assert verdict(file, "speedup at equal KID, low budget, batch 1").reached
+
+
+def test_the_pair_is_the_fastest_within_the_bound_and_its_teacher_the_faster_one(file):
+    pair = best_pair(file.content, "1")
+    assert pair.within
+    assert pair.enough
+    twin = copy.deepcopy(pair.teacher)
+    twin["name"] += ", by rows"
+    twin["ms"]["1"]["p50"] /= 2
+    file.content["rows"].append(twin)
+    assert best_pair(file.content, "1").teacher is twin
+    assert f"{twin['ms']['1']['p50']:.1f} ms" in article_table([file], "1")
+
+
+def test_the_headline_names_what_ours_was_compared_with(file):
+    assert "with fewer steps, thin models and caches, the adaptive" in headline(file, "1")
+    file.content["rows"][:] = [row for row in file.content["rows"] if row["group"] != "thin"]
+    assert "with fewer steps and caches, the adaptive" in headline(file, "1")

@@ -1,0 +1,29 @@
+"""What is likelier a mistake than a success is said first on a page."""
+
+from nitrogen.pipelines.results.dataset_page import dataset_page
+
+
+def test_a_better_distance_than_the_teachers_is_a_warning(file):
+    assert "Check twice" not in dataset_page(file, {}, None)
+    for row in file.content["headline"]:
+        if row["group"] == "ours":
+            row["fd_lite0"] |= {"value": 100.0, "low": 90.0, "high": 110.0}
+    page = dataset_page(file, {}, None)
+    [told] = [line for line in page.splitlines() if "Check twice" in line]
+    assert "fd_lite0 of `ours low`, `ours middle` and `ours high` lies below" in told
+    assert "Below the teacher's longest row here, " in told
+    assert "lie `ours low`, `ours middle` and `ours high`." in told
+    teachers = [row for row in file.content["headline"] if row["group"] == "teacher"]
+    longest = max(teachers, key=lambda row: row["setting"]["num_steps"])
+    longest["fd_lite0"] |= {"value": 90.0, "low": 80.0, "high": 100.0}
+    longest["setting"]["num_steps"] = 16
+    assert "90.0 (80.0 to 100) at 16 steps, lies none of them." in dataset_page(file, {}, None)
+
+
+def test_one_tier_that_is_too_good_is_enough_for_a_warning(file):
+    ours = [row for row in file.content["headline"] if row["group"] == "ours"]
+    for row in ours:
+        row["fd_over_teacher"] = {"value": 1.01, "low": 0.99, "high": 1.03, "n": 5000}
+    assert "Check twice" not in dataset_page(file, {}, None)
+    ours[-1]["fd_over_teacher"] = {"value": 0.98, "low": 0.97, "high": 0.99, "n": 5000}
+    assert "Check twice: fd_lite0 of `ours high` lies" in dataset_page(file, {}, None)
