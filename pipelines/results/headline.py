@@ -58,7 +58,7 @@ def _others(content: Mapping[str, Any]) -> list[str]:
 def _won(states: Mapping[str, str]) -> str:
     """ "wins at every budget", "wins at the low budget and loses at the high budget"."""
     words = {
-        FASTER: "wins", SLOWER: "loses", WORSE: "has no equal, its pictures being worse than all,",
+        FASTER: "wins", SLOWER: "loses", WORSE: "is worse than every rival",
         OPEN: "is not shown to win or lose",
     }  # fmt: skip
     if len(set(states.values())) == 1:

@@ -36,7 +36,7 @@ def test_where_all_others_are_better_there_is_no_equal_quality(file):
     assert found.reached is False
     assert "worse than every other row" in found.outcome
     text = headline(file, "1")
-    assert "has no equal, its pictures being worse than all, at the low budget" in text
+    assert "is worse than every rival at the low budget" in text
     assert "at equal KID: none, " in text
     tiers["low"]["kid"]["slower_than_all"] = False
     assert verdict(file, "speedup at equal KID, low budget, batch 1").reached
