@@ -67,17 +67,19 @@ bench: venv ## Time the operators and a whole step, JSON lines into runs/bench
 	$(BIN)/nitrogen bench step --json $(ARGS) | tee runs/bench/step.jsonl
 	$(BIN)/python -m nitrogen.kernels.cpu.figures | tee runs/bench/figures.jsonl
 
-# RUN: a run folder, by default the shipped weights, whose results stand in the README too. THIN: run
-# folders of thin models. What was measured is kept; an ablation gets its page if its file is there.
-# ARGS go to bench frontier, --quick to all three.
+# RUN: a run folder, by default the shipped weights, whose results stand in the README too, or
+# shipped:NAME, which needs DATA, its prepared data set. THIN: run folders of thin models. What was
+# measured is kept; an ablation gets its page if its file is there. ARGS go to bench frontier,
+# --quick to all three.
 RUN ?=
+DATA ?=
 THIN ?=
-BENCH := $(if $(RUN),$(RUN)/bench,runs/bench/shipped)
+BENCH := $(if $(RUN),$(if $(filter shipped:%,$(RUN)),runs/bench/$(RUN:shipped:%=%),$(RUN)/bench),runs/bench/shipped)
 QUICK := $(if $(findstring quick,$(ARGS)),--quick)
 OUT ?= $(if $(RUN)$(QUICK),$(BENCH)/results,docs/results)
 OF_RUN := $(if $(RUN),--run "$(RUN)")
 results: venv ## Benchmark RUN (hours), then write pages and plots into OUT
-	$(BIN)/nitrogen bench frontier $(OF_RUN) $(addprefix --thin ,$(THIN)) --out "$(BENCH)/frontier.json" $(ARGS)
+	$(BIN)/nitrogen bench frontier $(OF_RUN) $(if $(DATA),--data "$(DATA)") $(addprefix --thin ,$(THIN)) --out "$(BENCH)/frontier.json" $(ARGS)
 	$(BIN)/nitrogen bench attack $(OF_RUN) --out "$(BENCH)/attack.json" $(QUICK)
 	$(BIN)/nitrogen bench scaling --out "$(BENCH)/scaling.json" $(QUICK)
 	ablation=(); [ ! -f "$(BENCH)/ablation.json" ] || ablation=("$(BENCH)/ablation.json"); \
