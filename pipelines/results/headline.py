@@ -85,6 +85,32 @@ def _times(one: Mapping[str, Any]) -> str:
     return interval(one) if one["value"] is not None else f"not defined ({one['reason']})"
 
 
+def speedup_table(files: Sequence[BenchFile]) -> str:
+    """How many times as fast ours is at equal quality, of every data set and batch size; bold where
+    it wins."""
+    tiers = list(dict.fromkeys(t for file in files for by in _speedups(file).values() for t in by))
+    columns = [(which, tier) for which in ERRORS for tier in tiers]
+    rows = [
+        (file.content["dataset"], batch,
+         *(_won_bold(by.get(tier, {}).get(which)) for which, tier in columns))
+        for file in files for batch, by in _speedups(file).items()
+    ]  # fmt: skip
+    headers = [f"equal {ERRORS[which]}, {tier}" for which, tier in columns]
+    return table(("times as fast (95 %)", "batch", *headers), rows)
+
+
+def _speedups(file: BenchFile) -> dict[str, Mapping[str, Any]]:
+    """By batch size and tier."""
+    summary = file.content["summary"]
+    return {batch: figures["speedup_at_equal_quality"] for batch, figures in summary.items()}
+
+
+def _won_bold(one: Mapping[str, Any] | None) -> str:
+    if one is None:
+        return NONE
+    return f"**{_times(one)}**" if state(one) == FASTER else _times(one)
+
+
 def article_table(files: Sequence[BenchFile], batch: str) -> str:
     """The article's two rows, and ours below them: teacher and adaptive student at equal steps."""
     rows: list[Sequence[str]] = list(ARTICLE)

@@ -2,7 +2,7 @@
 
 import copy
 
-from nitrogen.pipelines.results.headline import article_table, headline
+from nitrogen.pipelines.results.headline import article_table, headline, speedup_table
 from nitrogen.pipelines.results.pairing import best_pair
 from nitrogen.pipelines.results.verdicts import verdicts
 
@@ -58,3 +58,22 @@ def test_the_headline_names_what_ours_was_compared_with(file):
     assert "with fewer steps, thin models and caches, the adaptive" in headline(file, "1")
     file.content["rows"][:] = [row for row in file.content["rows"] if row["group"] != "thin"]
     assert "with fewer steps and caches, the adaptive" in headline(file, "1")
+
+
+def test_the_table_of_speedups_is_bold_where_ours_wins(file):
+    tiers = file.content["summary"]["1"]["speedup_at_equal_quality"]
+    tiers["low"]["mse"] |= {"value": 1.5, "low": 1.4, "high": 1.6}
+    tiers["middle"]["mse"] |= {"value": 1.5, "low": 0.9, "high": 1.6}
+    tiers["low"]["kid"]["slower_than_all"] = True
+    header, _, first, second = speedup_table([file]).strip().splitlines()
+    cells = [cell.strip() for cell in first.strip("|").split("|")]
+    assert "equal KID, high" in header
+    assert cells[:5] == [
+        "emoji64",
+        "1",
+        "**1.50 (1.40 to 1.60)**",
+        "1.50 (0.900 to 1.60)",
+        cells[4],
+    ]
+    assert cells[5] == "none"
+    assert second.startswith("| emoji64 | 8 |")
