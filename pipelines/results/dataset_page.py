@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from nitrogen.pipelines.results.exit_figures import calibration, exits
+from nitrogen.pipelines.results.exit_figures import calibration, exits, ranks_of_gains
 from nitrogen.pipelines.results.files import BenchFile
 from nitrogen.pipelines.results.headline import headline
 from nitrogen.pipelines.results.markdown import count, facts, interval, percent, plain, table
@@ -87,6 +87,7 @@ def _figures(content: Mapping[str, Any]) -> Iterator[str]:
         [(row, how, _value(one), count(one["n"]))
          for row, by in gains.items() for how, one in by.items()],
     )  # fmt: skip
+    yield ranks_of_gains(content.get("gain_ranking") or {})
     yield "### time and arithmetic saved against the teacher at equal steps\n"
     yield table(
         ("row", "batch", "latency saved (95 %)", "over plain PyTorch's", "conversion (95 %)",
