@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -141,12 +142,12 @@ class KeptTuning:
             "judged": [drawn.seeds, drawn.labels],
         }  # fmt: skip
         keys = [self.key(method.described() | shared, Judge, method.model) for method in methods]
-        if name and not all(map(contest.store.has, keys)):
-            with contest.forecast.working(name):
-                return [self._judged(*one) for one in zip(keys, methods, strict=True)]
+        new = not all(map(contest.store.has, keys))
+        with contest.forecast.working(name) if name and new else nullcontext():
+            found = [self._judged(*one) for one in zip(keys, methods, strict=True)]
         if name:
             contest.forecast.drop(name)
-        return [self._judged(*one) for one in zip(keys, methods, strict=True)]
+        return found
 
     def _judged(self, key: str, method: Method) -> Judged:
         store = self.contest.store
