@@ -10,8 +10,10 @@ error to the teacher's pictures, and distance to the data; see judging.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 
 from nitrogen.pipelines.bench.ceilings import Ceiling
+from nitrogen.pipelines.bench.figures import MAX_FD_RATIO
 from nitrogen.pipelines.bench.hull import Hull, lower_hull
 from nitrogen.pipelines.bench.judging import Judged
 from nitrogen.pipelines.bench.methods import Method
@@ -42,8 +44,17 @@ def finalists(
     return found
 
 
-def best_finalist(judged: Sequence[Judged], full_model: Sequence[Judged]) -> int:
-    """Which of them saves most by both, the first of equals."""
+def best_finalist(judged: Sequence[Judged], full_model: Sequence[Judged], long_run: Judged) -> int:
+    """Which of them saves most by both, the first of equals.
+
+    A distance within MAX_FD_RATIO of the full model's long run is as good as any: below it the
+    full model's own go up and down with its steps, and a lower one is no reason to choose.
+    """
+    enough = MAX_FD_RATIO * long_run.distance
+    judged, full_model = (
+        [replace(one, distance=max(enough, one.distance)) for one in those]
+        for those in (judged, full_model)
+    )
     costs = [one.spent for one in full_model]
     errors = lower_hull(costs, [one.mse for one in full_model])
     distances = lower_hull(costs, [one.distance for one in full_model])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -15,6 +15,7 @@ from nitrogen.pipelines.bench.kept_tuning import KeptTuning
 from nitrogen.pipelines.bench.methods import Method
 from nitrogen.pipelines.bench.relays import Place, relay_taken
 from nitrogen.pipelines.bench.schedule_search import tried_schedules
+from nitrogen.pipelines.bench.settings import SOLVER
 from nitrogen.pipelines.bench.tuning import Tried, Tuning
 from nitrogen.pipelines.bench.tuning_forecast import (
     FULL_MODEL_JUDGED,
@@ -56,11 +57,15 @@ class KeptTiers:
         if len(found) == 1:
             self.kept.contest.forecast.drop(name)
             return found[0]
-        return found[best_finalist(self.kept.judged(name, found), self._full_model)]
+        full_model = self._full_model
+        long_run = full_model[max(full_model, key=_steps_by_solver)]
+        judged = self.kept.judged(name, found)
+        return found[best_finalist(judged, list(full_model.values()), long_run)]
 
     @cached_property
-    def _full_model(self) -> Sequence[Judged]:
-        return self.kept.judged(FULL_MODEL_JUDGED, judged_alone(self.kept.contest))
+    def _full_model(self) -> dict[Method, Judged]:
+        methods = judged_alone(self.kept.contest)
+        return dict(zip(methods, self.kept.judged(FULL_MODEL_JUDGED, methods), strict=True))
 
     def _looks(self, searched: str, tier: str) -> list[Tried]:
         """All that the search looked at."""
@@ -86,3 +91,7 @@ class KeptTiers:
             return relay_taken(self.kept.contest.models, method)
         place: Place = method.setting.get("relay", False)
         return place
+
+
+def _steps_by_solver(method: Method) -> tuple[bool, int]:
+    return method.setting["solver"] == SOLVER, method.setting["num_steps"]

@@ -60,10 +60,20 @@ def test_what_is_saved_is_by_error_and_by_distance_alike():
 
 
 def test_the_finalist_that_saves_most_by_both_is_taken():
+    far = Judged(mse=1.0, distance=0.1, spent=64.0)  # a long run that nothing here comes near
     near = Judged(mse=1.0, distance=8.0, spent=4.0)
     both = Judged(mse=2.0, distance=2.0, spent=4.0)
-    assert best_finalist([near, both], FULL_MODEL) == 1
-    assert best_finalist([both, both], FULL_MODEL) == 0, "the first of equals"
+    assert best_finalist([near, both], FULL_MODEL, far) == 1
+    assert best_finalist([both, both], FULL_MODEL, far) == 0, "the first of equals"
     worst = Judged(mse=9.0, distance=9.0, spent=1.0)
-    assert best_finalist([worst, near], FULL_MODEL) == 1
-    assert best_finalist([worst, worst], FULL_MODEL) == 0
+    assert best_finalist([worst, near], FULL_MODEL, far) == 1
+    assert best_finalist([worst, worst], FULL_MODEL, far) == 0
+
+
+def test_distances_that_are_near_the_long_runs_are_alike():
+    """Of two as near as it the one of less error is taken, whichever distance is lower."""
+    lower = Judged(mse=2.0, distance=2.0, spent=4.0)
+    nearer = Judged(mse=1.5, distance=3.9, spent=4.0)
+    assert best_finalist([lower, nearer], FULL_MODEL, Judged(1.0, 1.0, 64.0)) == 0
+    assert best_finalist([lower, nearer], FULL_MODEL, Judged(1.0, 4.0, 64.0)) == 1
+    assert best_finalist([lower, nearer], FULL_MODEL, Judged(1.0, 3.9 / 1.054, 64.0)) == 1
