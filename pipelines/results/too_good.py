@@ -33,7 +33,8 @@ def _beside_long_run(content: Mapping[str, Any], found: Mapping[str, Pair]) -> s
     fd, steps = longest["fd_lite0"], longest["setting"]["num_steps"]
     below = [name for name, p in found.items() if p.ours_fd and p.ours_fd["high"] < fd["low"]]
     where = f"the teacher's longest row here, {interval(fd)} at {steps} steps"
-    return f"Below {where}, {'lie ' + _names(below) if below else 'lies none of them'}."
+    lie = "lie" if len(below) > 1 else "lies"
+    return f"Below {where}, {lie} {_names(below) if below else 'none of them'}."
 
 
 def _names(rows: Iterable[str]) -> str:
