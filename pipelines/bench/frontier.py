@@ -36,7 +36,7 @@ from nitrogen.pipelines.bench.frontier_times import (
     timed,
 )
 from nitrogen.pipelines.bench.headline_rows import headline, teachers_of
-from nitrogen.pipelines.bench.kept_figures import calibration, exits, expected
+from nitrogen.pipelines.bench.kept_figures import calibration, exits, expected, ranks_of_gains
 from nitrogen.pipelines.bench.kept_tuning import KeptTuning
 from nitrogen.pipelines.bench.memory import peak_bytes
 from nitrogen.pipelines.bench.methods import Method, runner
@@ -111,6 +111,7 @@ def run_frontier(
         ),
         "forward_passes_saved": exits(contest, tuning.drawn, at_hand),
         "calibration": calibration(contest, at_hand),
+        "gain_ranking": ranks_of_gains(contest, at_hand),
         "summary": {
             str(batch): summarise(*measured(rows, contest, taken, again[batch].ms))
             for batch, taken in ms.items()

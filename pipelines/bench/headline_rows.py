@@ -56,11 +56,21 @@ def _distance(row: Row | None) -> Estimate | None:
 
 
 def teachers_of(ours: Sequence[Method], rows: Sequence[Method]) -> list[Method]:
-    """The teacher's rows at the steps of ours, by the same solver and the adaptive operators."""
-    wanted = {(m.setting["num_steps"], m.setting["solver"]) for m in ours}
-    return [
+    """The teacher's rows at the steps of ours, by the same solver and the adaptive operators; and
+    its longest, for a distance below the teacher's at equal steps is no wonder where it is not
+    below that of its long run too."""
+    solvers = {m.setting["solver"] for m in ours}
+    teachers = [
         m
         for m in rows
         if m.group == "teacher" and m.guidance == 1 and m.operators == "rows"
-        and (m.setting["num_steps"], m.setting["solver"]) in wanted
+        and m.setting["solver"] in solvers
     ]  # fmt: skip
+    longest = max((m.setting["num_steps"] for m in teachers), default=None)
+    wanted = {(m.setting["num_steps"], m.setting["solver"]) for m in ours}
+    return [
+        m
+        for m in teachers
+        if m.setting["num_steps"] == longest
+        or (m.setting["num_steps"], m.setting["solver"]) in wanted
+    ]

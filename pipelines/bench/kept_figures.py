@@ -1,4 +1,4 @@
-"""What a benchmark finds beside its rows, kept by key: exits and calibration."""
+"""What a benchmark finds beside its rows, kept by key: exits, calibration, ranks of gains."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from nitrogen.pipelines.bench.calibrate import calibrate
 from nitrogen.pipelines.bench.contest import Contest, first
 from nitrogen.pipelines.bench.exits import forward_passes_saved
 from nitrogen.pipelines.bench.forecast import ORACLE_FORWARDS
+from nitrogen.pipelines.bench.gain_ranking import BUDGET, gain_ranking
 from nitrogen.pipelines.bench.models import TUNE_SPLIT, pictures
 from nitrogen.pipelines.bench.row_store import Row, row_key
 from nitrogen.pipelines.code_digest import code_digests
@@ -17,7 +18,7 @@ from nitrogen.pipelines.evaluation.residuals import Uniform
 from nitrogen.pipelines.sampling import Draws, draws
 
 NOT_YET = "not measured yet"
-EXITS, CALIBRATION = "forward passes saved", "calibration"
+EXITS, CALIBRATION, RANKING = "forward passes saved", "calibration", "ranks of predicted gains"
 
 
 def exits(contest: Contest, tune_drawn: Draws, at_hand: bool = False) -> dict[str, Any]:
@@ -74,17 +75,37 @@ def calibration(contest: Contest, at_hand: bool = False) -> dict[str, Any]:
     return row.values
 
 
+def ranks_of_gains(contest: Contest, at_hand: bool = False) -> dict[str, Any]:
+    """Predicted against true gains on the report split; kept by key."""
+    config = contest.config
+    drawn, num_steps = first(contest.drawn, config.num_calibration), min(config.ours_steps)
+    described = {"gain ranking": num_steps, "budget": BUDGET}
+    code = code_digests(gain_ranking.__module__)
+    key = row_key(described, contest.facts_of("student") | {"drawn": _named(drawn), "code": code})
+    row = contest.store.get(key)
+    if row is None and at_hand:
+        return {"gains": {}, "reason": NOT_YET, "n": 0}
+    if row is None:
+        with contest.forecast.working(RANKING):
+            found = gain_ranking(contest.models, drawn, num_steps)
+            row = contest.store.put(Row(key, found, {}))
+    contest.forecast.drop(RANKING)
+    return row.values
+
+
 def expected(contest: Contest) -> dict[str, float]:
-    """About the FLOPs of both."""
+    """About the FLOPs of all three."""
     config, full = contest.config, float(contest.models.cost.full_flops)
     # The validation seeds at thresholds and without exits, the report seeds at one and without.
     tries = 1 + math.ceil(math.log2(len(config.exit_thresholds) + 1))
     pictures_drawn = config.num_tune * tries + 2 * config.exit_images
     asked = 1 + ORACLE_FORWARDS - NUM_WIDTHS  # a step: the student's, and the teacher's answer
     steps = 2 * config.num_calibration * max(config.ours_steps)
+    ranked = config.num_calibration * min(config.ours_steps) * ORACLE_FORWARDS
     return {
         EXITS: pictures_drawn * config.exit_steps * full,
         CALIBRATION: steps * asked * full,
+        RANKING: ranked * full,
     }
 
 

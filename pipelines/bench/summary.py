@@ -62,6 +62,7 @@ def summarise(rows: Sequence[Measured], resamples: Resamples) -> dict[str, Any]:
             if row.group in STATIC_GROUPS and row.ms is not None and is_full(row)
         },
         "full_width": full_width(rows, resamples),
+        "full_width_alone": full_width([r for r in rows if not r.setting.get("relay")], resamples),
     }
 
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from nitrogen.pipelines.bench.contenders import at_full_width
+from nitrogen.pipelines.bench.contenders import at_full_width, dense
 from nitrogen.pipelines.bench.contest import Contest
 from nitrogen.pipelines.bench.headline_rows import fd_over, headline, teachers_of
 from nitrogen.pipelines.bench.row_store import Row
@@ -57,6 +57,9 @@ def test_every_row_of_ours_is_set_over_its_teacher(monkeypatch, models):
     assert [m.setting["widths"] for m in full] == [[4] * 4] * 2 + [[4] * 6] * 2
     teachers = teachers_of(ours, known)
     assert [m.name for m in teachers] == [f"teacher dpmpp_2m {n}, by rows" for n in (4, 6)]
+    long_run = with_twins([dense("teacher", "teacher", "dpmpp_2m", n) for n in (9, 16)])
+    names = [m.name for m in teachers_of(ours, [*known, *long_run])]
+    assert names == [f"teacher dpmpp_2m {n}, by rows" for n in (4, 6, 16)]
     seen, distance = [], {"ours": 21.0, "teacher": 10.0}
 
     def drawn(self, method):
