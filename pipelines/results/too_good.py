@@ -34,7 +34,12 @@ def _beside_long_run(content: Mapping[str, Any], found: Mapping[str, Pair]) -> s
     below = [name for name, p in found.items() if p.ours_fd and p.ours_fd["high"] < fd["low"]]
     where = f"the teacher's longest row here, {interval(fd)} at {steps} steps"
     lie = "lie" if len(below) > 1 else "lies"
-    return f"Below {where}, {lie} {_names(below) if below else 'none of them'}."
+    text = f"Below {where}, {lie} {_names(below) if below else 'none of them'}."
+    least = min(rows, key=lambda row: row["fd_lite0"]["value"])
+    if below and least["fd_lite0"]["high"] < fd["low"]:
+        own, at = interval(least["fd_lite0"]), least["setting"]["num_steps"]
+        text += f" So does the teacher itself with {own} at {at} steps: this distance likes fewer."
+    return text
 
 
 def _names(rows: Iterable[str]) -> str:

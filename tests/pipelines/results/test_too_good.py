@@ -18,6 +18,8 @@ def test_a_better_distance_than_the_teachers_is_a_warning(file):
     longest["fd_lite0"] |= {"value": 90.0, "low": 80.0, "high": 100.0}
     longest["setting"]["num_steps"] = 16
     assert "90.0 (80.0 to 100) at 16 steps, lies none of them." in dataset_page(file, {}, None)
+    longest["fd_lite0"] |= {"value": 9000.0, "low": 8999.0, "high": 9001.0}
+    assert "So does the teacher itself with " in dataset_page(file, {}, None)
 
 
 def test_one_tier_that_is_too_good_is_enough_for_a_warning(file):
