@@ -99,7 +99,6 @@ def run_frontier(
         "threads": torch.get_num_threads(),
         "tiers": TIERS,
         "tiers_from": LEAST,
-        "tiers_by": ["mse", "distance"],
         "saving": {str(steps): method and method.name for steps, method in saving.items()},
         "step_overhead_gflops": tuning.overhead / 1e9,
         "step_line": tuning.line,

@@ -30,9 +30,8 @@ class FrontierConfig(BaseModel):
     num_tune        validation seeds that schedules and budgets are tuned on
     num_moves       changes that the search over static schedules tries, for each tier
     num_priced      settings of ours for which a price is searched, for each tier
-    num_saving      validation seeds on which the finalists of each tier are judged, and on which,
-                    for each of saving_steps, the least budget is chosen that is as near as the
-                    teacher; fd_lite0 needs 1,280 or more
+    num_saving      validation seeds on which, for each of saving_steps, the least budget is chosen
+                    that is as near as the teacher; fd_lite0 needs 1,280 or more
     tune_steps      numbers of steps that ours and the static schedules choose from
     rounds          timed calls of each row, at each batch size
     pair_rounds     further rounds, of the few rows whose times stand in a ratio of two

@@ -8,8 +8,7 @@ the least budgets that are as near as it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -21,13 +20,18 @@ from nitrogen.pipelines.bench.ceilings import Ceiling, ceiling, step_line
 from nitrogen.pipelines.bench.conditions import where
 from nitrogen.pipelines.bench.contest import Contest
 from nitrogen.pipelines.bench.hull import Hull
-from nitrogen.pipelines.bench.judging import Judge, Judged, near
 from nitrogen.pipelines.bench.methods import Method
 from nitrogen.pipelines.bench.models import TUNE_SPLIT, pictures
 from nitrogen.pipelines.bench.quality import reference
 from nitrogen.pipelines.bench.relays import Place, relay_taken
 from nitrogen.pipelines.bench.row_store import Row, row_key
-from nitrogen.pipelines.bench.saving import BUDGETS, saving_budget, saving_method
+from nitrogen.pipelines.bench.saving import (
+    BUDGETS,
+    Worth,
+    saving_budget,
+    saving_method,
+    to_the_data,
+)
 from nitrogen.pipelines.bench.spacings import Spacings, best_spacing, told
 from nitrogen.pipelines.bench.tuning import Tuning
 from nitrogen.pipelines.bench.tuning_forecast import (
@@ -54,7 +58,7 @@ class KeptTuning:
         return self._draw(self.contest.config.num_tune)
 
     @cached_property
-    def drawn_to_judge(self) -> Draws:
+    def drawn_for_saving(self) -> Draws:
         """These and more of them, for a Frechet distance."""
         return self._draw(self.contest.config.num_saving)
 
@@ -109,7 +113,7 @@ class KeptTuning:
         def method() -> dict[str, Any]:
             student = self.contest.models.student
             served = student.prices is not None or student.relay is not None
-            chosen = saving_budget(self.judged_one, num_steps, served, self._relays_from(num_steps))
+            chosen = saving_budget(self._worth, num_steps, served, self._relays_from(num_steps))
             return {"method": chosen.described() if chosen else None}
 
         config = self.contest.config
@@ -129,37 +133,21 @@ class KeptTuning:
             found.setdefault(taken, budget)
         return [budget for taken, budget in found.items() if taken]
 
-    def judged_one(self, method: Method) -> Judged:
-        """Over the seeds `drawn_to_judge`."""
-        [found] = self.judged(None, [method])
-        return found
-
-    def judged(self, name: str | None, methods: Sequence[Method]) -> list[Judged]:
-        """Each of them over the seeds `drawn_to_judge`. name: of all, in the forecast."""
-        contest, drawn = self.contest, self.drawn_to_judge
-        shared = {
+    def _worth(self, method: Method) -> Worth:
+        """Over the seeds `drawn_for_saving`, each method kept by itself."""
+        drawn = self.drawn_for_saving
+        described = method.described() | {
             "overhead": self.overhead, "spacings": self.spacings.values(),
-            "judged": [drawn.seeds, drawn.labels],
+            "seeds": drawn.seeds, "labels": drawn.labels,
         }  # fmt: skip
-        keys = [self.key(method.described() | shared, Judge, method.model) for method in methods]
-        new = not all(map(contest.store.has, keys))
-        with contest.forecast.working(name) if name and new else nullcontext():
-            found = [self._judged(*one) for one in zip(keys, methods, strict=True)]
-        if name:
-            contest.forecast.drop(name)
-        return found
-
-    def _judged(self, key: str, method: Method) -> Judged:
-        store = self.contest.store
-        row = store.get(key) or store.put(Row(key, asdict(self._judge(method)), {}))
-        return Judged(**row.values)
-
-    @cached_property
-    def _judge(self) -> Judge:
-        drawn = self.drawn_to_judge
-        part = near(len(self.drawn), len(drawn))
-        target = self._target(Draws(drawn.labels[part], drawn.seeds[part]))
-        return Judge(self.tuning, self.contest.yardstick, drawn, target)
+        key = self.key(described, to_the_data, method.model)
+        row = self.contest.store.get(key)
+        if row is None:
+            sampled = self.tuning.sampled(method, drawn)
+            distance = to_the_data(self.contest.yardstick, sampled.images)
+            found = Worth(distance, self.tuning.spent(sampled))
+            row = self.contest.store.put(Row(key, asdict(found), {}))
+        return Worth(**row.values)
 
     def values(self, name: str, key: str, choose: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """What was chosen under this key, from the store or now."""

@@ -5,8 +5,7 @@ the time of some forwards of the full model to that of some more, and the same s
 Both look for what saves most: the time in which the full model is as near to its own long run, over
 theirs. Near is one number: the geometric mean of the squared distance to those pictures in pixels
 and in features, for pixels alone prefer a blur. The least error under a ceiling is another choice:
-the last of a ceiling buys little (docs/LOG.md, 2026-11-27). Of the best of a search one is taken in
-a second round, see finalists.py.
+the last of a ceiling buys little (docs/LOG.md, 2026-11-27).
 """
 
 from __future__ import annotations

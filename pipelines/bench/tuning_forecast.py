@@ -6,23 +6,17 @@ from nitrogen.pipelines.bench.budget_search import BISECTIONS, NUM_EXITS
 from nitrogen.pipelines.bench.ceilings import NUM_PARTS, TIERS
 from nitrogen.pipelines.bench.contenders import dense
 from nitrogen.pipelines.bench.contest import JUDGED_FLOPS, Contest
-from nitrogen.pipelines.bench.finalists import NUM_FINALISTS
 from nitrogen.pipelines.bench.forecast import picture_flops
-from nitrogen.pipelines.bench.judging import NUM_NEAR
 from nitrogen.pipelines.bench.methods import Method
-from nitrogen.pipelines.bench.quality import REFERENCE_STEPS
 from nitrogen.pipelines.bench.relays import all_places
 from nitrogen.pipelines.bench.saving import BUDGETS
 from nitrogen.pipelines.bench.settings import SOLVER
 from nitrogen.pipelines.bench.spacings import TRIES
 from nitrogen.pipelines.bench.tuning import EXIT_THRESHOLDS
-from nitrogen.pipelines.sampling import forwards
 
 NUM_PLANNERS, NUM_RELAYS = 2, 40  # of a relay within a tier
-MAX_FORWARDS = 11  # of the full model, beside finalists: the highest tier is the time of 7.5
 OURS, SCHEDULES = "ours", "static schedules"  # what is searched in each tier
 FULL_MODEL = "the full model that the tiers are compared with"
-FULL_MODEL_JUDGED = "tuning on validation: the full model beside the finalists"
 
 
 def spaced_alone(contest: Contest) -> list[Method]:
@@ -38,21 +32,8 @@ def spaced_alone(contest: Contest) -> list[Method]:
     return teacher + thin
 
 
-def judged_alone(contest: Contest) -> list[Method]:
-    """The full model that finalists are judged beside: what may be as good as the highest tier."""
-    return [
-        method for method in spaced_alone(contest)
-        if method.model == "teacher"
-        and forwards(method.setting["num_steps"], method.setting["solver"]) <= MAX_FORWARDS
-    ]  # fmt: skip
-
-
 def search_name(searched: str, tier: str) -> str:
     return f"tuning on validation: {searched} for {tier}, the time of {TIERS[tier]:g} forwards"
-
-
-def finalists_name(searched: str, tier: str) -> str:
-    return f"tuning on validation: the finalists of {searched} for {tier}"
 
 
 def saving_name(num_steps: int) -> str:
@@ -77,14 +58,6 @@ def expected(contest: Contest) -> dict[str, float]:
         for search, num in tried.items()
         for tier, ceiling in TIERS.items()
     }
-    finalists = NUM_FINALISTS * (1 + len(relays))
-    for search in tried:
-        for tier, ceiling in TIERS.items():
-            judged = ceiling * full + JUDGED_FLOPS
-            searches[finalists_name(search, tier)] = finalists * config.num_saving * judged
-    beside = [picture_flops(one, contest.models) + JUDGED_FLOPS for one in judged_alone(contest)]
-    target = REFERENCE_STEPS * full * min(NUM_NEAR, config.num_saving)
-    searches[FULL_MODEL_JUDGED] = config.num_saving * sum(beside) + target
     # The teacher's, a bisection's, and one for each relay in whose range there may be nothing.
     tries = 1 + len(BUDGETS).bit_length() + len(relays)
     for steps in config.saving_steps:

@@ -126,8 +126,7 @@ def _ceilings(content: Mapping[str, Any]) -> str:
         told = f"under ceilings in time: {listed([f'{one:g}' for one in most])}"
     else:
         bands = listed([f"{low:g} to {high:g}" for low, high in pairwise([least, *most])])
-        by = "by error and by distribution" if content.get("tiers_by") else "by the same seeds"
-        told = f"what saves most {by} within tiers of time: {bands}"
+        told = f"what saves most within tiers of time: {bands}"
     return (
         f"On validation, {told} forwards of the full model, where a "
         f"step costs what {1e3 * overhead:.0f} MFLOPs would beside its arithmetic (measured here)."

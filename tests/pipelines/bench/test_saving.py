@@ -1,10 +1,13 @@
 """The rows for time saved at equal steps: the least budget that is as near as the teacher."""
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 
 from nitrogen.model.errors import BudgetError
-from nitrogen.pipelines.bench.judging import Judged
-from nitrogen.pipelines.bench.saving import BUDGETS, saving_budget
+from nitrogen.pipelines.bench.saving import BUDGETS, Worth, saving_budget, to_the_data
+from nitrogen.pipelines.metrics.kernel import kernel_distance
 
 
 def judged(nearest, floor=0.0):
@@ -15,10 +18,10 @@ def judged(nearest, floor=0.0):
         steps, budget = method.setting["num_steps"], method.setting.get("budget")
         asked.append(budget)
         if budget is None:
-            return Judged(0.0, 10.0, float(steps))
+            return Worth(10.0, float(steps))
         if budget < floor:
             raise BudgetError("too little")
-        return Judged(0.0, 10.0 + nearest - budget, steps * budget)
+        return Worth(10.0 + nearest - budget, steps * budget)
 
     return worth, asked
 
@@ -45,8 +48,8 @@ def test_a_distance_that_jumps_where_a_relay_begins_is_bisected_on_either_side()
     def worth(method):
         budget = method.setting.get("budget")
         if budget is None:
-            return Judged(0.0, 10.0, 4.0)
-        return Judged(0.0, 9.0 if 0.5 <= budget < 0.7 else 11.0, 4 * budget)
+            return Worth(10.0, 4.0)
+        return Worth(9.0 if 0.5 <= budget < 0.7 else 11.0, 4 * budget)
 
     assert saving_budget(worth, 4, True, relays_from=[0.7]).setting["budget"] == 0.5
 
@@ -55,8 +58,8 @@ def test_between_two_relays_is_bisected_too():
     def worth(method):
         budget = method.setting.get("budget")
         if budget is None:
-            return Judged(0.0, 10.0, 4.0)
-        return Judged(0.0, 9.0 if 0.62 <= budget < 0.7 or budget > 0.9 else 11.0, 4 * budget)
+            return Worth(10.0, 4.0)
+        return Worth(9.0 if 0.62 <= budget < 0.7 or budget > 0.9 else 11.0, 4 * budget)
 
     assert saving_budget(worth, 4, True, relays_from=[0.5, 0.7]).setting["budget"] == 0.62
 
@@ -64,4 +67,14 @@ def test_between_two_relays_is_bisected_too():
 def test_none_where_ours_is_never_as_near_or_costs_as_much():
     worth, _ = judged(1.5)
     assert saving_budget(worth, 3, served=True) is None
-    assert saving_budget(lambda method: Judged(0.0, 1.0, 1.0), 3, served=True) is None
+    assert saving_budget(lambda method: Worth(1.0, 1.0), 3, served=True) is None
+
+
+def test_without_pictures_enough_the_distance_is_to_the_training_split_still():
+    features = np.random.default_rng(0).normal(size=(2, 20, 8))
+    yardstick = SimpleNamespace(
+        extract=lambda images: features[0], fd=lambda found: None, train=features[1]
+    )
+    assert to_the_data(yardstick, None) == kernel_distance(features[0], features[1]).value
+    yardstick.fd = lambda found: SimpleNamespace(value=7.0)
+    assert to_the_data(yardstick, None) == 7.0
