@@ -1,7 +1,8 @@
 """Rows again over the headline's seeds, and their Frechet distances over the teacher's.
 
 A distance of some hundred pictures is too noisy to say that ours is near the teacher's, so ours of
-the tiers, ours saving and their teachers are drawn over more seeds, for fd_lite0 and KID alone.
+the tiers, ours saving, their teachers and the teacher's longest are drawn over more seeds, for
+fd_lite0 and KID alone.
 """
 
 from __future__ import annotations

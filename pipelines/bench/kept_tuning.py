@@ -2,7 +2,7 @@
 
 What a step costs beside its arithmetic, so that ceilings are times; the noise levels of every
 solver at few steps; the full model that tiers are compared with (kept_tiers.py chooses those);
-the least budgets that are as near as it.
+the least budgets that are as near the data as the teacher at as many steps.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class KeptTuning:
 
     @cached_property
     def drawn_for_saving(self) -> Draws:
-        """These and more of them, for a Frechet distance."""
+        """Enough of them for a Frechet distance."""
         return self._draw(self.contest.config.num_saving)
 
     def _draw(self, num: int) -> Draws:
@@ -183,13 +183,14 @@ class KeptTuning:
     def _tuning(self, spacings: Spacings, overhead: float) -> Tuning:
         contest, config = self.contest, self.contest.config
         return Tuning(
-            contest.models, self.drawn, self._target(self.drawn), contest.yardstick.extract,
-            overhead, spacings, config.tune_steps, config.num_moves, num_priced=config.num_priced,
+            contest.models, self.drawn, self._target, contest.yardstick.extract, overhead,
+            spacings, config.tune_steps, config.num_moves, num_priced=config.num_priced,
         )  # fmt: skip
 
-    def _target(self, drawn: Draws) -> np.ndarray:
+    @cached_property
+    def _target(self) -> np.ndarray:
         """[n, h, w, c] the teacher's 64-step pictures, drawn when they are first needed."""
-        store, models = self.contest.store, self.contest.models
+        store, models, drawn = self.contest.store, self.contest.models, self.drawn
         asked = {"target": drawn.seeds, "labels": drawn.labels}
         key = row_key(asked, self.contest.facts_of("teacher"))
         row = store.get(key) or store.put(Row(key, {}, {"x_0": reference(models, drawn)}))

@@ -8,11 +8,25 @@ from typing import Any
 from nitrogen.pipelines.results.exit_figures import calibration, exits, ranks_of_gains
 from nitrogen.pipelines.results.files import BenchFile
 from nitrogen.pipelines.results.headline import headline
-from nitrogen.pipelines.results.markdown import count, facts, interval, percent, plain, table
+from nitrogen.pipelines.results.markdown import (
+    NONE,
+    count,
+    facts,
+    interval,
+    percent,
+    plain,
+    table,
+)
 from nitrogen.pipelines.results.targets import MIN_FRECHET, MIN_SEEDS
 from nitrogen.pipelines.results.too_good import too_good
 from nitrogen.pipelines.results.tuned_settings import tuned_settings
-from nitrogen.pipelines.results.verdicts import ERROR_NAMES, tally, verdict_table, verdicts
+from nitrogen.pipelines.results.verdicts import (
+    ERROR_NAMES,
+    relayed,
+    tally,
+    verdict_table,
+    verdicts,
+)
 
 GROUPS = {
     "teacher": "The teacher with fewer steps",
@@ -73,9 +87,9 @@ def _figures(content: Mapping[str, Any]) -> Iterator[str]:
         yield _speedups({batch: figures.get(name, {}) for batch, figures in summary.items()})
     yield "### student at full width, against the hull\n"
     yield _speedups({batch: figures["student_full"] for batch, figures in summary.items()})
-    if same := first.get("full_width"):
+    if first.get("full_width"):
         yield "### the student at full width, its error over the teacher's at equal steps\n"
-        yield _full_width(same, first.get("full_width_alone") or {})
+        yield _full_width(content, first)
     yield "### adaptivity gain\n"
     yield (
         "0: no better than the same widths at the control's positions; 1: as good as the "
@@ -110,18 +124,20 @@ def _figures(content: Mapping[str, Any]) -> Iterator[str]:
     yield calibration(content["calibration"])
 
 
-def _full_width(
-    same: Mapping[str, Mapping[str, Any]], alone: Mapping[str, Mapping[str, Any]]
-) -> str:
-    """As it ships, and without the teacher's help in the last steps; older files have one alone."""
+def _full_width(content: Mapping[str, Any], first: Mapping[str, Any]) -> str:
+    """As it ships and, where its last steps are the teacher's then, without that; older files have
+    only the first."""
+    same, alone = first["full_width"], first.get("full_width_alone") or {}
     names = list(ERROR_NAMES)
-    kinds = {"": same} | ({"without a relay, ": alone} if alone else {})
-    headers = [f"{kind}{ERROR_NAMES[e]} (95 %)" for kind in kinds for e in names]
-    rows = [
-        (steps, *(_value(found.get(steps, {}).get(e)) for found in kinds.values() for e in names),
-         count(by["mse"]["n"]))
-        for steps, by in same.items()
-    ]  # fmt: skip
+    headers = [f"{ERROR_NAMES[e]} as it ships (95 %)" for e in names]
+    headers += [f"{ERROR_NAMES[e]} without its relay (95 %)" for e in names] if alone else []
+    rows = []
+    for steps, by in same.items():
+        row = [steps, *(_value(by.get(e)) for e in names)]
+        if alone:
+            other = alone.get(steps, {}) if relayed(content, int(steps)) else None
+            row += [NONE if other is None else _value(other.get(e)) for e in names]
+        rows.append((*row, count(by["mse"]["n"])))
     return table(("steps", *headers, "n"), rows)
 
 
@@ -143,7 +159,7 @@ def _value(one: Mapping[str, Any] | None) -> str:
         return f"not defined: {one['reason']}" if one else "not measured"
     beside = {
         "beats_all": "better than every other row",
-        "slower_than_all": "worse than every other row",
+        "slower_than_all": "worse than even the fastest row",
     }
     flags = [text for flag, text in beside.items() if one.get(flag)]
     return interval(one) + "".join(f", {text}" for text in flags)

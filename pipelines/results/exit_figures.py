@@ -69,8 +69,11 @@ def _kept(one: Mapping[str, Any]) -> str:
 def ranks_of_gains(found: Mapping[str, Any]) -> str:
     """How well the regions' gains are ranked within a picture and step; nothing of older files."""
     if not found.get("gains"):
-        return ""
-    rows = [(name, interval(one), count(one["n"])) for name, one in found["gains"].items()]
+        return f"Ranks of predicted gains: {found['reason']}.\n" if "reason" in found else ""
+    rows = [
+        (name, interval(one) if one["value"] is not None else one["reason"], count(one["n"]))
+        for name, one in found["gains"].items()
+    ]
     text = "Rank correlation of predicted and true gain of the regions, within a picture and step "
     text += f"({found['num_steps']} steps, budget {found['budget']:g}, no relay):\n\n"
     return text + table(("gain of", "Spearman (95 %)", "pictures"), rows)

@@ -8,7 +8,7 @@ from typing import Any
 from nitrogen.pipelines.bench.figures import MAX_FD_RATIO
 from nitrogen.pipelines.bench.row_names import SOLVERS
 from nitrogen.pipelines.results.files import BenchFile
-from nitrogen.pipelines.results.markdown import NONE, interval, listed, plain, table
+from nitrogen.pipelines.results.markdown import NONE, count, interval, listed, plain, table
 from nitrogen.pipelines.results.pairing import Pair, best_pair, is_teacher
 from nitrogen.pipelines.results.targets import MIN_FRECHET, MIN_ROUNDS, MIN_SEEDS, timed
 
@@ -24,28 +24,39 @@ def headline(file: BenchFile, batch: str) -> str:
     """One sentence: ours against the best of teacher, thin models and caches, for each error."""
     content = file.content
     tiers = content["summary"][batch]["speedup_at_equal_quality"]
-    n = max((row["n"] for row in content["rows"]), default=0)
     parts = [
         f"{_won({tier: state(found[which]) for tier, found in tiers.items()})} at equal {error}: "
         + ", ".join(_times(found[which]) for found in tiers.values())
         for which, error in ERRORS.items()
     ]
     where = f"On {content['dataset']}, batch {batch},"
-    if file.quick:
-        return f"{where} nothing is decided: a quick run."
-    if content.get("at_hand"):
-        return f"{where} nothing is decided: only rows that were at hand."
-    if n < MIN_SEEDS:
-        return f"{where} nothing is decided: n = {n} seeds are too few."
-    figures = [timed(found[which], content) for found in tiers.values() for which in ERRORS]
-    rounds = min((one.get("rounds", MIN_ROUNDS) for one in figures if one), default=MIN_ROUNDS)
-    if rounds < MIN_ROUNDS:
-        return f"{where} nothing is decided: {rounds} rounds of timing are too few."
+    if reason := undecided(file, batch):
+        return f"{where} nothing is decided: {reason}."
     return (
         f"{where} against the best of {listed(_others(content))}, "
         f"the adaptive student {', and '.join(parts)} (times as fast at the "
-        f"{listed(list(tiers))} budget, 95 % intervals, n = {n:,} seeds)."
+        f"{listed(list(tiers))} budget, 95 % intervals, n = {_seeds(content):,} seeds)."
     )
+
+
+def undecided(file: BenchFile, batch: str) -> str | None:
+    """Why the speedups of this batch size decide nothing; None where they do."""
+    content = file.content
+    if file.quick:
+        return "a quick run"
+    if content.get("at_hand"):
+        return "only rows that were at hand"
+    n = _seeds(content)
+    if n < MIN_SEEDS:
+        return f"n = {n} seeds are too few"
+    tiers = content["summary"][batch]["speedup_at_equal_quality"]
+    figures = [timed(found[which], content) for found in tiers.values() for which in ERRORS]
+    rounds = min((one.get("rounds", MIN_ROUNDS) for one in figures if one), default=MIN_ROUNDS)
+    return f"{rounds} rounds of timing are too few" if rounds < MIN_ROUNDS else None
+
+
+def _seeds(content: Mapping[str, Any]) -> int:
+    return max((row["n"] for row in content["rows"]), default=0)
 
 
 def _others(content: Mapping[str, Any]) -> list[str]:
@@ -58,7 +69,7 @@ def _others(content: Mapping[str, Any]) -> list[str]:
 def _won(states: Mapping[str, str]) -> str:
     """ "wins at every budget", "wins at the low budget and loses at the high budget"."""
     words = {
-        FASTER: "wins", SLOWER: "loses", WORSE: "is worse than every rival",
+        FASTER: "wins", SLOWER: "loses", WORSE: "is worse than even the fastest rival",
         OPEN: "is not shown to win or lose",
     }  # fmt: skip
     if len(set(states.values())) == 1:
@@ -71,7 +82,7 @@ def _won(states: Mapping[str, str]) -> str:
 
 
 def state(one: Mapping[str, Any]) -> str:
-    """Which side of 1 the whole interval lies on; none where all others are better."""
+    """Which side of 1 the whole interval lies on; WORSE where even the fastest rival is better."""
     if one.get("slower_than_all"):
         return WORSE
     if one["value"] is None or one["low"] <= 1 <= one["high"]:
@@ -91,12 +102,12 @@ def speedup_table(files: Sequence[BenchFile]) -> str:
     tiers = list(dict.fromkeys(t for file in files for by in _speedups(file).values() for t in by))
     columns = [(which, tier) for which in ERRORS for tier in tiers]
     rows = [
-        (file.content["dataset"], batch,
-         *(_won_bold(by.get(tier, {}).get(which)) for which, tier in columns))
+        (file.content["dataset"], batch, undecided(file, batch) or count(_seeds(file.content)),
+         *(_won_bold(by.get(tier, {}).get(which), file, batch) for which, tier in columns))
         for file in files for batch, by in _speedups(file).items()
     ]  # fmt: skip
     headers = [f"equal {ERRORS[which]}, {tier}" for which, tier in columns]
-    return table(("times as fast (95 %)", "batch", *headers), rows)
+    return table(("times as fast (95 %)", "batch", "n", *headers), rows)
 
 
 def _speedups(file: BenchFile) -> dict[str, Mapping[str, Any]]:
@@ -105,10 +116,11 @@ def _speedups(file: BenchFile) -> dict[str, Mapping[str, Any]]:
     return {batch: figures["speedup_at_equal_quality"] for batch, figures in summary.items()}
 
 
-def _won_bold(one: Mapping[str, Any] | None) -> str:
+def _won_bold(one: Mapping[str, Any] | None, file: BenchFile, batch: str) -> str:
     if one is None:
         return NONE
-    return f"**{_times(one)}**" if state(one) == FASTER else _times(one)
+    won = state(one) == FASTER and not undecided(file, batch)
+    return f"**{_times(one)}**" if won else _times(one)
 
 
 def article_table(files: Sequence[BenchFile], batch: str) -> str:
@@ -151,7 +163,9 @@ def _beside(content: Mapping[str, Any]) -> str:
     }  # fmt: skip
     if len(far) > 1:
         told = listed([f"{far[steps]:,.0f} at {steps} steps" for steps in sorted(far)])
-        text += f" The teacher's own distance is {told}: few steps ask little."
+        text += f" The teacher's own distance is {told}"
+        least = min(far, key=lambda steps: far[steps])
+        text += ": few steps ask little." if least == max(far) else f", least at {least} steps."
     return text
 
 

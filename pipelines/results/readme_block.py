@@ -16,7 +16,7 @@ BATCH = "1"  # of the headline and the article's table
 TABLE_NOTE = (
     "Ours at the low, middle and high budget against the best of the full model with fewer steps, "
     "thin models where there are any, and caches. Bold: the whole interval is above 1. None: ours "
-    "is worse than every rival there, so nothing is equal."
+    "is worse there than even the fastest rival, so the hull has no equal quality."
 )
 
 

@@ -102,8 +102,8 @@ def outcome(target: Target, figure: Figure | None, quick: bool) -> str:
     rounds = figure.get("rounds")
     if rounds is not None and rounds < MIN_ROUNDS:
         return f"decides nothing: {rounds} rounds of timing are too few"
-    if figure.get("slower_than_all"):  # where nothing is as bad, no speedup is one at equal quality
-        return "missed: worse than every other row"
+    if figure.get("slower_than_all"):  # off the hull's fast end no quality is equal
+        return "missed: worse than even the fastest row"
     value, low, high = (float(figure.get(k, figure["value"])) for k in ("value", "low", "high"))
     if target.least is not None:
         return _at_least(target, value, low)

@@ -28,17 +28,18 @@ def _beside_long_run(content: Mapping[str, Any], found: Mapping[str, Pair]) -> s
     """Which of them lie below the teacher's longest row too, by the ends of the intervals."""
     rows = [r for r in content.get("headline") or () if is_teacher(r) and r.get("fd_lite0")]
     longest = max(rows, key=lambda row: row["setting"]["num_steps"], default=None)
-    if longest is None:
+    most = max(pair.ours["setting"]["num_steps"] for pair in found.values())
+    if longest is None or longest["setting"]["num_steps"] <= most:
         return "The file has no row of it to compare with."
     fd, steps = longest["fd_lite0"], longest["setting"]["num_steps"]
     below = [name for name, p in found.items() if p.ours_fd and p.ours_fd["high"] < fd["low"]]
-    where = f"the teacher's longest row here, {interval(fd)} at {steps} steps"
     lie = "lie" if len(below) > 1 else "lies"
-    text = f"Below {where}, {lie} {_names(below) if below else 'none of them'}."
+    text = f"{_names(below) if below else 'None'} {lie} below its longest row here too, "
+    text += f"{interval(fd)} at {steps} steps."
     least = min(rows, key=lambda row: row["fd_lite0"]["value"])
     if below and least["fd_lite0"]["high"] < fd["low"]:
         own, at = interval(least["fd_lite0"]), least["setting"]["num_steps"]
-        text += f" So does the teacher itself with {own} at {at} steps: this distance likes fewer."
+        text += f" So does the teacher itself at {at}, {own}: this distance cannot tell."
     return text
 
 

@@ -2,7 +2,7 @@
 
 import copy
 
-from nitrogen.pipelines.results.headline import article_table, headline, speedup_table
+from nitrogen.pipelines.results.headline import article_note, article_table, headline, speedup_table
 from nitrogen.pipelines.results.pairing import best_pair
 from nitrogen.pipelines.results.verdicts import verdicts
 
@@ -34,9 +34,9 @@ def test_where_all_others_are_better_there_is_no_equal_quality(file):
     tiers["low"]["kid"] |= {"value": 3.0, "low": 2.9, "high": 3.1, "slower_than_all": True}
     found = verdict(file, "speedup at equal KID, low budget, batch 1")
     assert found.reached is False
-    assert "worse than every other row" in found.outcome
+    assert "worse than even the fastest row" in found.outcome
     text = headline(file, "1")
-    assert "is worse than every rival at the low budget" in text
+    assert "is worse than even the fastest rival at the low budget" in text
     assert "at equal KID: none, " in text
     tiers["low"]["kid"]["slower_than_all"] = False
     assert verdict(file, "speedup at equal KID, low budget, batch 1").reached
@@ -64,16 +64,32 @@ def test_the_table_of_speedups_is_bold_where_ours_wins(file):
     tiers = file.content["summary"]["1"]["speedup_at_equal_quality"]
     tiers["low"]["mse"] |= {"value": 1.5, "low": 1.4, "high": 1.6}
     tiers["middle"]["mse"] |= {"value": 1.5, "low": 0.9, "high": 1.6}
+    tiers["high"]["mse"] |= {"value": 0.5, "low": 0.4, "high": 0.6}
     tiers["low"]["kid"]["slower_than_all"] = True
     header, _, first, second = speedup_table([file]).strip().splitlines()
     cells = [cell.strip() for cell in first.strip("|").split("|")]
     assert "equal KID, high" in header
-    assert cells[:5] == [
-        "emoji64",
-        "1",
-        "**1.50 (1.40 to 1.60)**",
-        "1.50 (0.900 to 1.60)",
-        cells[4],
-    ]
-    assert cells[5] == "none"
+    assert cells[:6] == [
+        "emoji64", "1", "300", "**1.50 (1.40 to 1.60)**", "1.50 (0.900 to 1.60)",
+        "0.500 (0.400 to 0.600)",
+    ]  # fmt: skip
+    assert cells[6] == "none"
     assert second.startswith("| emoji64 | 8 |")
+
+
+def test_what_decides_nothing_is_not_bold(file):
+    assert "**" in speedup_table([file])
+    file.content["at_hand"] = True
+    told = speedup_table([file])
+    assert "**" not in told
+    assert "only rows that were at hand" in told
+
+
+def test_a_teacher_whose_distance_rises_again_is_not_said_to_ask_little(file):
+    assert "few steps ask little" in article_note([file], "1")
+    teachers = [row for row in file.content["headline"] if row["group"] == "teacher"]
+    last = max(teachers, key=lambda row: row["setting"]["num_steps"])
+    last["fd_lite0"]["value"] = 1e6
+    note = article_note([file], "1")
+    assert "few steps ask little" not in note
+    assert ", least at " in note

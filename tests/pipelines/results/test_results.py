@@ -326,10 +326,13 @@ def test_the_student_at_full_width_without_a_relay_stands_beside(file):
     summary["full_width_alone"] = copy.deepcopy(summary["full_width"])
     summary["full_width_alone"]["8"]["kid"]["value"] = 7.77
     page = dataset_page(file, {}, None)
-    assert "without a relay, KID (95 %)" in page
-    assert "7.77" in page
+    assert "KID without its relay (95 %)" in page
+    assert "7.77" not in page, "at 8 steps there is no relay"
+    late = relay_method([4] * 8)
+    file.content["rows"].append(file.content["rows"][0] | late.described())
+    assert "7.77" in dataset_page(file, {}, None)
     del summary["full_width_alone"]
-    assert "without a relay" not in dataset_page(file, {}, None)
+    assert "without its relay" not in dataset_page(file, {}, None)
 
 
 def test_folders_of_one_machine_do_not_reach_the_pages(written, result):
