@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from nitrogen.pipelines.bench import gain_ranking as module
-from nitrogen.pipelines.bench.gain_ranking import GAINS, Watching, gain_ranking, spearman
+from nitrogen.pipelines.bench.gain_ranking import (
+    GAINS,
+    Watching,
+    gain_ranking,
+    mean_ranks,
+    spearman,
+)
 
 
 def test_ranks_are_compared_row_by_row():
@@ -13,6 +19,14 @@ def test_ranks_are_compared_row_by_row():
     found = spearman(a, b)
     assert found[:2] == pytest.approx([1.0, -1.0])
     assert np.isnan(found[2])
+
+
+def test_ties_have_their_mean_rank_wherever_they_stand():
+    assert mean_ranks(np.array([5.0, 1.0, 5.0, 2.0])).tolist() == [2.5, 0.0, 2.5, 1.0]
+    a, b = np.array([[1.0, 1.0, 2.0, 3.0]]), np.array([[1.0, 2.0, 3.0, 4.0]])
+    order = [1, 0, 3, 2]
+    assert spearman(a, b) == pytest.approx(spearman(a[:, order], b[:, order]))
+    assert spearman(a, b) == pytest.approx([0.9486833])
 
 
 @pytest.mark.parametrize("which", ["models", "strided"])
