@@ -22,6 +22,7 @@ from nitrogen.pipelines.bench.contenders import contenders, dense
 from nitrogen.pipelines.bench.contest import Contest
 from nitrogen.pipelines.bench.frontier import run_frontier
 from nitrogen.pipelines.bench.frontier_config import FrontierConfig
+from nitrogen.pipelines.bench.gain_ranking import GAINS
 from nitrogen.pipelines.bench.models import REPORT_SPLIT, TRAIN_SPLIT, TUNE_SPLIT
 from nitrogen.pipelines.bench.pareto_plot import draw_pareto
 from nitrogen.pipelines.bench.row_store import Row, RowStore
@@ -81,6 +82,10 @@ def test_the_file_holds_every_group_and_figure(result):
     groups = {row["group"] for row in result["rows"]}
     assert groups == {"teacher", "thin", "static", "cache", "control", "ignored", "ours"}
     assert set(result["summary"]) == {"1", "2"}
+    assert set(result["gain_ranking"]["gains"]) == set(GAINS)
+    assert result["gain_ranking"]["n"] == TINY.num_calibration
+    longest = [row for row in result["headline"] if row["group"] == "teacher"][-1]
+    assert longest["setting"]["num_steps"] == max(TINY.teacher_steps["dpmpp_2m"])
     for figures in result["summary"].values():
         assert set(figures["tiers"]) == set(TIERS)
         assert set(figures["speedup_at_equal_quality"]) == set(TIERS)

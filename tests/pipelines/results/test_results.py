@@ -401,3 +401,16 @@ def test_a_readme_without_markers_is_refused_before_anything_is_written(written,
     with pytest.raises(ConfigError, match="must hold the lines"):
         write.write_results([written("x.json", result)], tmp_path / "out", readme, None)
     assert not (tmp_path / "out").exists()
+
+
+def test_ranks_of_gains_are_told_or_why_there_are_none(file):
+    assert "Rank correlation of predicted and true gain" not in dataset_page(file, {}, None)
+    one = {"value": 0.41, "low": 0.39, "high": 0.43, "n": 256}
+    none = {"value": None, "reason": "all regions gain the same, predicted or truly", "n": 0}
+    gains = {"full width over holding": one, "full width over the narrowest": none}
+    file.content["gain_ranking"] = {"num_steps": 4, "budget": 0.5, "n": 256, "gains": gains}
+    page = dataset_page(file, {}, None)
+    assert "| full width over holding | 0.410 (0.390 to 0.430) | 256 |" in page
+    assert "| full width over the narrowest | all regions gain the same" in page
+    file.content["gain_ranking"] = {"gains": {}, "reason": "not measured yet", "n": 0}
+    assert "Ranks of predicted gains: not measured yet." in dataset_page(file, {}, None)
