@@ -50,7 +50,6 @@ def tried_budgets(tuning: Tuning, tier: str) -> list[Tried]:
 
 def best_settings(looks: Sequence[Tried], full_model: Hull, limit: Ceiling) -> list[Method]:
     """Of each number of steps and budget the planner that saves most, the best first."""
-
     inside = [look for look in looks if limit.holds(look.spent)]
     outside = [look for look in looks if not limit.holds(look.spent)]
     found: dict[tuple[int, float], Method] = {}

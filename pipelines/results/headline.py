@@ -101,11 +101,16 @@ def speedup_table(files: Sequence[BenchFile]) -> str:
     it wins."""
     tiers = list(dict.fromkeys(t for file in files for by in _speedups(file).values() for t in by))
     columns = [(which, tier) for which in ERRORS for tier in tiers]
-    rows = [
-        (file.content["dataset"], batch, undecided(file, batch) or count(_seeds(file.content)),
-         *(_won_bold(by.get(tier, {}).get(which), file, batch) for which, tier in columns))
-        for file in files for batch, by in _speedups(file).items()
-    ]  # fmt: skip
+    rows = []
+    for file in files:
+        for batch, by in _speedups(file).items():
+            reason = undecided(file, batch)
+            cells = [
+                _won_bold(by.get(tier, {}).get(which), decided=reason is None)
+                for which, tier in columns
+            ]
+            seen = reason or count(_seeds(file.content))
+            rows.append((file.content["dataset"], batch, seen, *cells))
     headers = [f"equal {ERRORS[which]}, {tier}" for which, tier in columns]
     return table(("times as fast (95 %)", "batch", "n", *headers), rows)
 
@@ -116,11 +121,10 @@ def _speedups(file: BenchFile) -> dict[str, Mapping[str, Any]]:
     return {batch: figures["speedup_at_equal_quality"] for batch, figures in summary.items()}
 
 
-def _won_bold(one: Mapping[str, Any] | None, file: BenchFile, batch: str) -> str:
+def _won_bold(one: Mapping[str, Any] | None, decided: bool) -> str:
     if one is None:
         return NONE
-    won = state(one) == FASTER and not undecided(file, batch)
-    return f"**{_times(one)}**" if won else _times(one)
+    return f"**{_times(one)}**" if decided and state(one) == FASTER else _times(one)
 
 
 def article_table(files: Sequence[BenchFile], batch: str) -> str:

@@ -22,8 +22,8 @@ SMALL = FrontierConfig.quick().model_copy(
 pytestmark = pytest.mark.usefixtures("made_up_pictures")
 
 
-def tiers(models, folder, extract, said=None) -> KeptTiers:
-    contest = Contest.prepare(SMALL, models, folder, extract, (said or []).append)
+def tiers(models, folder, extract) -> KeptTiers:
+    contest = Contest.prepare(SMALL, models, folder, extract, lambda text: None)
     return KeptTiers(KeptTuning(contest))
 
 
