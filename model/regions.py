@@ -97,6 +97,11 @@ def pool_to_regions(x: Tensor, grid: tuple[int, int]) -> Tensor:
     return F.avg_pool2d(x.permute(0, 3, 1, 2), window).permute(0, 2, 3, 1)
 
 
+def region_mse(a: Tensor, b: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Mean squared difference within each region. a, b: [b, h, w, c] -> [b, rh, rw]."""
+    return pool_to_regions((a - b).square(), grid).mean(-1)
+
+
 def spread_to_pixels(values: Tensor, height: int, width: int) -> Tensor:
     """values: [b, rh, rw] -> [b, height, width, 1], each region's value at each of its pixels."""
     b, rh, rw = values.shape

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from nitrogen.model.denoiser import Denoiser
     from nitrogen.model.generation import SampleStats
     from nitrogen.model.pipeline import Pipeline
+    from nitrogen.model.request import Request
     from nitrogen.pipelines.kept_batches import KeptBatches
 
 BATCH = 128
@@ -63,6 +64,23 @@ class Draws:
 
     def __len__(self) -> int:
         return len(self.seeds)
+
+    def parts(self, size: int) -> Iterator[Draws]:
+        """In order, `size` pictures at a time."""
+        for start in range(0, len(self), size):
+            part = slice(start, start + size)
+            yield Draws(self.labels[part], self.seeds[part])
+
+    def requests(
+        self, num_inference_steps: int, guidance_scale: float = 1.0, budget: float | None = None
+    ) -> list[Request]:
+        """For the stepwise sampler, in order."""
+        from nitrogen.model.request import Request
+
+        return [
+            Request(label, seed, num_inference_steps, guidance_scale, budget)
+            for label, seed in zip(self.labels, self.seeds, strict=True)
+        ]
 
 
 def draws(space: str, num: int, labels: np.ndarray, seed: int) -> Draws:

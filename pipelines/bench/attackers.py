@@ -12,7 +12,7 @@ from torch import Tensor
 from nitrogen.model.config import NUM_WIDTHS
 from nitrogen.model.observation import new_past, region_features, remember
 from nitrogen.model.pipeline import Pipeline
-from nitrogen.model.regions import pool_to_regions
+from nitrogen.model.regions import region_mse
 from nitrogen.model.solvers import slide
 from nitrogen.model.start import noise
 from nitrogen.pipelines.bench.victim import Cost, Victim
@@ -129,7 +129,7 @@ class Attacker:
             log_errors = self.predictor(features, labels)
             total = total + log_errors[..., 0].sum()
             fresh, _ = self.denoiser(x, here, labels, sigma_next=there)
-            change = pool_to_regions((fresh - denoised).square(), self.grid).mean(-1)
+            change = region_mse(fresh, denoised, self.grid)
             past = remember(past, full, change, log_errors[..., 0])
             x, denoised = slide(x, fresh, here, there), fresh
         return total

@@ -17,6 +17,7 @@ from nitrogen.pipelines.bench.models import Models
 from nitrogen.pipelines.bench.settings import SOLVER
 from nitrogen.pipelines.evaluation.residuals import Pairs, watched
 from nitrogen.pipelines.metrics.calibration import exit_threshold, realised, reliability
+from nitrogen.pipelines.metrics.ranks import spearman
 from nitrogen.pipelines.sampling import Draws
 
 CANDIDATES = tuple(np.geomspace(1e-6, 1e-1, 51).tolist())
@@ -81,14 +82,7 @@ def holds(unseen: Mapping[str, Any], delta: float) -> bool | None:
 def ranking(found: Pairs, num_steps: int) -> dict[str, Any]:
     """Spearman's rank correlation of predicted and true error *within* a picture and step: over
     all steps the noise level alone would give a large one."""
-    n = len(found.predicted)
-    predicted = found.predicted.reshape(n, num_steps, -1)
-    actual = found.actual.reshape(n, num_steps, -1)
-    values = []
-    per_step = (array.reshape(-1, array.shape[2]) for array in (predicted, actual))
-    for p, a in zip(*per_step, strict=True):
-        if not np.isnan(a).any() and p.std() > 0 and a.std() > 0:
-            values.append(np.corrcoef(p.argsort().argsort(), a.argsort().argsort())[0, 1])
-    if not values:
-        return {"value": None, "n": 0}
-    return {"value": float(np.mean(values)), "n": len(values)}
+    steps = len(found.predicted) * num_steps
+    values = spearman(found.predicted.reshape(steps, -1), found.actual.reshape(steps, -1))
+    known = values[np.isfinite(values)]
+    return {"value": float(known.mean()) if len(known) else None, "n": len(known)}

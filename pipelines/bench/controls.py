@@ -21,7 +21,7 @@ from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.observation import Observation
 from nitrogen.model.policies import Decision, no_exit
 from nitrogen.model.predictor import sensitivity_weight
-from nitrogen.model.regions import HELD, Plan, pool_to_regions
+from nitrogen.model.regions import HELD, Plan, region_mse
 from nitrogen.model.row_denoiser import RowDenoiser
 from nitrogen.pipelines.evaluation.residuals import true_denoised
 
@@ -136,7 +136,7 @@ class OraclePositions(Replay):
             answer, _ = self.student(x, sigma, labels, sigma_next=after, quarters=quarters)
             options.append(answer)
         grid = (observation.exited.shape[1], observation.exited.shape[2])
-        errors = [pool_to_regions((d - target).square(), grid).mean(-1) for d in options]
+        errors = [region_mse(denoised, target, grid) for denoised in options]
         weight = sensitivity_weight(sigma, observation.sigma_next)[:, None, None, None]
         return weight * torch.stack(errors, dim=-1)
 

@@ -133,7 +133,7 @@ class Field:
         return figure(
             np.exp(np.array(at_mine) - my_ms), len(ours.mse),
             beats_all=bool(mine[0] < whole.error[-1]),
-            slower_than_all=bool(mine[0] > whole.error[0]),
+            slower_than_all=bool(whole.misses(mine[0])),
             hull=[self.rows[i].name for i in whole.rows],
             rounds=self.resamples.rounds.shape[1],
         )  # fmt: skip

@@ -19,13 +19,13 @@ from nitrogen.model.confidence import errors_of
 from nitrogen.model.config import NUM_WIDTHS
 from nitrogen.model.observation import Observation
 from nitrogen.model.policies import Decision, Policy
-from nitrogen.model.regions import HELD, pool_to_regions
-from nitrogen.model.request import Request
+from nitrogen.model.regions import HELD, region_mse
 from nitrogen.model.row_denoiser import RowDenoiser
 from nitrogen.pipelines.bench.models import Models
 from nitrogen.pipelines.bench.settings import SOLVER
 from nitrogen.pipelines.evaluation.residuals import array, true_denoised
 from nitrogen.pipelines.metrics.bootstrap import bootstrap
+from nitrogen.pipelines.metrics.ranks import spearman
 from nitrogen.pipelines.sampling import Draws
 
 BUDGET, BATCH = 0.5, 64
@@ -33,7 +33,7 @@ GAINS = {"full width over the narrowest": 1, "full width over holding": HELD}  #
 
 
 @dataclass
-class Watching:
+class WatchingGains:
     """Another policy's decisions; writes down predicted and true gains, [b, regions] of a step."""
 
     policy: Policy
@@ -64,7 +64,7 @@ class Watching:
     @staticmethod
     def _error(answer: Tensor, target: Tensor, observation: Observation) -> Tensor:
         grid = (observation.exited.shape[1], observation.exited.shape[2])
-        return pool_to_regions((answer - target).square(), grid).mean(-1)
+        return region_mse(answer, target, grid)
 
 
 def gain_ranking(models: Models, drawn: Draws, num_steps: int) -> dict[str, Any]:
@@ -74,39 +74,17 @@ def gain_ranking(models: Models, drawn: Draws, num_steps: int) -> dict[str, Any]
     teacher = RowDenoiser(models.teacher.denoiser)
     student = RowDenoiser(models.student.denoiser, bounded=True)
     found: dict[str, list[np.ndarray]] = {name: [] for name in GAINS}
-    for start in range(0, len(drawn), BATCH):
-        part = slice(start, start + BATCH)
+    for part in drawn.parts(BATCH):
         policy = models.student.policy("budget", None, BUDGET, num_steps)
-        watching = Watching(policy, teacher, student)
-        requests = [
-            Request(label, seed, num_steps, 1.0, BUDGET)
-            for label, seed in zip(drawn.labels[part], drawn.seeds[part], strict=True)
-        ]
+        watching = WatchingGains(policy, teacher, student)
         with torch.inference_mode():
-            models.student.sampler(watching, SOLVER).run(requests)
+            models.student.sampler(watching, SOLVER).run(part.requests(num_steps, budget=BUDGET))
         for name, steps in watching.steps.items():
             found[name].append(np.stack([spearman(*step) for step in steps], axis=1))
     return {
         "num_steps": num_steps, "budget": BUDGET, "n": len(drawn),
         "gains": {name: _mean(np.concatenate(parts)) for name, parts in found.items()},
     }  # fmt: skip
-
-
-def spearman(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """[n] rank correlation of each row of a and b, [n, regions], ties at their mean rank: a wider
-    width that is predicted to be no better gains 0 in many regions. NaN where a row is constant."""
-    ranks = [np.stack([mean_ranks(row) for row in one]) for one in (a, b)]
-    centred = [one - one.mean(axis=1, keepdims=True) for one in ranks]
-    both = (centred[0] * centred[1]).sum(axis=1)
-    size = np.sqrt((centred[0] ** 2).sum(axis=1) * (centred[1] ** 2).sum(axis=1))
-    return np.divide(both, size, out=np.full(len(both), np.nan), where=size > 0)
-
-
-def mean_ranks(values: np.ndarray) -> np.ndarray:
-    """[n] from 0 on; equal values have the mean of their ranks."""
-    _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return (last - (counts + 1) / 2)[which]
 
 
 def _mean(values: np.ndarray) -> dict[str, Any]:

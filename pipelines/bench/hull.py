@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,12 +25,9 @@ class Hull:
         """
         return float(np.interp(-error, -self.error, self.log_cost))
 
-    def log_saved(self, error: float, cost: float) -> float:
-        """log of the hull's cost at `error` over `cost`. Of what is worse than all of the hull
-        nothing is saved, -inf: the cheapest would win, however bad."""
-        if error > self.error[0]:
-            return -math.inf
-        return self.log_cost_at(error) - math.log(cost)
+    def misses(self, error: float) -> bool:
+        """Whether `error` is worse than that of all rows, the fastest too."""
+        return error > self.error[0]
 
 
 def lower_hull(cost: Sequence[float] | np.ndarray, error: Sequence[float] | np.ndarray) -> Hull:

@@ -74,7 +74,7 @@ class LegSearch:
         run = runner(method, replace(models, student=student))
         sampled = sample(run, self.tuning.drawn)
         forwards = float(sampled.flops.mean()) / models.cost.full_flops
-        return Measured(self.tuning.nearness(sampled), forwards)
+        return Measured(self.tuning.distance(sampled), forwards)
 
     def best(self, num_steps: int) -> Leg:
         """One number after the other, until a round over all of them brings nothing."""

@@ -18,7 +18,6 @@ from nitrogen.model.config import NUM_WIDTHS
 from nitrogen.model.cost import CostModel
 from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.policies import Full, Policy, Static, make_policy
-from nitrogen.model.request import Request
 from nitrogen.model.row_denoiser import RowDenoiser
 from nitrogen.model.sampler import Sampler
 from nitrogen.model.schedules import KARRAS, Spacing, sampling_sigmas
@@ -27,7 +26,7 @@ from nitrogen.model.start import noise
 from nitrogen.pipelines.bench import baselines, controls
 from nitrogen.pipelines.bench.models import Models
 from nitrogen.pipelines.bench.relays import relay_asked
-from nitrogen.pipelines.sampling import forwards
+from nitrogen.pipelines.sampling import Draws, forwards
 
 TORCH_KINDS = ("dense", "schedule", "deep_cache", "tea_cache")  # by plain PyTorch
 GROUPS = ("teacher", "thin", "static", "cache", "control", "ignored", "ours")
@@ -146,11 +145,8 @@ def with_policy(
     )  # fmt: skip
 
     def draw(labels: Sequence[int], seeds: Sequence[int]) -> Drawn:
-        requests = [
-            Request(label, seed, s["num_steps"], method.guidance, s.get("budget"))
-            for label, seed in zip(labels, seeds, strict=True)
-        ]
-        finished = sampler.run(requests)
+        drawn = Draws(list(labels), list(seeds))
+        finished = sampler.run(drawn.requests(s["num_steps"], method.guidance, s.get("budget")))
         longest = s["num_steps"]
         widths = torch.stack(
             [

@@ -64,7 +64,9 @@ def best_first(looks: Sequence[Tried], full_model: Hull) -> list[Tried]:
 
 def saved(look: Tried, full_model: Hull) -> float:
     """log of the FLOPs, time among them, in which the full model is as near, over the look's."""
-    return full_model.log_saved(look.error, look.spent)
+    if full_model.misses(look.error):
+        return -math.inf  # worse than all of it: the cheapest would win, however bad
+    return full_model.log_cost_at(look.error) - math.log(look.spent)
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class Tuning:
     known: Hull | None = None  # of the full model, where it was drawn before
 
     def error(self, method: Method) -> float:
-        """See `nearness`."""
+        """See `distance`."""
         return self.look(method).error
 
     def sampled(self, method: Method, drawn: Draws) -> Sampled:
@@ -103,7 +105,7 @@ class Tuning:
     def look(self, method: Method) -> Tried:
         """The method's pictures beside the teacher's, and their cost."""
         sampled = self.sampled(method, self.drawn)
-        return Tried(self.nearness(sampled), self.spent(sampled), method)
+        return Tried(self.distance(sampled), self.spent(sampled), method)
 
     def looks(self, methods: Iterable[Method]) -> list[Tried]:
         """Of those whose budget pays for so many steps."""
@@ -113,7 +115,7 @@ class Tuning:
                 found.append(self.look(method))
         return found
 
-    def nearness(self, sampled: Sampled) -> float:
+    def distance(self, sampled: Sampled) -> float:
         """How far pictures are from the teacher's of the same seeds; 0 for those themselves."""
         pixels = squared_errors(sampled.x_0, self.target).mean()
         features = np.square(self.extract(sampled.images) - self.features).mean()
@@ -130,15 +132,10 @@ class Tuning:
         levels were chosen; by SOLVER over DEFAULT_STEPS where none were."""
         if self.known is not None:
             return self.known
-        looks = [self.look(method) for method in self.full_model_rows]
-        return lower_hull([look.spent for look in looks], [look.error for look in looks])
-
-    @property
-    def full_model_rows(self) -> list[Method]:
-        """Those that are looked at, some of which are its hull's corners."""
         chosen = [(by, n) for of, by, n in self.spacings.chosen if of == "teacher"]
         asked = chosen or [(SOLVER, n) for n in DEFAULT_STEPS]
-        return [dense("teacher", "teacher", solver, n) for solver, n in asked]
+        looks = [self.look(dense("teacher", "teacher", solver, n)) for solver, n in asked]
+        return lower_hull([look.spent for look in looks], [look.error for look in looks])
 
     def ceiling(self, tier: str) -> Ceiling:
         return ceiling(self.models, tier, self.overhead)

@@ -18,7 +18,6 @@ import torch
 from nitrogen.model.cost import CostModel
 from nitrogen.model.pipeline import Pipeline
 from nitrogen.model.policies import Static
-from nitrogen.model.request import Request
 from nitrogen.model.sampler import Sampler
 from nitrogen.model.schedules import sampling_sigmas
 from nitrogen.model.solvers import sample_dense
@@ -103,10 +102,7 @@ class WidthSearch:
         sampler = Sampler(
             self.student.denoiser, Static(widths=tuple(widths)), solver_name=SOLVER
         )  # fmt: skip
-        requests = [
-            Request(label, seed, len(widths))
-            for label, seed in zip(self.drawn.labels, self.drawn.seeds, strict=True)
-        ]
+        requests = self.drawn.requests(len(widths))
         done = [one for part in sampler.batches(requests) for one in sampler.run(part)]
         x_0 = torch.stack([one.x_0 for one in done]).to(self.target).clamp(-1, 1)
         return float((x_0 - self.target.clamp(-1, 1)).square().mean())

@@ -19,8 +19,7 @@ from nitrogen.model.config import NUM_WIDTHS
 from nitrogen.model.observation import Observation
 from nitrogen.model.pipeline import Pipeline
 from nitrogen.model.policies import Decision, Policy, no_exit
-from nitrogen.model.regions import pool_to_regions
-from nitrogen.model.request import Request
+from nitrogen.model.regions import region_mse
 from nitrogen.pipelines.metrics.calibration import reliability
 from nitrogen.pipelines.sampling import Draws
 from nitrogen.pipelines.training.stride import stride_target
@@ -51,7 +50,7 @@ class Watching:
     def decide(self, observation: Observation) -> Decision:
         target = true_denoised(self.teacher, self.strided, observation)
         grid = (observation.exited.shape[1], observation.exited.shape[2])
-        error = pool_to_regions((observation.denoised - target).square(), grid).mean(-1)
+        error = region_mse(observation.denoised, target, grid)
         early = observation.step < (observation.num_steps * WARM_UP_SHARE).clamp_min(2)
         actual = torch.where(early[:, None, None] | observation.exited, torch.nan, error)
         predicted = required(observation.log_errors)[..., 0].exp()
@@ -86,14 +85,9 @@ def watched(
 ) -> Pairs:
     """Roll-outs of the student under `policy`, which must not let whole samples exit."""
     parts = []
-    for start in range(0, len(drawn), BATCH):
+    for part in drawn.parts(BATCH):
         watching = Watching(policy, teacher, student.arch.strided)
-        part = slice(start, start + BATCH)
-        requests = [
-            Request(label, seed, num_steps)
-            for label, seed in zip(drawn.labels[part], drawn.seeds[part], strict=True)
-        ]
-        student.sampler(watching, solver).run(requests)
+        student.sampler(watching, solver).run(part.requests(num_steps))
         parts.append(
             [np.concatenate(column, axis=1) for column in zip(*watching.steps, strict=True)]
         )

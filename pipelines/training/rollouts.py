@@ -17,7 +17,7 @@ from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.leg import Leg
 from nitrogen.model.observation import Past, new_past, region_features, remember
 from nitrogen.model.predictor import Predictor, gains
-from nitrogen.model.regions import HELD, Plan, pool_to_regions, spread_to_pixels
+from nitrogen.model.regions import HELD, Plan, region_mse, spread_to_pixels
 from nitrogen.model.schedules import sampling_sigmas
 from nitrogen.model.solvers import slide
 from nitrogen.model.spending import room_for_regions, widths_for
@@ -94,7 +94,7 @@ class Explorer:
             cache=state.cache,
         )  # fmt: skip
         active = spread_to_pixels(plan.widths > HELD, self.cost.height, self.cost.width)
-        change = pool_to_regions((fresh - state.denoised).square(), self.cost.grid).mean(-1)
+        change = region_mse(fresh, state.denoised, self.cost.grid)
         denoised = torch.where(active, fresh, state.denoised)
         return RollOut(
             slide(state.x_t, denoised, state.sigma, state.sigma_next), denoised,

@@ -19,7 +19,7 @@ from nitrogen.model.denoiser import Denoiser
 from nitrogen.model.leg import Leg
 from nitrogen.model.losses import gating_cost, log_mean_nll, tilted_weight, weighted_error
 from nitrogen.model.predictor import Predictor, gains
-from nitrogen.model.regions import HELD, Plan, pool_to_regions, spread_to_pixels
+from nitrogen.model.regions import HELD, Plan, region_mse, spread_to_pixels
 from nitrogen.model.relay import legs_of
 from nitrogen.model.row_denoiser import RowDenoiser
 from nitrogen.model.weights import load_into, load_tensors
@@ -187,8 +187,7 @@ class StudentTask(Task):
         state, log_errors = asked.state, asked.log_errors
         nll = torch.zeros((), device=log_errors.device)
         for option, answer in {HELD: state.denoised, **asked.answers}.items():
-            squared = (answer.detach() - asked.target).square()
-            error = pool_to_regions(squared, self.cost.grid).mean(-1)
+            error = region_mse(answer.detach(), asked.target, self.cost.grid)
             nll = nll + log_mean_nll(log_errors[..., option], error).mean()
         gain = gains(log_errors, state.sigma, state.sigma_next).float()
         scale = gain.detach().abs().mean(dim=(1, 2, 3), keepdim=True) + 1e-12

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from nitrogen.pipelines.bench.calibrate import holds, pairs
-from nitrogen.pipelines.evaluation.residuals import Uniform
+from nitrogen.pipelines.bench.calibrate import holds, pairs, ranking
+from nitrogen.pipelines.evaluation.residuals import Pairs, Uniform
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,10 @@ def test_calibration_pairs_know_the_true_error(models, drawn):
     assert np.isnan(warm_up).all()
     assert (found.actual[:, 32:] >= 0).all()
     assert found.predicted.std() > 0
+
+
+def test_ranks_are_of_regions_within_a_step_where_they_may_exit():
+    predicted = np.array([[1.0, 2.0, 3.0, 30.0, 20.0, 10.0, 7.0, 7.0, 7.0]])
+    actual = np.array([[np.nan] * 3 + [0.3, 0.2, 0.1] + [0.1, 0.2, 0.3]])
+    assert ranking(Pairs(predicted, actual), 3) == {"value": pytest.approx(1.0), "n": 1}
+    assert ranking(Pairs(predicted[:, :3], actual[:, :3]), 1) == {"value": None, "n": 0}

@@ -27,6 +27,16 @@ def test_labels_follow_the_split():
     assert drawn == draws("evaluate", 4000, np.array([0, 1, 1, 1]), seed=0)
 
 
+def test_parts_in_order_are_the_whole_and_requests_are_theirs():
+    drawn = draws("show", 7, np.arange(3), seed=1)
+    parts = list(drawn.parts(3))
+    assert [len(part) for part in parts] == [3, 3, 1]
+    requests = [one for part in parts for one in part.requests(4, budget=0.5)]
+    assert [one.seed for one in requests] == drawn.seeds
+    assert [one.label for one in requests] == drawn.labels
+    assert {(one.num_inference_steps, one.budget) for one in requests} == {(4, 0.5)}
+
+
 def test_heun_counts_both_evaluations():
     assert forwards(10, "heun") == 19
     assert forwards(10, "dpmpp_2m") == 10
