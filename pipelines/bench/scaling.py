@@ -37,7 +37,8 @@ WORTH = 3.0  # of a step: the teacher's by rows, and by plain PyTorch at half th
 
 
 class ScalingConfig(BaseModel):
-    """sizes: px; batches: pictures a step; active_share: of the regions; repeats: timed steps."""
+    """sizes: px; batches: pictures a step; active_share: of the regions; repeats: timed steps;
+    growth_repeats: those of the time per pixel, about which something is decided."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -45,11 +46,12 @@ class ScalingConfig(BaseModel):
     batches: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
     active_share: float = Field(0.25, gt=0, le=1)
     repeats: int = Field(7, ge=2)
+    growth_repeats: int = Field(20, ge=2)
     huge: bool = True  # the 4,096 px picture
 
     @classmethod
     def quick(cls) -> ScalingConfig:
-        return cls(sizes=(32, 64), batches=(1, 2), repeats=2, huge=False)
+        return cls(sizes=(32, 64), batches=(1, 2), repeats=2, growth_repeats=2, huge=False)
 
     def cells(self) -> list[tuple[int, int]]:
         """(size, batch) of every row."""
@@ -112,7 +114,8 @@ class Kept:
         }
         ends = self.config.ends()
         if not self.store.has(self._key(ends[0], 1, ends[1])):
-            work[self._growth(*ends)] = calls * WORTH * sum(map(self._full, ends))
+            grown = self.config.growth_repeats + 3
+            work[self._growth(*ends)] = grown * WORTH * sum(map(self._full, ends))
         if self.config.huge and not self.store.has(self._key(HUGE_PX, None)):
             work[self._name(HUGE_PX, None)] = NUM_STEPS / 2 * self._full(HUGE_PX)
         self.forecast.expect(work)
@@ -135,7 +138,7 @@ class Kept:
         found = self.store.get(key)
         if found is None:
             with self.forecast.working(self._growth(*ends)):
-                share, repeats = self.config.active_share, self.config.repeats
+                share, repeats = self.config.active_share, self.config.growth_repeats
                 small, large = (Step.of(denoiser, predictor, size, 1, share) for size in ends)
                 found = self.store.put(Row(key, per_pixel(small, large, repeats), {}))
         return found.values
@@ -152,7 +155,8 @@ class Kept:
             return values
 
     def _key(self, size: int, batch: int | None, to: int | None = None) -> str:
-        cell = {"size": size, "batch": batch, "to": to, "repeats": self.config.repeats}
+        repeats = self.config.growth_repeats if to else self.config.repeats
+        cell = {"size": size, "batch": batch, "to": to, "repeats": repeats}
         return row_key(cell, self._facts)
 
     def _full(self, size: int) -> float:

@@ -15,7 +15,7 @@ from nitrogen.pipelines.bench.scaling import ScalingConfig, conversion, per_pixe
 from nitrogen.pipelines.bench.scaling_step import Step, spread_plan
 from nitrogen.pipelines.metrics.timing import Timing
 
-FEW = ScalingConfig(sizes=(32, 64), batches=(1, 2), repeats=2, huge=False)
+FEW = ScalingConfig(sizes=(32, 64), batches=(1, 2), repeats=2, growth_repeats=3, huge=False)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.25, 0.5, 1.0])
@@ -79,6 +79,7 @@ def test_rows_stay_under_the_bound_of_pixels(models, monkeypatch, tmp_path):
         assert row["teacher_torch"]["gflops"] == row["teacher"]["gflops"]
         assert row["cache_mib"] > 0
     assert (found["per_pixel"]["from"], found["per_pixel"]["to"]) == (32, 64)
+    assert len(found["per_pixel"]["ratios"]["adaptive"]) == 3, "growth_repeats"
 
 
 def test_what_is_measured_is_not_measured_again(models, monkeypatch, tmp_path):
