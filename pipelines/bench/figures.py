@@ -125,15 +125,20 @@ class Field:
         """ms of the rows' lower hull at our error, over our ms.
 
         beats_all: whether we are better than the hull's best error, where its best row is taken.
+        Worse than all of it, the fastest row too, there is no equal quality, and we are 0 times as
+        fast: slower_than_all says so of everything, missed is the share of resamples.
         """
         hulls, mine = self.hulls(which), ours.error(which, self.resamples.seeds)
         my_ms = np.log(ours.p50(self.resamples.rounds))
-        at_mine = [hull.log_cost_at(error) for hull, error in zip(hulls, mine, strict=True)]
+        pairs = list(zip(hulls, mine, strict=True))
+        missed = np.array([hull.misses(error) for hull, error in pairs])
+        at_mine = np.array([hull.log_cost_at(error) for hull, error in pairs])
         whole = hulls[0]
         return figure(
-            np.exp(np.array(at_mine) - my_ms), len(ours.mse),
+            np.where(missed, 0.0, np.exp(at_mine - my_ms)), len(ours.mse),
             beats_all=bool(mine[0] < whole.error[-1]),
-            slower_than_all=bool(whole.misses(mine[0])),
+            slower_than_all=bool(missed[0]),
+            missed=float(missed[1:].mean()),
             hull=[self.rows[i].name for i in whole.rows],
             rounds=self.resamples.rounds.shape[1],
         )  # fmt: skip

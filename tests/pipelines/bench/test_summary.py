@@ -95,6 +95,29 @@ def test_better_than_all_is_compared_with_the_best_row(resamples):
     assert found["beats_all"]
 
 
+def test_worse_than_all_rows_is_no_times_as_fast():
+    """Where the fastest row is better too, no quality is equal."""
+    rows = [row("a", "teacher", 8, 2), row("b", "teacher", 2, 16)]
+    field = Field(rows, Resamples.draw(N, ROUNDS, 1000))
+    noise = np.random.default_rng(7).normal(size=N)
+    noise = (noise - noise.mean()) / noise.std()
+    # 0.43 standard errors below the fastest row: above it in a third of the resamples.
+    ours = replace(row("o", "ours", 8, 1), mse=8 + noise - 0.43 / np.sqrt(N))
+    found = field.speedup(ours, "mse")
+    assert found["missed"] == pytest.approx(1 / 3, abs=0.06)
+    assert found["value"] > 1
+    assert found["median"] > 1
+    assert found["low"] == 0, "not shown to be faster"
+    assert not found["slower_than_all"]
+    worse = field.speedup(replace(ours, mse=ours.mse + 9), "mse")
+    assert (worse["value"], worse["high"], worse["missed"]) == (0, 0, 1)
+    assert worse["slower_than_all"]
+    better = field.speedup(replace(ours, mse=ours.mse - 3), "mse")
+    assert better["missed"] == 0
+    assert better["low"] > 1
+    assert not better["slower_than_all"]
+
+
 def test_seeds_are_the_same_for_every_row(resamples):
     # Ours is the teacher seed by seed, only faster: paired, the error cancels to the last digit.
     rows = [row("a", "teacher", 8, 1, spread=0.5), row("b", "teacher", 2, 16, spread=0.5)]
