@@ -22,6 +22,11 @@ def test_ties_have_their_mean_rank_wherever_they_stand():
     assert spearman(a, b) == pytest.approx([0.9486833])
 
 
+def test_no_rows_have_no_correlations():
+    for k in (1, 4):
+        assert spearman(np.empty((0, k)), np.empty((0, k))).shape == (0,)
+
+
 def test_a_row_that_is_not_all_known_has_no_correlation():
     a, b = np.arange(6.0).reshape(2, 3), np.array([[0.0, np.nan, 2.0], [2.0, 1.0, 0.0]])
     assert np.isnan(spearman(a, b)[0])
