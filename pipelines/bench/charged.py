@@ -7,8 +7,9 @@ takes DPM-Solver++'s time where that is less: what it would need at least, writt
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -29,6 +30,23 @@ def charged(rows: Sequence[Measured]) -> list[Measured]:
             row = replace(row, ms=np.minimum(row.ms, other))
         found.append(row)
     return found
+
+
+def charged_p50(rows: Sequence[Mapping[str, Any]], batch: str) -> list[float]:
+    """Of rows of a file, all timed: median ms as they are charged.
+
+    A file holds no rounds: the smaller of two medians stands for the median of what is smaller.
+    """
+    none = np.zeros(0)
+    timed = [
+        Measured(
+            row["name"], row["group"], none, 0.0, none, np.array([row["ms"][batch]["p50"]]), 0.0,
+            row["setting"]["num_steps"], setting=row["setting"],
+            operators=row.get("operators", "rows"),
+        )
+        for row in rows
+    ]  # fmt: skip
+    return [float(row.p50(np.zeros((1, 1), int))[0]) for row in charged(timed)]
 
 
 def _solver(row: Measured) -> str | None:

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from nitrogen.pipelines.bench.charged import CHARGED, charged_p50
 from nitrogen.pipelines.bench.hull import Hull, lower_hull
 from nitrogen.pipelines.bench.label_places import TOWARDS_BETTER, Label, place
 from nitrogen.pipelines.bench.plot_style import LOOKS, OTHERS, THEMES, Theme, figure_style
-from nitrogen.pipelines.bench.row_names import short_name
+from nitrogen.pipelines.bench.row_names import SOLVERS, short_name
+from nitrogen.pipelines.bench.settings import SOLVER
 from nitrogen.pipelines.bench.summary import FULL_GROUPS
 
 Row = Mapping[str, Any]
@@ -24,6 +26,7 @@ SHOWN = {
     "mse": "MSE to the teacher's 64 steps, same seeds",
     "kid": "KID to the test split",
 }
+LESS = f"{SOLVERS[CHARGED]} at {SOLVERS[SOLVER]}'s where that is less"
 TOP_QUANTILE = 0.97  # of the errors: a few hopeless rows would flatten the rest
 WIDTH_PX, HEIGHT_PX, DPI = 1200, 640, 150
 
@@ -68,6 +71,15 @@ def compared(result: Mapping[str, Any], batch: str) -> list[Row]:
     ]
 
 
+def as_charged(rows: Sequence[Row], batch: str) -> list[Row]:
+    """The rows of a panel at the times that the figures take: a rival's may be less than its own,
+    and a gap must be as wide as the number beside it says."""
+    return [
+        {**row, "ms": {**row["ms"], batch: {**row["ms"][batch], "p50": ms}}}
+        for row, ms in zip(rows, charged_p50(rows, batch), strict=True)
+    ]
+
+
 def point(row: Row, batch: str, which: str) -> tuple[float, float]:
     """(median ms, error)."""
     return row["ms"][batch]["p50"], row[which]["value"]
@@ -77,7 +89,8 @@ def _panel(
     axes: Any, result: Mapping[str, Any], batch: str, which: str, theme: Theme
 ) -> tuple[list[Label], np.ndarray]:
     """Draws a panel; returns its labels and what they must not cover."""
-    rows = compared(result, batch)
+    timed = compared(result, batch)
+    rows = as_charged(timed, batch)
     _scales(axes, rows, batch, which)
     groups = [*LOOKS, *sorted({row["group"] for row in rows} - set(LOOKS))]
     for group in groups:
@@ -99,7 +112,7 @@ def _panel(
     lines += [line[1] for line in (hull, own) if line is not None]
     points = np.array([point(row, batch, which) for row in rows]).reshape(-1, 2)
     axes.set_title(f"batch {batch}", fontsize=8.5, color=theme.ink, loc="left")
-    axes.set_xlabel("ms a picture, median")
+    axes.set_xlabel("ms a picture, median" + (f"; {LESS}" if rows != timed else ""))
     return [one for one in labels if one is not None], np.concatenate([points, *lines])
 
 
@@ -147,9 +160,10 @@ def _hull(
 def _gap(
     axes: Any, row: Row, found: Mapping[str, Any], hull: Any, batch: str, which: str
 ) -> np.ndarray:
-    """A line from our point to the place of the hull that it is compared with."""
+    """A line from our point to the place of the hull that it is compared with; none where it is
+    worse than all of it."""
     ms, error = point(row, batch, which)
-    if hull is None or found["value"] is None:
+    if hull is None or not _comparable(found):
         return np.zeros((0, 2))
     other = float(np.exp(hull[0].log_cost_at(error)))
     axes.plot(
@@ -165,8 +179,13 @@ def _tier_label(
     x, y = point(row, batch, which)
     if not _inside(axes, x, y):
         return None
-    text = f"{tier} {found['value']:.2f}x" if found["value"] is not None else tier
+    text = f"{tier} {found['value']:.2f}x" if _comparable(found) else tier
     return Label(text, x, y, LOOKS["ours"].colour, True, True, TOWARDS_BETTER)
+
+
+def _comparable(found: Mapping[str, Any]) -> bool:
+    """Whether the hull reaches our error."""
+    return found["value"] is not None and not found.get("slower_than_all")
 
 
 def _corner_label(axes: Any, row: Row, batch: str, which: str, theme: Theme) -> Label | None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nitrogen.pipelines.bench.charged import charged
+from nitrogen.pipelines.bench.charged import charged, charged_p50
 from nitrogen.pipelines.bench.figures import Measured
 
 
@@ -31,3 +31,19 @@ def test_unipc_takes_the_smaller_time_of_each_round():
 def test_rows_without_times_stay_as_they_are():
     untimed = Measured("x", "control", np.ones(2), 1.0, np.zeros(2), None, 1.0)
     assert charged([untimed]) == [untimed]
+
+
+def test_rows_of_a_file_take_the_smaller_of_two_medians():
+    def told(solver, steps, p50, operators=None):
+        found = {
+            "name": f"teacher {solver} {steps}", "group": "teacher",
+            "setting": {"model": "teacher", "solver": solver, "num_steps": steps},
+            "ms": {"8": {"p50": p50}},
+        }  # fmt: skip
+        return found | ({"operators": operators} if operators else {})  # not in older files
+
+    rows = [
+        told("dpmpp_2m", 6, 10.0), told("unipc", 6, 20.0), told("unipc", 7, 22.0),
+        told("unipc", 6, 9.0), told("unipc", 6, 50.0, "torch"), told("heun", 6, 40.0),
+    ]  # fmt: skip
+    assert charged_p50(rows, "8") == [10.0, 10.0, 22.0, 9.0, 50.0, 40.0]

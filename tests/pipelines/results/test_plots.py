@@ -1,11 +1,15 @@
 """The Pareto plot: its size, its themes, and labels that lie on nothing."""
 
+import copy
+
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from nitrogen.pipelines.bench import pareto_plot
 from nitrogen.pipelines.bench.label_places import Label, place
 from nitrogen.pipelines.bench.pareto_plot import compared, draw_pareto
 from nitrogen.pipelines.bench.row_names import short_name
@@ -32,6 +36,49 @@ def test_a_group_that_is_not_known_is_drawn_all_the_same(result, tmp_path):
     fresh = {**result["rows"][0], "group": "something new", "extra": 1}
     draw_pareto(result | {"rows": [*result["rows"], fresh]}, tmp_path / "plot.png", "kid")
     assert fresh in compared(result | {"rows": [fresh]}, "1")
+
+
+@pytest.fixture
+def drawn(monkeypatch, tmp_path):
+    """Draws a file's MSE; for each panel the ends of its dotted lines, its labels, and below."""
+    gaps, labels, below = [], [], []
+    plot, xlabel = Axes.plot, Axes.set_xlabel
+
+    def plotted(axes, x, y, **style):
+        if style.get("linestyle") == ":":
+            gaps.append(tuple(x))
+        return plot(axes, x, y, **style)
+
+    monkeypatch.setattr(Axes, "plot", plotted)
+    monkeypatch.setattr(Axes, "set_xlabel", lambda axes, x: below.append(x) or xlabel(axes, x))
+    monkeypatch.setattr(pareto_plot, "place", lambda axes, found, *_: labels.extend(found))
+
+    def draw(content):
+        draw_pareto(content, tmp_path / "plot.png")
+        return gaps, {label.x: label.text for label in labels if "x" in label.text}, below
+
+    return draw
+
+
+@pytest.mark.parametrize("unipc", [0.8, 1.2, 1.5])
+def test_a_gap_is_as_wide_as_the_number_beside_it(small, made, drawn, unipc):
+    """Whatever UniPC's own steps cost; its rows at as many steps as DPM-Solver++'s are nearer."""
+    steps = small.teacher_steps | {"unipc": (5, 6, 8, 10, 12)}
+    config = small.model_copy(update={"teacher_steps": steps})
+    gaps, numbers, below = drawn(made.frontier(config, unipc=unipc))
+    assert len(gaps) == len(numbers) == 6
+    for ours, other in gaps:
+        assert numbers[ours].endswith(f" {other / ours:.2f}x")
+    assert ["UniPC at DPM++'s where that is less" in text for text in below] == [unipc > 1] * 2
+
+
+def test_what_is_worse_than_every_row_has_no_gap_and_no_number(result, drawn):
+    content = copy.deepcopy(result)
+    for figures in content["summary"].values():
+        figures["speedup_at_equal_quality"]["low"]["mse"]["slower_than_all"] = True
+    gaps, numbers, _ = drawn(content)
+    assert len(gaps) == len(numbers) == 4
+    assert not any(text.startswith("low") for text in numbers.values())
 
 
 def test_controls_and_guided_rows_are_not_compared(result):
