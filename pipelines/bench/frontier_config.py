@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -143,3 +145,10 @@ class FrontierConfig(BaseModel):
             ras_shares=(0.5,), budgets=(0.45, 0.7), thresholds=(1e-4, 1e-3), ours_steps=(4, 8),
             exit_images=256, num_calibration=256,
         )  # fmt: skip
+
+
+def is_quick(command: str) -> bool:
+    """Whether this command line of `nitrogen bench` asked for a quick run: it shows that the
+    benchmark runs, and decides nothing."""
+    words = shlex.split(command)
+    return "--quick" in words or ("--preset", "quick") in pairwise(words)

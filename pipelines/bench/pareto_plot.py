@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from nitrogen.pipelines.bench.charged import CHARGED, charged_p50
+from nitrogen.pipelines.bench.frontier_config import is_quick
 from nitrogen.pipelines.bench.hull import Hull, lower_hull
 from nitrogen.pipelines.bench.label_places import TOWARDS_BETTER, Label, place
 from nitrogen.pipelines.bench.plot_style import LOOKS, OTHERS, THEMES, Theme, figure_style
@@ -257,5 +258,5 @@ def _source(result: Mapping[str, Any]) -> str:
         f"bars: 95 %; {result['hardware']}, {threads}",
         f"commit {result['commit']}",
     ]  # fmt: skip
-    quick = "--quick" in str(result.get("command", "")).split()
+    quick = is_quick(str(result.get("command") or ""))
     return ("A QUICK RUN: DECIDES NOTHING.  " if quick else "") + ", ".join(parts)

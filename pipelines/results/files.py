@@ -8,11 +8,10 @@ import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-from nitrogen.pipelines.bench.frontier_config import FORMAT
+from nitrogen.pipelines.bench.frontier_config import FORMAT, is_quick
 from nitrogen.platform.errors import ConfigError
 
 Kind = Literal["frontier", "attack", "scaling", "ablation"]
@@ -36,9 +35,8 @@ class BenchFile:
 
     @cached_property
     def quick(self) -> bool:
-        """Made with --quick: it shows that the benchmark runs, and decides nothing."""
-        words = shlex.split(self.command)
-        return "--quick" in words or ("--preset", "quick") in pairwise(words)
+        """It shows that the benchmark runs, and decides nothing."""
+        return is_quick(self.command)
 
     @property
     def command(self) -> str:

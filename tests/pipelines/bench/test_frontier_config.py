@@ -2,7 +2,7 @@
 
 import pytest
 
-from nitrogen.pipelines.bench.frontier_config import FrontierConfig
+from nitrogen.pipelines.bench.frontier_config import FrontierConfig, is_quick
 from nitrogen.platform.errors import ConfigError
 
 
@@ -65,3 +65,15 @@ def test_a_size_is_given_once():
 def test_another_preset_is_refused():
     with pytest.raises(ConfigError, match="quick, day or full"):
         FrontierConfig.preset("week")
+
+
+@pytest.mark.parametrize(
+    ("words", "quick"),
+    [
+        ("--quick --preset full", True), ("--preset quick --out b.json", True),
+        ("--preset day", False), ("--out quick", False), ("--preset 'day' --out quick", False),
+        ("", False),
+    ],
+)  # fmt: skip
+def test_a_quick_run_is_told_by_either_spelling(words, quick):
+    assert is_quick(f"nitrogen bench frontier {words}") is quick

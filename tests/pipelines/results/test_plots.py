@@ -72,6 +72,17 @@ def test_a_gap_is_as_wide_as_the_number_beside_it(small, made, drawn, unipc):
     assert ["UniPC at DPM++'s where that is less" in text for text in below] == [unipc > 1] * 2
 
 
+@pytest.mark.parametrize(
+    ("command", "quick"),
+    [("x --quick", True), ("x --preset quick", True), ("x --preset day", False), (None, False)],
+)
+def test_the_plot_of_a_quick_run_says_so(result, tmp_path, monkeypatch, command, quick):
+    told = []
+    monkeypatch.setattr(Figure, "supxlabel", lambda figure, text, **_: told.append(text))
+    draw_pareto(result | {"command": command}, tmp_path / "plot.png")
+    assert told[0].startswith("A QUICK RUN: DECIDES NOTHING") is quick
+
+
 def test_what_is_worse_than_every_row_has_no_gap_and_no_number(result, drawn):
     content = copy.deepcopy(result)
     for figures in content["summary"].values():

@@ -75,8 +75,9 @@ def test_every_target_of_a_file_is_judged(file):
     assert tally(found).startswith(f"{states.count(True)} of {len(found)} targets are reached")
 
 
-def test_a_quick_run_decides_nothing(file):
-    quick = BenchFile(file.path, file.kind, file.content | {"command": "x --quick"}, file.name)
+@pytest.mark.parametrize("command", ["x --quick", "x --preset quick"])
+def test_a_quick_run_decides_nothing(file, command):
+    quick = BenchFile(file.path, file.kind, file.content | {"command": command}, file.name)
     assert {v.reached for v in verdicts(quick)} == {None}
     assert "nothing is decided" in headline(quick, "1")
     assert "decides nothing" in dataset_page(quick, {}, None)
