@@ -139,14 +139,21 @@ def _latency(pair: Pair | None, which: str, batch: str, quick: bool) -> Verdict:
     if budget and pair.teacher_fd:
         # Its own distance too, for where the teacher is bad nearness to it asks little.
         shown = f"{shown}, budget {budget:g}; the teacher's {plain(pair.teacher_fd['value'])}"
-    outcome = found.outcome
-    if not quick and not pair.within:
-        far = pair.fd_ratio > MAX_FD_RATIO
-        reach = pair.fd_over["high"] if pair.fd_over and not far else pair.fd_ratio
-        outcome = f"missed: its distance {'is' if far else 'may be'} {reach:.3f} of the teacher's"
-    elif found.reached and not pair.enough:
-        outcome = f"decides nothing: fd_lite0 of fewer than {targets.MIN_FRECHET:,} pictures"
-    return Verdict(found.figure, found.target, shown, found.n, outcome)
+    return replace(found, measured=shown, outcome=_with_distance(found, pair))
+
+
+def _with_distance(found: Verdict, pair: Pair) -> str:
+    """The outcome, which a distance changes where both are of enough to decide something."""
+    if found.reached is None:
+        return found.outcome
+    if not pair.enough:
+        few = f"decides nothing: fd_lite0 of fewer than {targets.MIN_FRECHET:,} pictures"
+        return few if found.reached else found.outcome
+    if pair.within or pair.fd_ratio is None:
+        return found.outcome
+    far = pair.fd_ratio > MAX_FD_RATIO
+    reach = pair.fd_over["high"] if pair.fd_over and not far else pair.fd_ratio
+    return f"missed: its distance {'is' if far else 'may be'} {reach:.3f} of the teacher's"
 
 
 def _passes(saved: Mapping[str, Any], quick: bool) -> Verdict:

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from nitrogen.pipelines.bench.frontier_config import FrontierConfig
+from nitrogen.pipelines.bench.scaling import MAX_GROWTH
 from nitrogen.pipelines.bench.settings import relay_method
 from nitrogen.pipelines.cli import app
 from nitrogen.pipelines.results import write
@@ -101,6 +102,29 @@ def test_a_distance_of_few_pictures_is_no_headline(file):
         row["fd_lite0"] = None
     assert verdict(file, "latency saved").outcome.startswith("not defined")
     assert "too few pictures" in article_table([file], "1")
+
+
+def test_a_distance_of_few_pictures_misses_nothing_however_far(file):
+    for row in file.content["headline"]:
+        row["fd_lite0"]["n"] = 1280
+        if row["group"] == "ours":
+            row["fd_lite0"]["value"] *= 1.5
+    far = verdict(file, "latency saved")
+    assert far.outcome.startswith("decides nothing: fd_lite0 of fewer")
+    assert far.reached is None
+    with_ratios(file, 1.5, 1.4, 1.6)
+    assert verdict(file, "latency saved").outcome == far.outcome
+    for figures in file.content["summary"]["1"]["latency"]["rows"].values():
+        figures["saved"] |= {"value": 0.1, "low": 0.09, "high": 0.11}
+    assert verdict(file, "latency saved").outcome == "missed", "it saves too little by itself"
+
+
+def test_a_time_of_few_rounds_is_not_missed_for_its_distance(file):
+    with_ratios(file, 1.5, 1.4, 1.6)
+    assert verdict(file, "latency saved").outcome.startswith("missed: its distance is 1.500")
+    for figures in file.content["summary"]["1"]["latency"]["rows"].values():
+        figures["saved"]["n"] = MIN_ROUNDS - 1
+    assert verdict(file, "latency saved").outcome == "decides nothing: n = 19 is too small"
 
 
 def with_ratios(file, value, low, high):
@@ -286,6 +310,22 @@ def test_pages_of_attack_and_scaling(written, made):
     assert "too little memory is free" in scaling_page(skipped)
     (few,) = read_files([written("c.json", made.attack(num_seeds=24))])
     assert verdicts(few)[0].outcome.startswith("decides nothing: fewer than 10,000")
+
+
+@pytest.mark.parametrize(
+    ("n", "high", "words"),
+    [
+        (20, 1.18, "reached"), (20, 1.21, "missed: the interval reaches above"),
+        (19, 1.18, "decides nothing: n = 19 is too small"),
+    ],
+)  # fmt: skip
+def test_the_time_per_pixel_is_decided_by_repeats(written, made, n, high, words):
+    content = made.scaling()
+    grown = {"value": 1.15, "low": 1.12, "high": high, "n": n}
+    content["per_pixel"]["intervals"] = {"adaptive": grown}
+    (file,) = read_files([written("s.json", content)])
+    assert verdict(file, "time per pixel").outcome == words
+    assert verdict(file, "time per pixel").target == f"at most {MAX_GROWTH:g}"
 
 
 def test_the_page_of_an_ablation_says_what_each_part_brought(written, made):
