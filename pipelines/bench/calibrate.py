@@ -16,7 +16,13 @@ from nitrogen.model.row_denoiser import RowDenoiser
 from nitrogen.pipelines.bench.models import Models
 from nitrogen.pipelines.bench.settings import SOLVER
 from nitrogen.pipelines.evaluation.residuals import Pairs, watched
-from nitrogen.pipelines.metrics.calibration import exit_threshold, realised, reliability
+from nitrogen.pipelines.metrics.calibration import (
+    ALPHA,
+    exit_threshold,
+    realised,
+    reliability,
+    votes_needed,
+)
 from nitrogen.pipelines.metrics.ranks import spearman
 from nitrogen.pipelines.sampling import Draws
 
@@ -38,7 +44,7 @@ def calibrate(
     num_steps: int,
     eps: Sequence[float],
     delta: float = 0.1,
-    alpha: float = 0.05,
+    alpha: float = ALPHA,
 ) -> dict[str, Any]:
     """Reliability on the report split, and for each eps the threshold with its guarantee.
 
@@ -55,9 +61,9 @@ def calibrate(
         )  # fmt: skip
         entry = found.to_dict()
         if found.value is not None:
-            kept = realised(unseen.predicted, unseen.actual, found.value, bound)
+            kept = realised(unseen.predicted, unseen.actual, found.value, bound, alpha)
             exits = int(((unseen.predicted < found.value) & inside).sum())
-            entry |= {"unseen": kept, "holds": holds(kept, delta), "exits": exits}
+            entry |= {"unseen": kept, "holds": holds(kept, delta, alpha), "exits": exits}
         thresholds.append(entry)
     return {
         "num_steps": num_steps,
@@ -69,12 +75,15 @@ def calibrate(
     }
 
 
-def holds(unseen: Mapping[str, Any], delta: float) -> bool | None:
-    """Whether the whole interval of the share of exits above eps is at most delta (True) or above
-    it (False); None where it holds delta, or where nothing exited."""
-    if not unseen["n"]:
+def holds(unseen: Mapping[str, Any], delta: float, alpha: float = ALPHA) -> bool | None:
+    """Whether the share of exits above eps is at most delta, by its whole interval and by the exact
+    bound, which older files do not hold (True), or above it by its whole interval (False).
+
+    None where neither is so, and of fewer pictures than could show the former by the exact bound.
+    """
+    if unseen["n"] < votes_needed(delta, alpha):
         return None
-    if unseen["high"] <= delta:
+    if max(unseen["high"], unseen.get("bound", 0.0)) <= delta:
         return True
     return False if unseen["low"] > delta else None
 

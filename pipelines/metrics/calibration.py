@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 NUM_BINS = 12
+ALPHA = 0.05  # that a promise is broken on new pictures
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def exit_threshold(
     eps: float,
     delta: float,
     candidates: Sequence[float],
-    alpha: float = 0.05,
+    alpha: float = ALPHA,
     seed: int = 0,
 ) -> Threshold:
     """The largest candidate below which a region may exit; see the module's docstring.
@@ -111,22 +112,34 @@ def exceedances(
 
 
 def realised(
-    predicted: np.ndarray, actual: np.ndarray, threshold: float, eps: float
+    predicted: np.ndarray,
+    actual: np.ndarray,
+    threshold: float,
+    eps: float,
+    alpha: float = ALPHA,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """On unseen pictures: the share of exits whose error is above eps, mean over pictures with an
-    exit, with its 95 % interval, and the share of region-steps that exit."""
+    exit, with its 95 % interval, and the share of region-steps that exit.
+
+    The interval is a normal one, of no width where nothing is above eps. bound: of P(error > eps |
+    exit) by one vote a picture, exact for however few pictures, as thresholds are chosen by.
+    """
     exits = (predicted < threshold) & ~np.isnan(actual)
     count = exits.sum(axis=1)
     share = ((actual > eps) & exits).sum(axis=1)[count > 0] / count[count > 0]
     known = ~np.isnan(actual)
     if not len(share):
-        return {"value": None, "low": None, "high": None, "n": 0, "exit_share": 0.0}
+        return {
+            "value": None, "low": None, "high": None, "bound": None, "n": 0, "exit_share": 0.0,
+        }  # fmt: skip
     spread = 1.96 * share.std() / math.sqrt(len(share))
     value = float(share.mean())
     return {
         "value": value,
         "low": max(0.0, value - spread),
         "high": min(1.0, value + spread),
+        "bound": binomial_upper(*exceedances(predicted, actual, threshold, eps, seed), alpha),
         "n": len(share),
         "exit_share": float(exits.sum() / max(1, known.sum())),
     }

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nitrogen.pipelines.bench.calibrate import holds
+from nitrogen.pipelines.metrics.calibration import ALPHA
 from nitrogen.pipelines.results.markdown import count, interval, percent, plain, table
 
 KEPT = {True: "holds", False: "does not hold", None: "not decided"}
@@ -33,20 +34,24 @@ def calibration(found: Mapping[str, Any]) -> str:
         unseen = one.get("unseen")
         rows.append((
             f"error at most {one['eps']:g}, at most {100 * one['delta']:g} % above",
-            plain(one["value"]), percent(unseen), count(unseen["n"] if unseen else None),
+            plain(one["value"]), _above(unseen), count(unseen["n"] if unseen else None),
             count(one.get("exits")), _kept(one),
         ))  # fmt: skip
     ranking = found.get("ranking") or {}
     text = "Exit thresholds that were chosen on the validation split, on unseen pictures "
     text += f"(n = {found['n']}); rank correlation of predicted and true error within a picture "
-    text += f"and step: {plain(ranking.get('value'))}.\n\n"
+    text += f"and step: {plain(ranking.get('value'))}."
+    if any("bound" in (one.get("unseen") or {}) for one in found["thresholds"]):
+        text += " At most: an exact bound, by one exit of each picture."
+    text += "\n\n"
     headers = ("asked for", "threshold", "above, of exits on unseen pictures (95 %)",
                "pictures with an exit", "exits", "")  # fmt: skip
     return text + table(headers, rows) + reliability(found.get("reliability") or {})
 
 
 def reliability(found: Mapping[str, Any]) -> str:
-    """The predicted errors of regions by tenths, beside the true ones on the same pictures."""
+    """The predicted errors of regions in bins of as many each, beside the true ones on the same
+    pictures."""
     if not found.get("rows"):
         return ""
     rows = [
@@ -58,12 +63,18 @@ def reliability(found: Mapping[str, Any]) -> str:
     return text + table(("predicted", "true, mean (95 %)", "regions"), rows)
 
 
+def _above(unseen: Mapping[str, Any] | None) -> str:
+    """The share with its interval, and the exact bound where the file has one."""
+    bound = (unseen or {}).get("bound")
+    return percent(unseen) + ("" if bound is None else f", at most {percent({'value': bound})}")
+
+
 def _kept(one: Mapping[str, Any]) -> str:
-    """By the interval, which older files hold beside a verdict on the value alone."""
+    """As it is judged now: older files hold a verdict on the value alone."""
     unseen = one.get("unseen")
     if unseen is None:
         return "no threshold was found"
-    return KEPT[holds(unseen, one["delta"])]
+    return KEPT[holds(unseen, one["delta"], one.get("alpha", ALPHA))]
 
 
 def ranks_of_gains(found: Mapping[str, Any]) -> str:

@@ -71,6 +71,25 @@ def test_a_few_early_exits_do_not_end_the_walk():
     assert binomial_upper(0, 29, ALPHA) <= DELTA < binomial_upper(0, 28, ALPHA)
 
 
+@pytest.mark.parametrize("num", [3, 28, 29, 100])
+def test_no_exceedance_has_an_exact_bound(num):
+    predicted, actual = np.full((num, 4), 1e-5), np.full((num, 4), 1e-6)
+    found = realised(predicted, actual, 1e-4, EPS)
+    assert (found["value"], found["high"], found["n"]) == (0, 0, num)
+    assert found["bound"] == binomial_upper(0, num, ALPHA)
+    assert (found["bound"] <= DELTA) == (num >= votes_needed(DELTA, ALPHA))
+    assert realised(predicted, actual, 1e-6, EPS)["bound"] is None, "nothing exits"
+
+
+def test_the_bound_on_unseen_pictures_is_seldom_too_low():
+    threshold = 1e-3
+    truth = realised(*pictures(4000, 999), threshold, EPS)["value"]
+    found = [realised(*pictures(40, seed), threshold, EPS) for seed in range(100)]
+    # 5 of 100 may be; more than 11 has a probability below 0.5 %.
+    assert sum(one["bound"] < truth for one in found) <= 11
+    assert all(one["bound"] > one["low"] for one in found)
+
+
 def test_one_vote_a_picture_and_none_where_nothing_exits():
     predicted = np.array([[1e-4, 1e-4], [1e-1, 1e-1], [1e-4, 1e-1]])
     actual = np.array([[1.0, 1.0], [1.0, 1.0], [0.0, 1.0]])

@@ -239,6 +239,8 @@ def test_exits_name_whose_forwards_they_save(file):
         ({"value": 0.09, "low": 0.07, "high": 0.11, "n": 50}, "| 50 | - | not decided |"),
         ({"value": 0.2, "low": 0.15, "high": 0.25, "n": 50}, "| 50 | - | does not hold |"),
         ({"value": None, "low": None, "high": None, "n": 0}, "| 0 | - | not decided |"),
+        ({"value": 0.0, "low": 0.0, "high": 0.0, "n": 29}, "| 29 | - | holds |"),
+        ({"value": 0.0, "low": 0.0, "high": 0.0, "n": 28}, "| 28 | - | not decided |"),
     ],
 )
 def test_a_promise_holds_by_its_whole_interval(file, unseen, words):
@@ -249,6 +251,19 @@ def test_a_promise_holds_by_its_whole_interval(file, unseen, words):
     assert "pictures with an exit" in page
     one["exits"] = 4321
     assert words.replace("| - |", "| 4,321 |") in dataset_page(file, {}, None)
+
+
+def test_the_exact_bound_stands_beside_the_interval_and_decides_too(file):
+    one = file.content["calibration"]["thresholds"][0]
+    assert "exact bound" not in dataset_page(file, {}, None)
+    one["unseen"] = {"value": 0.0, "low": 0.0, "high": 0.0, "bound": 0.125, "n": 50}
+    page = dataset_page(file, {}, None)
+    assert "| 0 % (0 to 0), at most 12.5 % | 50 | - | not decided |" in page
+    assert "At most: an exact bound" in page
+    one["unseen"]["bound"] = 0.0582
+    assert ", at most 5.82 % | 50 | - | holds |" in dataset_page(file, {}, None)
+    one["alpha"] = 0.001
+    assert "| 50 | - | not decided |" in dataset_page(file, {}, None), "66 are needed"
 
 
 def test_exits_that_cost_quality_do_not_count(file):
