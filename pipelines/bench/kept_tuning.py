@@ -18,7 +18,7 @@ import numpy as np
 from nitrogen.model.schedules import Spacing
 from nitrogen.pipelines.bench.ceilings import Ceiling, ceiling, step_line
 from nitrogen.pipelines.bench.conditions import where
-from nitrogen.pipelines.bench.contest import Contest
+from nitrogen.pipelines.bench.contest import Contest, first
 from nitrogen.pipelines.bench.hull import Hull
 from nitrogen.pipelines.bench.methods import Method
 from nitrogen.pipelines.bench.models import TUNE_SPLIT, pictures
@@ -76,13 +76,15 @@ class KeptTuning:
     def line(self) -> dict[str, float]:
         """What `overhead` was read from: how well a line fits, the batch, the machine's load."""
         contest, batch = self.contest, max(self.contest.config.batches)
+        drawn = first(self.drawn, batch)
         facts = contest.facts_of("student") | {"code": code_digests(step_line.__module__)}
-        key = row_key({"overhead": batch}, facts | where())
+        asked = {"overhead": batch, "tune": drawn.seeds, "labels": drawn.labels}
+        key = row_key(asked, facts | where())
         row = contest.store.get(key)
         if row is None:
             contest.say(OVERHEAD)
             load = round(os.getloadavg()[0], 2)
-            found = step_line(contest.models, contest.drawn, batch)
+            found = step_line(contest.models, drawn, batch)
             values = {"overhead": found.overhead, "residual": found.residual}
             row = contest.store.put(Row(key, values | {"batch": batch, "load_1m": load}, {}))
         return row.values

@@ -272,6 +272,16 @@ def test_a_row_depends_on_its_own_model_the_reference_and_the_data(models, tmp_p
     assert len({key for by_name in keys.values() for key in by_name.values()}) > len(methods)
 
 
+class Unseen:
+    """In place of draws that nobody may look at."""
+
+    def __getattribute__(self, name):
+        raise AssertionError(f"{name} of the report split was read")
+
+    def __len__(self):
+        raise AssertionError("pictures of the report split were counted")
+
+
 def test_tuning_sees_the_validation_split_only(
     models, extract, tmp_path, monkeypatch, made_up_pictures, pictured
 ):
@@ -287,15 +297,16 @@ def test_tuning_sees_the_validation_split_only(
     config = TINY.model_copy(update=update)
     contest = Contest.prepare(config, models, tmp_path, extract, lambda text: None)
     seen.clear()
-    blind = replace(contest.yardstick, test=None)  # of the report split: used, it would raise
-    contest = replace(contest, yardstick=blind)
+    # Of the report split: used, they would raise.
+    blind, report = replace(contest.yardstick, test=None), contest.drawn
+    contest = replace(contest, yardstick=blind, drawn=Unseen(), labels=Unseen())
     tuning = kept_tuning.KeptTuning(contest)
     methods = kept_tiers.KeptTiers(tuning).methods()
     assert set(tuning.saving()) == {5}
     chosen = set(tuning.spacings.chosen)
     assert chosen == {("teacher", "dpmpp_2m", 5), ("thin quarter", "dpmpp_2m", 8)}
     assert set(seen) == {TUNE_SPLIT}
-    assert not set(tuning.drawn.seeds) & set(contest.drawn.seeds)
+    assert not set(tuning.drawn.seeds) & set(report.seeds)
     assert {m.group for m in methods} == {"ours", "static"}
     assert len({TUNE_SPLIT, REPORT_SPLIT, TRAIN_SPLIT}) == 3
 
