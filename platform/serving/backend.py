@@ -7,12 +7,10 @@ from collections import deque
 from typing import Any
 
 from nitrogen.platform.serving.problems import deadline_exceeded, internal, not_ready, overloaded
+from nitrogen.platform.serving.replicas import Replicas
 
 _MAX_ATTEMPTS = 3
 _GRACE_S = 1.0
-_DESCRIBE_EVERY_S = 1.0
-_PATIENCE_S = 0.5
-_FIRST_PATIENCE_S = 5.0
 
 
 class ServeBackend:
@@ -27,16 +25,13 @@ class ServeBackend:
         self._timeout_s = timeout_s
         self._max_queued = max_queued
         self._recent_s: deque[float] = deque([1.0], maxlen=20)
-        self._described: list[dict[str, Any]] = []
-        self._described_at = -math.inf
-        self._asking: asyncio.Task[None] | None = None
+        self._replicas = Replicas(handle, keep_s=timeout_s + _GRACE_S)
 
     async def generate(self, request: dict[str, Any]) -> dict[str, Any]:
         from ray import serve
         from ray.exceptions import RayActorError, RayError
 
-        if self._described_at == -math.inf:
-            self._ask()  # before the first request takes a slot, so that there is an answer to keep
+        await self._replicas.ask()
         started = time.monotonic()
         for _ in range(_MAX_ATTEMPTS):
             left_s = self._timeout_s - (time.monotonic() - started)
@@ -62,36 +57,7 @@ class ServeBackend:
         return {"problem": deadline_exceeded(self._timeout_s).as_dict()}
 
     async def describe(self) -> list[dict[str, Any]]:
-        """What every replica says of itself, about a second old; empty if none answers.
-
-        Serve lets a broadcast wait for a free slot like any request (ray 2.60), so replicas that
-        are full stay silent: what they said before counts until their requests must have ended.
-        A replica that died answers with an error at once and counts no more.
-        """
-        if time.monotonic() - self._described_at >= _DESCRIBE_EVERY_S:
-            patience_s = _PATIENCE_S if self._described else _FIRST_PATIENCE_S
-            await asyncio.wait({self._ask()}, timeout=patience_s)
-        return self._described
-
-    def _ask(self) -> asyncio.Task[None]:
-        """The one question under way."""
-        if self._asking is None or self._asking.done():
-            self._asking = asyncio.create_task(self._refresh())
-        return self._asking
-
-    async def _refresh(self) -> None:
-        from ray import serve
-        from ray.exceptions import RayError
-
-        try:
-            answers = await asyncio.wait_for(
-                self._handle.broadcast("describe").results_async(return_exceptions=True),
-                self._timeout_s + _GRACE_S,
-            )
-        except (serve.exceptions.RayServeException, RayError, TimeoutError):
-            answers = []
-        self._described = [answer for answer in answers if isinstance(answer, dict)]
-        self._described_at = time.monotonic()
+        return await self._replicas.describe()
 
     def _retry_after_s(self) -> int:
         """How long a full queue takes to drain, from what requests took lately; 1 to 60 s."""

@@ -223,7 +223,8 @@ def test_full_queue_answers_503_and_health_stays_quick(slow):
         time.sleep(0.3)
         for _ in range(3):
             started = time.monotonic()
-            assert call(slow, path="/health/ready")[0] == 200
+            status, _, content = call(slow, path="/health/ready")
+            assert (status, json.loads(content)["models"]) == (200, ["3"])
             assert time.monotonic() - started < 3.0  # not until a request is done
             time.sleep(1.1)  # longer than an answer is kept without asking again
         answers = [future.result() for future in pending]
