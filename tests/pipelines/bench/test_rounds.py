@@ -6,15 +6,19 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from nitrogen.pipelines.bench import rounds
 from nitrogen.pipelines.bench.methods import Drawn
 from nitrogen.pipelines.bench.rounds import loads_of, read_rounds, time_rounds
 from nitrogen.pipelines.bench.row_store import Row, RowStore, row_key
+from nitrogen.pipelines.metrics.timing import Timing
 from nitrogen.pipelines.sampling import Draws
 
 DRAWN = Draws(list(range(10)), list(range(100, 110)))
@@ -47,14 +51,14 @@ def test_rounds_are_paired_and_in_an_order_of_their_own(runners, calls, tmp_path
     assert len(timed) == 36
     # A single picture of the same row goes before each timed call.
     assert before == [(name, seeds[:1]) for name, seeds in timed]
-    rounds = [timed[3 * number : 3 * number + 3] for number in range(12)]
-    for round_ in rounds:
+    by_round = [timed[3 * number : 3 * number + 3] for number in range(12)]
+    for round_ in by_round:
         assert sorted(name for name, _ in round_) == ["a", "b", "c"]
         assert len({seeds for _, seeds in round_}) == 1  # the same seeds for every row
-    orders = [tuple(name for name, _ in round_) for round_ in rounds]
+    orders = [tuple(name for name, _ in round_) for round_ in by_round]
     assert len(set(orders)) > 3
     assert {order[0] for order in orders} == {"a", "b", "c"}
-    seeds = [round_[0][1] for round_ in rounds]
+    seeds = [round_[0][1] for round_ in by_round]
     assert seeds[:4] == [(100, 101), (102, 103), (104, 105), (106, 107)]
 
 
@@ -118,10 +122,18 @@ def test_loads_are_those_of_the_rounds_that_count(tmp_path: Path):
     assert loads_of(tmp_path / "none.jsonl", ["a"], 1, 3) == []
 
 
-def test_of_several_calls_in_a_round_the_least_counts(runners, calls, tmp_path: Path):
+def test_of_several_calls_in_a_round_the_least_counts(runners, calls, tmp_path: Path, monkeypatch):
+    taken: dict[str, Iterator[float]] = {name: cycle([5.0, 2.0, 9.0]) for name in runners}
+
+    def timed(paths, **_):
+        paths["run"]()
+        name, _ = calls[-1]
+        return {"run": Timing("run", np.array([next(taken[name])]))}
+
+    monkeypatch.setattr(rounds, "time_callables", timed)
     found = time_rounds(tmp_path / "r.jsonl", runners, DRAWN, batch=1, rounds=2, warmup=0, calls=3)
     assert len(calls) == 2 * 2 * 3 * len(runners)
-    assert all(np.isfinite(ms).all() for ms in found.values())
+    assert {name: ms.tolist() for name, ms in found.items()} == {key: [2.0, 2.0] for key in "abc"}
 
 
 # -------------------------------------------------------------------------------------- rows
