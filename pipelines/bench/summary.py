@@ -10,7 +10,6 @@ import numpy as np
 from nitrogen.pipelines.bench.controls import CONTROLS
 from nitrogen.pipelines.bench.figures import (
     ERRORS,
-    MAX_FD_RATIO,
     Field,
     Measured,
     Resamples,
@@ -101,8 +100,7 @@ def latencies(
 ) -> dict[str, Any]:
     """Latency saved and conversion of each row of ours whose teacher at equal steps was timed.
 
-    The teacher by whichever operators are faster; saved_over_torch: by PyTorch's own. best: the
-    largest saving among rows whose fd_lite0 is at most MAX_FD_RATIO times the teacher's.
+    The teacher by whichever operators are faster; saved_over_torch: by PyTorch's own.
     """
     teachers = fastest(
         [row for row in rows if row.group == "teacher" and row.setting["solver"] == SOLVER]
@@ -119,13 +117,7 @@ def latencies(
             if row.num_steps in plain:
                 over = latency_saved(row, plain[row.num_steps], resamples)
                 found[row.name]["saved_over_torch"] = over
-    good = {
-        name: one["saved"]["value"]
-        for name, one in found.items()
-        if one["saved"]["fd_ratio"] is not None and one["saved"]["fd_ratio"] <= MAX_FD_RATIO
-    }
-    best = max(good, key=lambda name: good[name]) if good else None
-    return {"rows": found, "best": best, "max_fd_ratio": MAX_FD_RATIO}
+    return {"rows": found}
 
 
 def fastest(rows: Sequence[Measured]) -> dict[int, Measured]:
