@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from nitrogen.model.config import NUM_WIDTHS
@@ -23,26 +24,19 @@ EXITS, CALIBRATION, RANKING = "forward passes saved", "calibration", "ranks of p
 
 def exits(contest: Contest, tune_drawn: Draws, at_hand: bool = False) -> dict[str, Any]:
     """Forward passes saved by exit alone; kept by key. at_hand: only if they are there."""
-    config = contest.config
+    config, few = contest.config, first(contest.drawn, contest.config.exit_images)
+
+    def measure() -> dict[str, Any]:
+        return forward_passes_saved(
+            contest.models, tune_drawn, few, config.exit_steps, config.exit_thresholds
+        )
+
     described = {
         "exits": config.exit_steps, "thresholds": config.exit_thresholds,
         "images": config.exit_images,
     }  # fmt: skip
-    code = code_digests("nitrogen.pipelines.bench.exits")
-    few = first(contest.drawn, config.exit_images)
-    more = {"tune": _named(tune_drawn), "report": _named(few), "code": code}
-    key = row_key(described, contest.facts_of("student") | more)
-    row = contest.store.get(key)
-    if row is None and at_hand:
-        return {"threshold": None, "reason": NOT_YET, "n": 0}
-    if row is None:
-        with contest.forecast.working(EXITS):
-            values = forward_passes_saved(
-                contest.models, tune_drawn, few, config.exit_steps, config.exit_thresholds
-            )
-            row = contest.store.put(Row(key, values, {}))
-    contest.forecast.drop(EXITS)
-    return row.values
+    key = _key(contest, described, forward_passes_saved, tune=tune_drawn, report=few)
+    return kept(contest, EXITS, key, measure, {"threshold": None}, at_hand)
 
 
 def calibration(contest: Contest, at_hand: bool = False) -> dict[str, Any]:
@@ -54,43 +48,57 @@ def calibration(contest: Contest, at_hand: bool = False) -> dict[str, Any]:
     labels = pictures(models.data_uri, TUNE_SPLIT, models.arch.image_size)[1]
     known = draws("sweep", config.num_calibration, labels, config.seed)
     unseen = first(contest.drawn, config.num_calibration)
+
+    def measure() -> dict[str, Any]:
+        return calibrate(
+            models, Uniform(), known, unseen, num_steps=max(config.ours_steps),
+            eps=config.calibration_eps, delta=config.calibration_delta,
+        )  # fmt: skip
+
     described = {
         "calibration": config.calibration_eps, "delta": config.calibration_delta,
         "pictures": config.num_calibration, "steps": max(config.ours_steps),
     }  # fmt: skip
-    code = code_digests("nitrogen.pipelines.bench.calibrate")
-    more = {"known": _named(known), "unseen": _named(unseen), "code": code}
-    key = row_key(described, contest.facts_of("student") | more)
-    row = contest.store.get(key)
-    if row is None and at_hand:
-        return {"thresholds": [], "reason": NOT_YET, "n": 0}
-    if row is None:
-        with contest.forecast.working(CALIBRATION):
-            values = calibrate(
-                models, Uniform(), known, unseen, num_steps=max(config.ours_steps),
-                eps=config.calibration_eps, delta=config.calibration_delta,
-            )  # fmt: skip
-            row = contest.store.put(Row(key, values, {}))
-    contest.forecast.drop(CALIBRATION)
-    return row.values
+    key = _key(contest, described, calibrate, known=known, unseen=unseen)
+    return kept(contest, CALIBRATION, key, measure, {"thresholds": []}, at_hand)
 
 
 def ranks_of_gains(contest: Contest, at_hand: bool = False) -> dict[str, Any]:
     """Predicted against true gains on the report split; kept by key."""
     config = contest.config
     drawn, num_steps = first(contest.drawn, config.num_calibration), min(config.ours_steps)
+
+    def measure() -> dict[str, Any]:
+        return gain_ranking(contest.models, drawn, num_steps)
+
     described = {"gain ranking": num_steps, "budget": BUDGET}
-    code = code_digests(gain_ranking.__module__)
-    key = row_key(described, contest.facts_of("student") | {"drawn": _named(drawn), "code": code})
+    key = _key(contest, described, gain_ranking, drawn=drawn)
+    return kept(contest, RANKING, key, measure, {"gains": {}}, at_hand)
+
+
+def kept(
+    contest: Contest, name: str, key: str, measure: Callable[[], dict[str, Any]],
+    nothing: dict[str, Any], at_hand: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """What was found under this key, from the store or now. at_hand: only from the store; else
+    `nothing`, and that it is not measured yet."""
     row = contest.store.get(key)
     if row is None and at_hand:
-        return {"gains": {}, "reason": NOT_YET, "n": 0}
+        return nothing | {"reason": NOT_YET, "n": 0}
     if row is None:
-        with contest.forecast.working(RANKING):
-            found = gain_ranking(contest.models, drawn, num_steps)
-            row = contest.store.put(Row(key, found, {}))
-    contest.forecast.drop(RANKING)
+        with contest.forecast.working(name):
+            row = contest.store.put(Row(key, measure(), {}))
+    contest.forecast.drop(name)
     return row.values
+
+
+def _key(
+    contest: Contest, described: Mapping[str, Any], measured_by: Callable[..., Any], **drawn: Draws
+) -> str:
+    """Of a figure of the student: its sizes, the seeds, and the code that measures it."""
+    seeds = {which: [one.seeds, one.labels] for which, one in drawn.items()}
+    code = code_digests(measured_by.__module__)
+    return row_key(described, contest.facts_of("student") | seeds | {"code": code})
 
 
 def expected(contest: Contest) -> dict[str, float]:
@@ -107,7 +115,3 @@ def expected(contest: Contest) -> dict[str, float]:
         CALIBRATION: steps * asked * full,
         RANKING: ranked * full,
     }
-
-
-def _named(drawn: Draws) -> list[list[int]]:
-    return [drawn.seeds, drawn.labels]
