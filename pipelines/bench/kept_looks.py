@@ -17,7 +17,7 @@ from nitrogen.pipelines.sampling import Draws
 
 
 @dataclass(frozen=True)
-class Measured:
+class ErrorAtCost:
     """The error of a setting, and what it costs in forwards of the full model."""
 
     error: float
@@ -37,10 +37,10 @@ class Looks:
         facts = behind(models.data_digest, extract, search) | {"models": dict(models.digests)}
         return cls(RowStore(folder), facts)
 
-    def at(self, described: Mapping[str, Any], measure: Callable[[], Measured]) -> Measured:
+    def at(self, described: Mapping[str, Any], measure: Callable[[], ErrorAtCost]) -> ErrorAtCost:
         key = row_key(described, self.facts)
         row = self.store.get(key) or self.store.put(Row(key, asdict(measure()), {}))
-        return Measured(**row.values)
+        return ErrorAtCost(**row.values)
 
     def target(self, models: Models, drawn: Draws) -> np.ndarray:
         """The teacher's 64-step pictures."""

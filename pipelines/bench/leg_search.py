@@ -23,7 +23,7 @@ from nitrogen.model.schedules import Spacing
 from nitrogen.pipelines.bench.contenders import dense
 from nitrogen.pipelines.bench.forecast import Say
 from nitrogen.pipelines.bench.hull import Hull, lower_hull
-from nitrogen.pipelines.bench.kept_looks import Looks, Measured
+from nitrogen.pipelines.bench.kept_looks import ErrorAtCost, Looks
 from nitrogen.pipelines.bench.methods import Method, runner
 from nitrogen.pipelines.bench.models import TUNE_SPLIT, Models, pictures
 from nitrogen.pipelines.bench.quality import Extract, sample
@@ -50,22 +50,24 @@ class LegSearch:
     looks: Looks
     strides: tuple[int, ...] = (1, 1)
 
-    def relay(self, num_steps: int, leg: Leg) -> Measured:
+    def relay(self, num_steps: int, leg: Leg) -> ErrorAtCost:
         """The relay on that leg."""
         described = {"leg": astuple(leg), "steps": num_steps, "strides": self.strides}
         return self._look(described, lambda: self._relay(num_steps, leg))
 
-    def full_model(self, num_steps: int, spacing: Spacing) -> Measured:
+    def full_model(self, num_steps: int, spacing: Spacing) -> ErrorAtCost:
         """The full model alone, on these noise levels."""
         method = spaced(dense("teacher", "teacher", SOLVER, num_steps), spacing)
-        return Measured(self._error(method), num_steps)
+        return ErrorAtCost(self._error(method), num_steps)
 
-    def _look(self, described: Mapping[str, Any], measure: Callable[[], Measured]) -> Measured:
+    def _look(
+        self, described: Mapping[str, Any], measure: Callable[[], ErrorAtCost]
+    ) -> ErrorAtCost:
         drawn = self.tuning.drawn
         more = {"seeds": drawn.seeds, "labels": drawn.labels}
         return self.looks.at({**described, **more}, measure)
 
-    def _relay(self, num_steps: int, leg: Leg) -> Measured:
+    def _relay(self, num_steps: int, leg: Leg) -> ErrorAtCost:
         models = self.tuning.models
         own, table = models.student, RelayTable({num_steps: leg})
         relay = Relay(models.teacher.denoiser, table)
@@ -74,7 +76,7 @@ class LegSearch:
         run = runner(method, replace(models, student=student))
         sampled = sample(run, self.tuning.drawn)
         forwards = float(sampled.flops.mean()) / models.cost.full_flops
-        return Measured(self.tuning.distance(sampled), forwards)
+        return ErrorAtCost(self.tuning.distance(sampled), forwards)
 
     def best(self, num_steps: int) -> Leg:
         """One number after the other, until a round over all of them brings nothing."""
@@ -101,8 +103,8 @@ class LegSearch:
         return best_spacing(method, self._error, as_legs)
 
     def _error(self, method: Method) -> float:
-        def measure() -> Measured:
-            return Measured(self.tuning.error(method), method.setting["num_steps"])
+        def measure() -> ErrorAtCost:
+            return ErrorAtCost(self.tuning.error(method), method.setting["num_steps"])
 
         return self._look(method.described(), measure).error
 

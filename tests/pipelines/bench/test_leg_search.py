@@ -9,7 +9,7 @@ from nitrogen.model.leg import Leg
 from nitrogen.model.schedules import KARRAS
 from nitrogen.pipelines.bench import leg_search
 from nitrogen.pipelines.bench.hull import lower_hull
-from nitrogen.pipelines.bench.kept_looks import Looks, Measured
+from nitrogen.pipelines.bench.kept_looks import ErrorAtCost, Looks
 from nitrogen.pipelines.bench.leg_search import (
     START,
     LegSearch,
@@ -41,7 +41,9 @@ def test_the_leg_is_no_worse_than_the_start(search):
 
 
 def test_the_best_of_each_number_is_kept(search, monkeypatch):
-    monkeypatch.setattr(LegSearch, "relay", lambda self, n, leg: Measured(leg.sigma - leg.rho, 0))
+    monkeypatch.setattr(
+        LegSearch, "relay", lambda self, n, leg: ErrorAtCost(leg.sigma - leg.rho, 0)
+    )
     search = dataclasses.replace(search, strides=(1, 1, 1))
     assert search.best(6) == Leg(3, 2.0, START.sigma_min, 5.0)
 
@@ -64,7 +66,7 @@ def test_the_full_model_has_the_better_of_its_own_levels_and_the_legs(search):
 def test_of_one_late_step_the_change_alone_is_searched(search, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        LegSearch, "relay", lambda self, n, leg: asked.append(leg) or Measured(1, 0)
+        LegSearch, "relay", lambda self, n, leg: asked.append(leg) or ErrorAtCost(1, 0)
     )
     search.best(3)
     assert {(leg.sigma_min, leg.rho) for leg in asked} == {(START.sigma_min, START.rho)}
