@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -101,16 +102,17 @@ def is_teacher(row: Row) -> bool:
 
 
 def best_pair(content: Mapping[str, Any], batch: str) -> Pair | None:
-    """The pair that saves the most time within MAX_FD_RATIO; else the one nearest to it.
+    """The pair within MAX_FD_RATIO whose teacher is nearest to the data: where it is far off, to be
+    near to it asks little. Else the one nearest to that bound.
 
-    Of the rows that were chosen for that on validation, where there are any. Where there are pairs
-    whose distances are of MIN_FRECHET pictures only they count, since a distance of fewer is no
-    headline. Without any distance, the middle tier.
+    Of the rows that were chosen for what they save on validation, where there are any. Where there
+    are pairs whose distances are of MIN_FRECHET pictures only they count, since a distance of fewer
+    is no headline. Without any distance, the middle tier.
     """
     everything = saving_pairs(content, batch) or pairs(content, batch)
     candidates = [p for p in everything if p.enough] or everything
     if within := [p for p in candidates if p.within]:
-        return max(within, key=lambda p: p.saved["value"])
+        return min(within, key=lambda p: p.teacher_fd["value"] if p.teacher_fd else math.inf)
     if known := [p for p in candidates if p.fd_ratio is not None]:
         return min(known, key=lambda p: p.fd_ratio or 0.0)
     tier = [p for p in everything if p.ours["setting"].get("tier") == "middle"]

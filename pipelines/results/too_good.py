@@ -11,10 +11,7 @@ from nitrogen.pipelines.results.pairing import Pair, is_teacher, saving_pairs, t
 
 def too_good(content: Mapping[str, Any]) -> Iterator[str]:
     """A distance that is better than the teacher's at as many steps."""
-    batches = content["summary"]
-    pairs = [p for batch in batches for p in tier_pairs(content, batch).values()]
-    pairs += [p for batch in batches for p in saving_pairs(content, batch)]
-    found = {pair.ours["name"]: pair for pair in pairs if pair and pair.better}
+    found = better_than_teacher(content)
     if not found:
         return
     yield (
@@ -22,6 +19,14 @@ def too_good(content: Mapping[str, Any]) -> Iterator[str]:
         "A student of the teacher's long run may be nearer to that than the teacher with few steps "
         f"is; below the long run itself it has no reason to be. {_beside_long_run(content, found)}"
     )
+
+
+def better_than_teacher(content: Mapping[str, Any]) -> dict[str, Pair]:
+    """By name, the rows of tiers and of what is saved that are shown to be nearer to the data."""
+    batches = content["summary"]
+    pairs = [p for batch in batches for p in tier_pairs(content, batch).values()]
+    pairs += [p for batch in batches for p in saving_pairs(content, batch)]
+    return {pair.ours["name"]: pair for pair in pairs if pair and pair.better}
 
 
 def _beside_long_run(content: Mapping[str, Any], found: Mapping[str, Pair]) -> str:
@@ -35,7 +40,14 @@ def _beside_long_run(content: Mapping[str, Any], found: Mapping[str, Pair]) -> s
     below = [name for name, p in found.items() if p.ours_fd and p.ours_fd["high"] < fd["low"]]
     lie = "lie" if len(below) > 1 else "lies"
     text = f"{_names(below) if below else 'None'} {lie} below its longest row here too, "
-    text += f"{interval(fd)} at {steps} steps."
+    text += f"{interval(fd)} at {steps} steps, by the ends of both intervals."
+    nearer = [
+        f"`{name}`, {interval(p.ours_fd)}"
+        for name, p in found.items()
+        if name not in below and p.ours_fd and p.ours_fd["value"] < fd["value"]
+    ]
+    if nearer:
+        text += f" By value {listed(nearer)} {'do' if len(nearer) > 1 else 'does'}."
     least = min(rows, key=lambda row: row["fd_lite0"]["value"])
     if below and least["fd_lite0"]["high"] < fd["low"]:
         own, at = interval(least["fd_lite0"]), least["setting"]["num_steps"]

@@ -10,11 +10,18 @@ from nitrogen.pipelines.atomic_json import write_json
 from nitrogen.pipelines.bench.pareto_plot import draw_pareto
 from nitrogen.pipelines.bench.plot_style import THEMES, themed
 from nitrogen.pipelines.results.ablation_page import ablation_page
+from nitrogen.pipelines.results.article import article_note, article_table
 from nitrogen.pipelines.results.dataset_page import dataset_page
 from nitrogen.pipelines.results.files import BenchFile, portable, read_files
-from nitrogen.pipelines.results.headline import article_note, article_table, headline
+from nitrogen.pipelines.results.headline import headline, over_static, speedup_table
 from nitrogen.pipelines.results.limits_pages import attack_page, scaling_page
-from nitrogen.pipelines.results.readme_block import block, picture, refuse_quick, with_block
+from nitrogen.pipelines.results.readme_block import (
+    TABLE_NOTE,
+    block,
+    picture,
+    refuse_quick,
+    with_block,
+)
 from nitrogen.pipelines.results.verdicts import tally, verdicts
 from nitrogen.platform.storage_local import whole
 
@@ -69,7 +76,10 @@ def index(files: Sequence[BenchFile], out: Path) -> str:
         batch = next(iter(file.content["summary"]))
         parts.append(f"{headline(file, batch)}\n")
     if frontiers:
-        batch = next(iter(frontiers[0].content["summary"]))
+        batches = list(dict.fromkeys(b for file in frontiers for b in file.content["summary"]))
+        parts += [speedup_table(frontiers, batch) for batch in batches]
+        parts += [f"{TABLE_NOTE} {over_static(frontiers)}\n"]
+        batch = batches[0]
         parts += [article_table(frontiers, batch), article_note(frontiers, batch) + "\n"]
         parts.append(picture(f"{frontiers[0].name}-mse", ERRORS["mse"]))
     parts.append("## Pages\n")

@@ -13,9 +13,10 @@ from nitrogen.pipelines.bench.settings import relay_method
 from nitrogen.pipelines.cli import app
 from nitrogen.pipelines.results import write
 from nitrogen.pipelines.results.ablation_page import ablation_page
+from nitrogen.pipelines.results.article import article_note, article_table
 from nitrogen.pipelines.results.dataset_page import dataset_page
 from nitrogen.pipelines.results.files import BenchFile, read_files
-from nitrogen.pipelines.results.headline import article_note, article_table, headline
+from nitrogen.pipelines.results.headline import headline
 from nitrogen.pipelines.results.limits_pages import attack_page, scaling_page
 from nitrogen.pipelines.results.pairing import best_pair
 from nitrogen.pipelines.results.readme_block import BEGIN, END, with_block

@@ -17,7 +17,13 @@ def test_a_better_distance_than_the_teachers_is_a_warning(file):
     longest["fd_lite0"] |= {"value": 90.0, "low": 80.0, "high": 100.0}
     longest["setting"]["num_steps"] = 16
     page = dataset_page(file, {}, None)
-    assert "None lies below its longest row here too, 90.0 (80.0 to 100) at 16 steps." in page
+    longer = "None lies below its longest row here too, {} at 16 steps, by the ends of both"
+    assert longer.format("90.0 (80.0 to 100)") in page
+    assert "By value" not in page
+    longest["fd_lite0"] |= {"value": 105.0, "low": 80.0, "high": 120.0}
+    page = dataset_page(file, {}, None)
+    assert longer.format("105 (80.0 to 120)") in page
+    assert "By value `ours low`, 100 (90.0 to 110) and `ours middle`, 100" in page
     longest["fd_lite0"] |= {"value": 9000.0, "low": 8999.0, "high": 9001.0}
     assert "So does the teacher itself at " in dataset_page(file, {}, None)
 
