@@ -20,7 +20,7 @@ def contenders(config: FrontierConfig, models: Models) -> Iterator[Method]:
         for n in steps:
             yield dense("teacher", "teacher", solver, n)
     for name in models.thin:
-        for n in config.static_steps:
+        for n in config.thin_steps:
             yield dense(name, "thin", SOLVER, n)
     for n in config.static_steps:
         yield from (schedule_method(slices(quarters, n)) for quarters in (1, 2, 3, 4))

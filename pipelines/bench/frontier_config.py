@@ -65,6 +65,7 @@ class FrontierConfig(BaseModel):
         "dpmpp_2m": STEPS,
         "unipc": STEPS,
     }
+    thin_steps: tuple[Steps, ...] = (3, 4, 5, 6, 8, 10, 12, 16, 20)
     static_steps: tuple[Steps, ...] = (3, 4, 6, 8, 10, 12, 16)
     cache_steps: tuple[Steps, ...] = (8, 10, 12, 16, 20)
     tea_thresholds: tuple[Positive, ...] = (0.1, 0.2, 0.4, 0.8)
@@ -122,7 +123,8 @@ class FrontierConfig(BaseModel):
             num_priced=1, num_saving=16, saving_steps=(4,), tune_steps=(4, 6), rounds=3,
             pair_rounds=3,
             teacher_steps={"euler": (8,), "heun": (4,), "dpmpp_2m": (4, 6, 8), "unipc": (6,)},
-            static_steps=(8,), cache_steps=(8,), tea_thresholds=(0.1,), ras_shares=(0.5,),
+            thin_steps=(8,), static_steps=(8,),
+            cache_steps=(8,), tea_thresholds=(0.1,), ras_shares=(0.5,),
             budgets=(0.45,), thresholds=(3e-4,), ours_steps=(8,), guidance=2.0, exit_images=8,
             exit_thresholds=(1e-4, 1e-3, 1e-2), exit_steps=12, num_calibration=16, resamples=200,
         )  # fmt: skip
@@ -141,8 +143,8 @@ class FrontierConfig(BaseModel):
                 "euler": (8, 16), "heun": (4, 6), "dpmpp_2m": (3, 4, 5, 6, 7, 8, 10, 12, 16),
                 "unipc": (4, 5, 6, 7, 8, 10, 12),
             },
-            static_steps=(3, 4, 6, 8), cache_steps=(8, 12), tea_thresholds=(0.2, 0.5),
-            ras_shares=(0.5,), budgets=(0.45, 0.7), thresholds=(1e-4, 1e-3), ours_steps=(4, 8),
+            thin_steps=(3, 4, 5, 6, 8, 10, 12), static_steps=(3, 4, 6, 8),
+            cache_steps=(8, 12), tea_thresholds=(0.2, 0.5), ras_shares=(0.5,), budgets=(0.45, 0.7), thresholds=(1e-4, 1e-3), ours_steps=(4, 8),
             exit_images=256, num_calibration=256,
         )  # fmt: skip
 

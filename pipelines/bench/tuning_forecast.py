@@ -27,7 +27,7 @@ def spaced_alone(contest: Contest) -> list[Method]:
         for solver, steps in config.teacher_steps.items() for n in steps
     ]  # fmt: skip
     thin = [
-        dense(name, "thin", SOLVER, n) for name in contest.models.thin for n in config.static_steps
+        dense(name, "thin", SOLVER, n) for name in contest.models.thin for n in config.thin_steps
     ]
     return teacher + thin
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from nitrogen.pipelines.bench.headline_rows import HEADLINE
 from nitrogen.pipelines.results.markdown import interval, listed
 from nitrogen.pipelines.results.pairing import Pair, is_teacher, saving_pairs, tier_pairs
 
@@ -30,7 +31,16 @@ def better_than_teacher(content: Mapping[str, Any]) -> dict[str, Pair]:
 
 
 def _beside_long_run(content: Mapping[str, Any], found: Mapping[str, Pair]) -> str:
-    """Which of them lie below the teacher's longest row too, by the ends of the intervals."""
+    """Which of them lie below the teacher's long run too: the reference's, paired, or in older
+    files its longest row's, by the ends of both intervals."""
+    if over := _over_reference(content, found):
+        below = [name for name, one in over.items() if one["high"] < 1]
+        told = listed([f"{interval(one)} of `{name}`" for name, one in over.items()])
+        lie = "lies" if len(below) == 1 else "lie"
+        return (
+            f"{_names(below) if below else 'None'} {lie} below that of the 64-step reference, "
+            f"which the student was to reach; over it, paired: {told}."
+        )
     rows = [r for r in content.get("headline") or () if is_teacher(r) and r.get("fd_lite0")]
     longest = max(rows, key=lambda row: row["setting"]["num_steps"], default=None)
     most = max(pair.ours["setting"]["num_steps"] for pair in found.values())
@@ -53,6 +63,15 @@ def _beside_long_run(content: Mapping[str, Any], found: Mapping[str, Pair]) -> s
         own, at = interval(least["fd_lite0"]), least["setting"]["num_steps"]
         text += f" So does the teacher itself at {at}, {own}: this distance cannot tell."
     return text
+
+
+def _over_reference(
+    content: Mapping[str, Any], found: Mapping[str, Pair]
+) -> dict[str, Mapping[str, Any]]:
+    """By name, fd_lite0 over the reference's; empty in files without it."""
+    rows = {row["name"]: row.get("fd_over_reference") for row in content.get("headline") or ()}
+    over = {name: rows.get(HEADLINE + name) for name in found}
+    return {name: one for name, one in over.items() if one}
 
 
 def _names(rows: Iterable[str]) -> str:

@@ -28,6 +28,19 @@ def test_a_better_distance_than_the_teachers_is_a_warning(file):
     assert "So does the teacher itself at " in dataset_page(file, {}, None)
 
 
+def test_the_reference_decides_where_the_file_has_it(file):
+    for row in file.content["headline"]:
+        if row["group"] == "ours":
+            row["fd_lite0"] |= {"value": 100.0, "low": 90.0, "high": 110.0}
+            row["fd_over_reference"] = {"value": 1.01, "low": 0.99, "high": 1.03, "n": 5000}
+    page = dataset_page(file, {}, None)
+    assert "None lie below that of the 64-step reference" in page
+    assert "paired: 1.01 (0.990 to 1.03) of `ours low`, " in page
+    low = next(r for r in file.content["headline"] if r["name"] == "headline: ours low")
+    low["fd_over_reference"] |= {"value": 0.97, "low": 0.96, "high": 0.98}
+    assert "`ours low` lies below that of the 64-step" in dataset_page(file, {}, None)
+
+
 def test_one_tier_that_is_too_good_is_enough_for_a_warning(file):
     ours = [row for row in file.content["headline"] if row["group"] == "ours"]
     for row in ours:
