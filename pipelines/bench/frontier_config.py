@@ -144,7 +144,8 @@ class FrontierConfig(BaseModel):
                 "unipc": (4, 5, 6, 7, 8, 10, 12),
             },
             thin_steps=(3, 4, 5, 6, 8, 10, 12), static_steps=(3, 4, 6, 8),
-            cache_steps=(8, 12), tea_thresholds=(0.2, 0.5), ras_shares=(0.5,), budgets=(0.45, 0.7), thresholds=(1e-4, 1e-3), ours_steps=(4, 8),
+            cache_steps=(8, 12), tea_thresholds=(0.2, 0.5), ras_shares=(0.5,),
+            budgets=(0.45, 0.7), thresholds=(1e-4, 1e-3), ours_steps=(4, 8),
             exit_images=256, num_calibration=256,
         )  # fmt: skip
 
