@@ -132,7 +132,8 @@ def draw_widths(
     with matplotlib.rc_context(figure_style(look)):
         figure = Figure(figsize=(width, height), dpi=DPI)
         FigureCanvasAgg(figure)
-        sheet = Sheet(figure, tile, look, RAMPS[theme])
+        taken = NAMES_INCH + tile * (steps + AFTER_PICTURE) + SHARE_INCH
+        sheet = Sheet(figure, tile, (width - taken) / 2, look, RAMPS[theme])
         sheet.legend()
         sigmas = pictures[0][1].sigmas
         sheet.write(sheet.at(0.5), HEAD_INCH - 0.12, "picture", look.muted)
@@ -142,31 +143,37 @@ def draw_widths(
         sheet.write(sheet.of_step(steps), HEAD_INCH - 0.12, "FLOPs", look.muted, "left")
         for row, (seed, one) in enumerate(pictures):
             sheet.row(row, one, student.classes[seed % len(student.classes)], seed)
-        sheet.write(NAMES_INCH, height - 0.14, source(setting), look.muted, "left", 6.5)
+        note = source(setting, pictures[0][1].late_from)
+        sheet.write(width / 2, height - 0.14, note, look.muted, size=6.5)
         stream = io.BytesIO()
         figure.savefig(stream, format="png", facecolor=look.paper)
     path.write_bytes(stream.getvalue())
     return path
 
 
-def source(setting: Mapping[str, Any]) -> str:
+def source(setting: Mapping[str, Any], late_from: int) -> str:
+    """What is shown; late_from: the step from which on a relay's second network answers."""
+    steps = setting["num_steps"]
+    late = f"; the last {steps - late_from} are the full model's" if late_from < steps else ""
     return (
         f"seeds 0 to {NUM_DRAWN - 1} in order of their cost, the cheapest to the dearest; budget "
-        f"{setting['budget']:.2f} of {setting['num_steps']} steps; columns: sigma of a step"
+        f"{setting['budget']:.2f} of {steps} steps; columns: sigma of a step{late}"
     )
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """A figure laid out from its upper left corner, in inches; tile: side of a map and its gap."""
+    """A figure laid out from its upper left corner, in inches; tile: side of a map and its gap;
+    margin: left of all."""
 
     figure: Any
     tile: float
+    margin: float
     theme: Theme
     ramp: Sequence[str]
 
     def at(self, tiles: float) -> float:
-        return NAMES_INCH + tiles * self.tile
+        return self.margin + NAMES_INCH + tiles * self.tile
 
     def of_step(self, step: float) -> float:
         """Where the map of a step begins."""
@@ -177,8 +184,8 @@ class Sheet:
         middle = y + 0.46 * self.tile
         kind, _, style = name.partition("/")
         detail = ", ".join(part for part in (style, f"seed {seed}") if part)
-        self.write(NAMES_INCH - 0.08, middle - 0.07, kind, self.theme.ink, "right")
-        self.write(NAMES_INCH - 0.08, middle + 0.07, detail, self.theme.muted, "right", 6)
+        self.write(self.at(0) - 0.08, middle - 0.07, kind, self.theme.ink, "right")
+        self.write(self.at(0) - 0.08, middle + 0.07, detail, self.theme.muted, "right", 6)
         self.image(self.at(0), y, to_uint8(one.x_0).numpy())
         for step in range(one.max_steps):
             widths = one.widths[step] if step < one.num_steps else torch.zeros_like(one.widths[0])
