@@ -6,10 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from nitrogen.pipelines.bench.figures import MIN_SAVED
 from nitrogen.pipelines.results.files import BenchFile
 from nitrogen.pipelines.results.markdown import NONE, interval, listed, table
-from nitrogen.pipelines.results.pairing import tier_pairs
+from nitrogen.pipelines.results.pairing import full_width_tiers
 from nitrogen.pipelines.results.targets import MIN_ROUNDS, MIN_SEEDS, timed
 
 FASTER, SLOWER, WORSE, OPEN = "faster", "slower", "worse", "open"
@@ -63,15 +62,6 @@ def undecided(file: BenchFile, batch: str) -> str | None:
     figures = [timed(found[which], content) for found in tiers.values() for which in ERRORS]
     rounds = min((one.get("rounds", MIN_ROUNDS) for one in figures if one), default=MIN_ROUNDS)
     return f"{rounds} rounds of timing are too few" if rounds < MIN_ROUNDS else None
-
-
-def full_width_tiers(content: Mapping[str, Any], batch: str) -> list[str]:
-    """The tiers whose budget saves next to nothing of the teacher's FLOPs at as many steps."""
-    found = tier_pairs(content, batch).items()
-    return [
-        tier for tier, pair in found
-        if pair and pair.ours["gflops"] > (1 - MIN_SAVED) * pair.teacher["gflops"]
-    ]  # fmt: skip
 
 
 def _seeds(content: Mapping[str, Any]) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nitrogen.pipelines.bench.figures import MAX_FD_RATIO
+from nitrogen.pipelines.bench.figures import MAX_FD_RATIO, MIN_SAVED
 from nitrogen.pipelines.bench.headline_rows import HEADLINE
 from nitrogen.pipelines.bench.settings import SOLVER
 from nitrogen.pipelines.results.targets import MIN_FRECHET
@@ -88,6 +88,15 @@ def tier_pairs(content: Mapping[str, Any], batch: str) -> dict[str, Pair | None]
     by_name = {pair.ours["name"]: pair for pair in pairs(content, batch)}
     tiers = content["summary"][batch]["tiers"]
     return {tier: by_name.get(name) for tier, name in tiers.items()}
+
+
+def full_width_tiers(content: Mapping[str, Any], batch: str) -> list[str]:
+    """The tiers whose budget saves next to nothing of the teacher's FLOPs at as many steps."""
+    found = tier_pairs(content, batch).items()
+    return [
+        tier for tier, pair in found
+        if pair and pair.ours["gflops"] > (1 - MIN_SAVED) * pair.teacher["gflops"]
+    ]  # fmt: skip
 
 
 def saving_pairs(content: Mapping[str, Any], batch: str) -> list[Pair]:

@@ -18,6 +18,7 @@ MIN_SEEDS, MIN_ROUNDS = 256, 20  # of a figure that decides something
 MIN_FRECHET = 5000  # pictures behind a Frechet distance that is a headline
 QUICK = "decides nothing: a quick run"
 AT_HAND = "decides nothing: only rows that were at hand"
+FULL_WIDTH = "decides nothing: a budget of nearly everything, so nothing is chosen"
 
 Figure = Mapping[str, Any]
 

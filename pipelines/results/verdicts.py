@@ -11,7 +11,7 @@ from nitrogen.pipelines.bench.figures import MAX_FD_RATIO
 from nitrogen.pipelines.results import targets
 from nitrogen.pipelines.results.files import BenchFile
 from nitrogen.pipelines.results.markdown import count, interval, plain, table
-from nitrogen.pipelines.results.pairing import Pair, pairs, tier_pairs
+from nitrogen.pipelines.results.pairing import Pair, full_width_tiers, pairs, tier_pairs
 from nitrogen.pipelines.results.targets import Verdict, judge, timed
 
 ERROR_NAMES = {"mse": "MSE", "kid": "KID"}
@@ -47,12 +47,13 @@ def _frontier(content: Mapping[str, Any], quick: bool) -> Iterator[Verdict]:
     yield from _full_width(content, quick)
     missing = absent(content)
     for batch, figures in content["summary"].items():
+        full = full_width_tiers(content, batch)
         for tier, target in targets.SPEEDUPS.items():
             for which, one in figures["speedup_at_equal_quality"].get(tier, {}).items():
                 name = f"speedup at equal {ERROR_NAMES.get(which, which)}, {tier} budget"
                 one = timed(one, content)
                 found = judge(f"{name}, batch {batch}", target, one, quick=quick)
-                yield _beside(found, missing)
+                yield _beside(found, missing, tier in full)
         for tier, errors in figures["speedup_over_static"].items():
             for which, one in errors.items():
                 name = f"speedup over static at equal {ERROR_NAMES.get(which, which)}, {tier}"
@@ -105,11 +106,13 @@ def absent(content: Mapping[str, Any]) -> list[str]:
     return [name for group, name in names.items() if group not in groups]
 
 
-def _beside(verdict: Verdict, missing: Sequence[str]) -> Verdict:
-    """The verdict, which says what it was reached or missed without."""
-    if not missing or verdict.reached is None:
+def _beside(verdict: Verdict, missing: Sequence[str], full: bool) -> Verdict:
+    """The verdict, which says what it was reached or missed without, and whether nothing is chosen
+    there."""
+    if verdict.reached is None:
         return verdict
-    return replace(verdict, outcome=f"{verdict.outcome}, without {' and '.join(missing)}")
+    notes = [f"without {' and '.join(missing)}"] * bool(missing) + ["at full width"] * full
+    return replace(verdict, outcome=", ".join([verdict.outcome, *notes]))
 
 
 def _savings(content: Mapping[str, Any], batch: str, quick: bool) -> Iterator[Verdict]:
@@ -169,12 +172,17 @@ def _passes(saved: Mapping[str, Any], quick: bool) -> Verdict:
 
 
 def _where(content: Mapping[str, Any], quick: bool) -> Iterator[Verdict]:
-    """Adaptivity gain: of errors alone, so the same at every batch size."""
-    figures = next(iter(content["summary"].values()))
+    """Adaptivity gain: of errors alone, so the same at every batch size. A budget of nearly
+    everything chooses nothing, whatever its share of an oracle's next to nothing is."""
+    batch, figures = next(iter(content["summary"].items()))
+    full = [figures["tiers"][tier] for tier in full_width_tiers(content, batch)]
     for how, target in targets.GAINS.items():
         for row, gains in figures["adaptivity_gain"].items():
             title = f"adaptivity gain over {how} positions, {row}"
-            yield judge(title, target, gains.get(how), quick=quick)
+            found = judge(title, target, gains.get(how), quick=quick)
+            if row in full and found.reached is not None:
+                found = replace(found, outcome=targets.FULL_WIDTH)
+            yield found
 
 
 def _attack(content: Mapping[str, Any], quick: bool) -> Iterator[Verdict]:

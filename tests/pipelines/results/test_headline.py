@@ -1,11 +1,7 @@
 """The headline and the table of speedups say who won, and what was compared."""
 
-from nitrogen.pipelines.results.headline import (
-    full_width_tiers,
-    headline,
-    over_static,
-    speedup_table,
-)
+from nitrogen.pipelines.results.headline import headline, over_static, speedup_table
+from nitrogen.pipelines.results.pairing import full_width_tiers
 from nitrogen.pipelines.results.verdicts import verdicts
 
 
@@ -99,6 +95,13 @@ def test_a_budget_of_nearly_everything_is_not_called_adaptive(file):
     assert full_width_tiers(file.content, "1") == ["middle"]
     assert all(line.split("|")[5].strip().endswith("†") for line in lines_of(file))
     assert "buys nearly all of the compute at the middle budget" in headline(file, "1")
+    speedup = verdict(file, "speedup at equal MSE, middle budget, batch 1")
+    assert speedup.outcome.endswith(", at full width")
+    assert "full width" not in verdict(file, "speedup at equal MSE, low budget, batch 1").outcome
+    gain = verdict(file, "adaptivity gain over random positions, ours middle")
+    assert gain.reached is None
+    assert "nothing is chosen" in gain.outcome
+    assert verdict(file, "adaptivity gain over random positions, ours low").reached is not None
 
 
 def test_what_decides_nothing_is_not_bold(file):
