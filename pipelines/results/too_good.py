@@ -39,7 +39,7 @@ def _beside_long_run(content: Mapping[str, Any], found: Mapping[str, Pair]) -> s
         lie = "lies" if len(below) == 1 else "lie"
         return (
             f"{_names(below) if below else 'None'} {lie} below that of the 64-step reference, "
-            f"which the student was to reach; over it, paired: {told}."
+            f"which the student was to reach; over it, paired: {told}.{_teacher_too(content)}"
         )
     rows = [r for r in content.get("headline") or () if is_teacher(r) and r.get("fd_lite0")]
     longest = max(rows, key=lambda row: row["setting"]["num_steps"], default=None)
@@ -72,6 +72,24 @@ def _over_reference(
     rows = {row["name"]: row.get("fd_over_reference") for row in content.get("headline") or ()}
     over = {name: rows.get(HEADLINE + name) for name in found}
     return {name: one for name, one in over.items() if one}
+
+
+def _teacher_too(content: Mapping[str, Any]) -> str:
+    """Fewer steps of the teacher whose distance is below its own reference's: then that is no sign
+    of a mistake."""
+    rows = content.get("headline") or ()
+    reference = next((row["fd_lite0"] for row in rows if row["group"] == "reference"), None)
+    if reference is None:
+        return ""
+    nearer = [
+        f"{row['fd_lite0']['value']:,.0f} at {row['setting']['num_steps']} steps"
+        for row in rows
+        if is_teacher(row) and row["fd_lite0"]["value"] < reference["value"]
+    ]
+    if not nearer:
+        return ""
+    own = f"{reference['value']:,.0f}"
+    return f" By value so does the teacher itself: {listed(nearer)} for the reference's {own}."
 
 
 def _names(rows: Iterable[str]) -> str:

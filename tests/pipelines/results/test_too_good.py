@@ -1,5 +1,7 @@
 """What is likelier a mistake than a success is said first on a page."""
 
+import copy
+
 from nitrogen.pipelines.results.dataset_page import dataset_page
 
 
@@ -39,6 +41,15 @@ def test_the_reference_decides_where_the_file_has_it(file):
     low = next(r for r in file.content["headline"] if r["name"] == "headline: ours low")
     low["fd_over_reference"] |= {"value": 0.97, "low": 0.96, "high": 0.98}
     assert "`ours low` lies below that of the 64-step" in dataset_page(file, {}, None)
+    teacher = next(row for row in file.content["headline"] if row["group"] == "teacher")
+    steps = teacher["setting"]["num_steps"]
+    reference = copy.deepcopy(low) | {"group": "reference", "name": "headline: the reference"}
+    reference["fd_lite0"]["value"] = 750.0
+    file.content["headline"].append(reference)
+    assert "so does the teacher" not in dataset_page(file, {}, None)
+    teacher["fd_lite0"]["value"] = 700.0
+    told = f"so does the teacher itself: 700 at {steps} steps for the reference's 750."
+    assert told in dataset_page(file, {}, None)
 
 
 def test_one_tier_that_is_too_good_is_enough_for_a_warning(file):
