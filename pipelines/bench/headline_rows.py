@@ -1,7 +1,8 @@
 """Rows again over the headline's seeds, and their Frechet distances over the teacher's.
 
 A distance of some hundred pictures is too noisy to say that ours is near the teacher's, so ours of
-the tiers, ours saving and their teachers are drawn over more seeds, for fd_lite0 and KID alone.
+the tiers, ours saving, their teachers, the teacher's longest and the reference itself are drawn
+over more seeds, for fd_lite0 and KID alone.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 
 from nitrogen.pipelines.bench.contest import Contest
 from nitrogen.pipelines.bench.methods import Method
+from nitrogen.pipelines.bench.quality import reference_method
 from nitrogen.pipelines.bench.row_store import Row
 from nitrogen.pipelines.metrics.bootstrap import Estimate, estimate, paired_ratio
 
@@ -21,22 +23,26 @@ HEADLINE = "headline: "  # a row again, over num_headline seeds
 
 
 def headline(contest: Contest, methods: Sequence[Method]) -> list[dict[str, Any]]:
-    """These rows again over num_headline seeds; ours with `fd_over_teacher`, see below."""
+    """These rows again over num_headline seeds, and the reference; ours with `fd_over_teacher` at
+    as many steps and `fd_over_reference`, see below."""
     config = contest.config
     if config.num_headline <= config.num_images:
         return []
     wide = replace(contest, drawn=contest.draw(config.num_headline), paired=False)
-    named = [replace(m, name=HEADLINE + m.name) for m in methods]
+    named = [replace(m, name=HEADLINE + m.name) for m in [*methods, reference_method()]]
     wide.expect(named)
     rows = [wide.row(m) for m in named]
     pairs = list(zip(named, rows, strict=True))
     teachers = {m.setting["num_steps"]: row for m, row in pairs if m.group == "teacher"}
-    return [
-        row.values
-        if m.group == "teacher"
-        else row.values | {"fd_over_teacher": fd_over(row, teachers.get(m.setting["num_steps"]))}
-        for m, row in pairs
-    ]
+    found = []
+    for method, row in pairs:
+        if method.group == "ours":
+            others = {"teacher": teachers.get(method.setting["num_steps"]), "reference": rows[-1]}
+            ratios = {f"fd_over_{name}": fd_over(row, other) for name, other in others.items()}
+            found.append(row.values | ratios)
+        else:
+            found.append(row.values)
+    return found
 
 
 def fd_over(row: Row, other: Row | None) -> dict[str, Any] | None:

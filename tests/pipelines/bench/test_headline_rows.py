@@ -60,7 +60,7 @@ def test_every_row_of_ours_is_set_over_its_teacher(monkeypatch, models):
     long_run = with_twins([dense("teacher", "teacher", "dpmpp_2m", n) for n in (9, 16)])
     names = [m.name for m in teachers_of(ours, [*known, *long_run])]
     assert names == [f"teacher dpmpp_2m {n}, by rows" for n in (4, 6, 16)]
-    seen, distance = [], {"ours": 21.0, "teacher": 10.0}
+    seen, distance = [], {"ours": 21.0, "teacher": 10.0, "reference": 1.0}
 
     def drawn(self, method):
         seen.append(self.drawn)
@@ -70,6 +70,12 @@ def test_every_row_of_ours_is_set_over_its_teacher(monkeypatch, models):
     monkeypatch.setattr(Contest, "row", drawn)
     monkeypatch.setattr(Contest, "expect", lambda self, methods: None)
     found = headline(contest(np.arange(100)), [*ours, *teachers])
-    assert [one.get("fd_over_teacher", {}).get("value") for one in found] == [2.1, 2.1, None, None]
+    ratios = {
+        name: [one.get(f"fd_over_{name}", {}).get("value") for one in found]
+        for name in ("teacher", "reference")
+    }
+    assert ratios["teacher"] == [2.1, 2.1, None, None, None]
+    long_run = 64.0  # its distance here: one a step
+    assert ratios["reference"] == pytest.approx([84 / long_run, 126 / long_run, *[None] * 3])
     assert {len(set(one.labels)) for one in seen} == {100}
     assert headline(contest(np.arange(9), num_headline=50), ours) == []
