@@ -72,14 +72,13 @@ def sample(
 ) -> Sampled:
     """Every picture of `drawn`, in batches."""
     parts, widths = [], []
-    for start in range(0, len(drawn), batch):
-        part = slice(start, start + batch)
-        made = run(drawn.labels[part], drawn.seeds[part])
+    for number, part in enumerate(drawn.parts(batch), start=1):
+        made = run(part.labels, part.seeds)
         parts.append((made.x_0.numpy(), made.flops.numpy(), made.nfe.numpy()))
         if made.widths is not None:
             widths.append(made.widths.numpy().astype(np.uint8))
         if on_batch:
-            on_batch(min(start + batch, len(drawn)))
+            on_batch(min(number * batch, len(drawn)))
     x_0, flops, nfe = (np.concatenate(column) for column in zip(*parts, strict=True))
     return Sampled(x_0, flops, nfe, np.concatenate(widths) if widths else None)
 

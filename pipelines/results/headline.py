@@ -15,6 +15,13 @@ FASTER, SLOWER, WORSE, OPEN = "faster", "slower", "worse", "open"
 ERRORS = {"mse": "same-seed error", "kid": "KID"}
 OTHERS, STATIC = "speedup_at_equal_quality", "speedup_over_static"
 FULL_WIDTH = "†"
+_NOTE = (
+    "Times as fast as the best mix of the others at the error that ours has at that budget. All "
+    "others: the full model with fewer steps, thin models where there are any, and caches. Its own "
+    "schedules: the same network, each step at one width everywhere. Bold: the whole interval is "
+    "above 1. None: ours is worse than even the fastest of them. †: a budget of nearly all of "
+    "the compute, so the full width and not the choice of regions is what is compared."
+)
 
 
 def headline(file: BenchFile, batch: str) -> str:
@@ -131,6 +138,11 @@ def _cell(one: Mapping[str, Any] | None, decided: bool) -> str:
     if one["value"] is None:
         return f"not defined ({one['reason']})"
     return f"**{interval(one)}**" if decided and state(one) == FASTER else interval(one)
+
+
+def speedup_note(files: Sequence[BenchFile]) -> str:
+    """What the table's columns are, and what they sum up to."""
+    return f"{_NOTE} {over_static(files)}"
 
 
 def over_static(files: Sequence[BenchFile]) -> str:

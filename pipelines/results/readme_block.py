@@ -8,19 +8,12 @@ from pathlib import Path
 
 from nitrogen.pipelines.results.article import article_note, article_table
 from nitrogen.pipelines.results.files import BenchFile
-from nitrogen.pipelines.results.headline import headline, over_static, speedup_table
+from nitrogen.pipelines.results.headline import headline, speedup_note, speedup_table
 from nitrogen.pipelines.results.verdicts import tally, verdicts
 from nitrogen.platform.errors import ConfigError
 
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 BATCH = "1"  # of the headline and the article's table
-TABLE_NOTE = (
-    "Times as fast as the best mix of the others at the error that ours has at that budget. All "
-    "others: the full model with fewer steps, thin models where there are any, and caches. Its own "
-    "schedules: the same network, each step at one width everywhere. Bold: the whole interval is "
-    "above 1. None: ours is worse than even the fastest of them. \u2020: a budget of nearly all of "
-    "the compute, so the full width and not the choice of regions is what is compared."
-)
 
 
 def block(files: Sequence[BenchFile], out: Path, readme: Path, width_map: bool) -> str:
@@ -30,7 +23,7 @@ def block(files: Sequence[BenchFile], out: Path, readme: Path, width_map: bool) 
     batch = _batch(frontiers[0])
     parts = [picture(f"{where}/{frontiers[0].name}-mse", "Error against time, with the hull")]
     parts.append(f"{headline(frontiers[0], batch)}\n")
-    parts += [speedup_table(frontiers, batch), f"{TABLE_NOTE} {over_static(frontiers)}\n"]
+    parts += [speedup_table(frontiers, batch), f"{speedup_note(frontiers)}\n"]
     parts += [article_table(frontiers, batch), article_note(frontiers, batch) + "\n"]
     if width_map:
         parts.append(picture(f"{where}/widths", "Pictures, and the width of each region by step"))

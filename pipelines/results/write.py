@@ -13,15 +13,9 @@ from nitrogen.pipelines.results.ablation_page import ablation_page
 from nitrogen.pipelines.results.article import article_note, article_table
 from nitrogen.pipelines.results.dataset_page import dataset_page
 from nitrogen.pipelines.results.files import BenchFile, portable, read_files
-from nitrogen.pipelines.results.headline import headline, over_static, speedup_table
+from nitrogen.pipelines.results.headline import headline, speedup_note, speedup_table
 from nitrogen.pipelines.results.limits_pages import attack_page, scaling_page
-from nitrogen.pipelines.results.readme_block import (
-    TABLE_NOTE,
-    block,
-    picture,
-    refuse_quick,
-    with_block,
-)
+from nitrogen.pipelines.results.readme_block import block, picture, refuse_quick, with_block
 from nitrogen.pipelines.results.verdicts import tally, verdicts
 from nitrogen.platform.storage_local import whole
 
@@ -78,7 +72,7 @@ def index(files: Sequence[BenchFile], out: Path) -> str:
     if frontiers:
         batches = list(dict.fromkeys(b for file in frontiers for b in file.content["summary"]))
         parts += [speedup_table(frontiers, batch) for batch in batches]
-        parts += [f"{TABLE_NOTE} {over_static(frontiers)}\n"]
+        parts += [f"{speedup_note(frontiers)}\n"]
         batch = batches[0]
         parts += [article_table(frontiers, batch), article_note(frontiers, batch) + "\n"]
         parts.append(picture(f"{frontiers[0].name}-mse", ERRORS["mse"]))
