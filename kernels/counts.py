@@ -65,7 +65,8 @@ def row_linear(s: Shape, size: int) -> Work:
 def row_qkv(s: Shape, size: int) -> Work:
     c = s.channels
     moved = 4 * s.computed * c + 3 * c * c + 2 * s.b * c
-    return Work(size * moved + 8 * s.computed, 6 * s.computed * c * c, matrix=True)
+    moved += 2 * s.computed * c  # what is normalised goes out and comes back
+    return Work(size * moved + 8 * s.computed, 6 * s.computed * c * c, 2, matrix=True)
 
 
 def row_attention(s: Shape, size: int) -> Work:

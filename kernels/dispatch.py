@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from nitrogen.kernels import operators
+from nitrogen.kernels.autocast import lowered, lowered_map
 from nitrogen.kernels.gradients import wants_gradient
 from nitrogen.kernels.plan import RowSet, every_row
 from nitrogen.kernels.providers import provider
@@ -75,7 +76,9 @@ def row_mlp(
     residual: Tensor,  # [m, c]
 ) -> Tensor:
     """residual with the MLP of each active row at that row's width."""
-    args = (x, *weights, rows.rows, rows.counts, hidden_per_quarter, residual)
+    w_in, b_in, w_out, b_out = weights
+    low = lowered_map(x), lowered(w_in), b_in, lowered(w_out), b_out
+    args = (*low, rows.rows, rows.counts, hidden_per_quarter, residual)
     return call("row_mlp", *args)
 
 
@@ -86,7 +89,8 @@ def gated_add(x: Tensor, gate: Tensor, residual: Tensor, rows_per_sample: int) -
 
 def row_linear(x: Tensor, weight: Tensor, bias: Tensor | None, rows: RowSet, out: Tensor) -> Tensor:
     """out [m, e] with x [m, c] weight^T + bias at active rows."""
-    return call("row_linear", x, weight, bias, rows.rows, rows.counts, out)
+    args = (lowered_map(x), lowered(weight), bias, rows.rows, rows.counts, out)
+    return call("row_linear", *args)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -120,13 +124,13 @@ def row_qkv(
     qkv: Tensor,
 ) -> Tensor:  # fmt: skip
     """qkv [m, 3c] with w_qkv norm_modulate(x) at active rows. x: [m, c]."""
-    args = (x, shift, scale, w_qkv, rows.rows, rows.counts, rows_per_sample, qkv)
+    args = (x, shift, scale, lowered(w_qkv), rows.rows, rows.counts, rows_per_sample, qkv)
     return call("row_qkv", *args)
 
 
 def row_attention(qkv: Tensor, rows: RowSet, num_heads: int) -> Tensor:
     """Queries of active rows to pooled keys and values. qkv: [b, h, w, 3c] -> [m, c]."""
-    return call("row_attention", qkv, rows.rows, rows.counts, num_heads)
+    return call("row_attention", lowered_map(qkv), rows.rows, rows.counts, num_heads)
 
 
 def region_stats(denoised: Tensor, last: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -33,7 +33,7 @@ class Program:
     _known: Listed | None = None
 
     def listed(self, weights: Sequence[Tensor | None]) -> Listed:
-        """Numbers and addresses; packed anew when a weight was written (see packing.py). Whoever
+        """Numbers and addresses; packed anew when a weight was written (see copies.py). Whoever
         reads the addresses holds the whole value meanwhile."""
         stamp = tuple(None if w is None else (w._version, w.data_ptr()) for w in weights)
         known = self._known

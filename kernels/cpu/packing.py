@@ -1,56 +1,18 @@
-"""Weights in the order in which the kernels read them, packed once for each value.
-
-A packed copy is good for one (tensor, version, address). `_version` counts every write that torch
-sees: `weight.mul_(2)` under no_grad, an optimiser's foreach step, load_state_dict, `weight.data =
-other` (the address changes). It does not count a write that goes past autograd: a fused optimiser,
-`weight.data.mul_(2)`, numpy or dlpack memory shared with the weight, a pointer handed to C. Who
-writes like that must say so with `torch.autograd.graph.increment_version(weight)` behind the write
-(`note_writes` in pipelines/training/optimizer.py does, after every fused step), or the kernels go
-on with the old value.
-"""
+"""Weights in the order in which the kernels of a processor read them; see kernels/copies.py."""
 
 import mmap
-import weakref
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from nitrogen.kernels.copies import Copies
+
 PANEL = 16  # columns of a panel, COLUMNS in gemm.h
 LINE = 16  # floats of a cache line
 HUGE = 1 << 21  # bytes of a huge page
-
-
-class Packed:
-    """A tensor as the kernels read it, made once for each value of its source.
-
-    The entry of a source dies with it, and is made anew when the source was written to.
-    """
-
-    def __init__(self) -> None:
-        self._entries: dict[tuple[int, str], tuple[Any, int, Tensor, Tensor]] = {}
-
-    def get(self, source: Tensor, layout: str) -> Tensor:
-        """layout: a name in LAYOUTS. Raises TypeError unless float32 on the CPU."""
-        key = (id(source), layout)
-        entry = self._entries.get(key)
-        if source.is_inference():
-            return LAYOUTS[layout](source)  # such tensors do not count their versions
-        version = source._version
-        if entry and entry[0]() is source and entry[1] == version and same_memory(entry[2], source):
-            return entry[3]
-        packed = LAYOUTS[layout](source)
-        reference = weakref.ref(source, lambda _: self._entries.pop(key, None))
-        # The alias keeps the memory: `source.data = other` could get the same address otherwise.
-        self._entries[key] = (reference, version, source.detach(), packed)
-        return packed
-
-
-def same_memory(one: Tensor, other: Tensor) -> bool:
-    return one.data_ptr() == other.data_ptr()
 
 
 def plain(weight: Tensor) -> Tensor:
@@ -110,4 +72,4 @@ def huge_pages(size: int) -> Tensor:
 
 
 LAYOUTS = {"panels": panels, "bias": padded_bias, "taps": taps, "as it is": as_it_is}
-PACKED = Packed()  # of the process: entries live as long as their weights
+PACKED = Copies(LAYOUTS)  # of the process: entries live as long as their weights

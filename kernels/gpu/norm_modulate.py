@@ -17,11 +17,13 @@ def norm_modulate(
     counts: Tensor,  # [5] int64
     rows_per_sample: int,
     eps: float = 1e-6,
+    *,
+    dtype: torch.dtype | None = None,  # of the result, by default that of x
 ) -> Tensor:
     """[m, c], defined at active rows."""
     x, shift, scale = flat_rows(x), flat_rows(shift), flat_rows(scale)
     m, c = x.shape
-    out = torch.empty(m, c, dtype=x.dtype, device=x.device)
+    out = torch.empty(m, c, dtype=dtype or x.dtype, device=x.device)
     config = choose("norm_modulate", x.dtype, c)
     launch(
         norm_modulate_kernel, (triton.cdiv(m, config.blocks["BLOCK_M"]),), config, x=x, shift=shift,

@@ -20,7 +20,7 @@ def row_linear(
     """Writes the layer's output of active rows into out."""
     x, weight, out = flat_rows(x), flat_rows(weight), written(out, "out")
     (m, c), e = x.shape, weight.shape[0]
-    config = choose("row_linear", x.dtype, c)
+    config = choose("row_linear", weight.dtype, c)
     grid = (
         row_blocks(m, config.blocks["BLOCK_M"]),
         triton.cdiv(e, config.blocks["BLOCK_N"]),

@@ -29,9 +29,9 @@ def row_mlp(
     x, residual = flat_rows(x), written(residual, "residual")
     w_in, w_out = flat_rows(w_in), flat_rows(w_out)
     m, c = x.shape
-    wide = c > max_fused_channels(family(), x.dtype)
+    wide = c > max_fused_channels(family(), w_in.dtype)
     op = "row_mlp_wide" if wide else "row_mlp"
-    config = choose(op, x.dtype, c)
+    config = choose(op, w_in.dtype, c)
     blocks = row_blocks(m, config.blocks["BLOCK_M"])
     shared = dict(
         b_in=b_in, rows=rows, counts=counts, channels=c, hidden_per_quarter=hidden_per_quarter,
@@ -44,7 +44,7 @@ def row_mlp(
             stride_out=w_out.stride(0), stride_residual=residual.stride(0), **shared,
         )  # fmt: skip
         return
-    hidden = torch.empty(m, w_in.shape[0], dtype=x.dtype, device=x.device)
+    hidden = torch.empty(m, w_in.shape[0], dtype=w_in.dtype, device=x.device)
     columns = config.blocks["BLOCK_N"]
     grid = (blocks, triton.cdiv(4 * hidden_per_quarter, columns))
     launch(
@@ -76,6 +76,7 @@ def row_mlp_kernel(
     in_c, num_hidden = c < channels, (quarters * hidden_per_quarter).to(tl.int32)
     mask = valid[:, None] & in_c[None, :]
     tile = tl.load(x + row[:, None] * stride_x + c[None, :], mask=mask, other=0.0)
+    tile = tile.to(w_in.dtype.element_ty)
     acc = tl.zeros((BLOCK_M, BLOCK_C), tl.float32)
     into = w_in + h[None, :].to(tl.int64) * stride_in + c[:, None]
     out_of = w_out + c[None, :].to(tl.int64) * stride_out + h[:, None]
@@ -84,11 +85,11 @@ def row_mlp_kernel(
         w = tl.load(into, mask=in_c[:, None] & in_h[None, :], other=0.0)
         bias = tl.load(b_in + start + h, mask=in_h, other=0.0).to(tl.float32)
         hidden = tl.zeros((BLOCK_M, BLOCK_H), tl.float32)
-        hidden = product(tile, w.to(tile.dtype), hidden, UPCAST)
+        hidden = product(tile, w, hidden, UPCAST)
         # Units beyond the width have no weight and no bias, and gelu(0) = 0.
         hidden = gelu(hidden + bias[None, :]).to(tile.dtype)
         w = tl.load(out_of, mask=in_h[:, None] & in_c[None, :], other=0.0)
-        acc = product(hidden, w.to(tile.dtype), acc, UPCAST)
+        acc = product(hidden, w, acc, UPCAST)
         into += BLOCK_H * stride_in
         out_of += BLOCK_H
     acc += tl.load(b_out + c, mask=in_c, other=0.0).to(tl.float32)[None, :]

@@ -52,7 +52,8 @@ def tile_product(
     a, a_valid, w, w_valid, num_k,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, UPCAST: tl.constexpr,
 ):  # fmt: skip
-    """[BLOCK_M, BLOCK_N] of a w^T over num_k inner columns, float32.
+    """[BLOCK_M, BLOCK_N] of a w^T over num_k inner columns, float32; multiplied as the weight is
+    stored.
 
     a: [BLOCK_M] pointers to rows of the left side; w: [BLOCK_N] pointers to rows of the weight.
     """
@@ -64,5 +65,5 @@ def tile_product(
         left = tl.load(a[:, None] + (start + k)[None, :], mask=left_mask, other=0.0)
         right_mask = inside[:, None] & w_valid[None, :]
         right = tl.load(w[None, :] + (start + k)[:, None], mask=right_mask, other=0.0)
-        acc = product(left, right.to(left.dtype), acc, UPCAST)
+        acc = product(left.to(right.dtype), right, acc, UPCAST)
     return acc

@@ -1,7 +1,8 @@
 """Calls of every operator on tensors without memory: what is compiled, and what is predicted.
 
 Shapes are those of the presets: C = 64, 128 and 192 of `small`, 256 of `base`, 768 of `large`;
-heads of 32 in `small`, of 64 in `base` and `large`, of 128 in `xl`.
+heads of 32 in `small`, of 64 in `base` and `large`, of 128 in `xl`. Products write float32 whatever
+they multiply, as under autocast.
 """
 
 from collections.abc import Callable
@@ -62,7 +63,7 @@ def mlp(c: int) -> Callable[[torch.dtype], object]:
     def run(dtype: torch.dtype) -> None:
         w = lambda *shape: empty(*shape, dtype=dtype)  # noqa: E731
         e = RATIO * c
-        x, residual = maps(dtype, c), maps(dtype, c)
+        x, residual = maps(dtype, c), maps(torch.float32, c)
         row_mlp(x, w(e, c), w(e), w(c, e), w(c), *plan(), c * RATIO // 4, residual)
 
     return run
@@ -71,16 +72,16 @@ def mlp(c: int) -> Callable[[torch.dtype], object]:
 def linear(c: int, e: int) -> Callable[[torch.dtype], object]:
     def run(dtype: torch.dtype) -> None:
         weight, bias = empty(e, c, dtype=dtype), empty(e, dtype=dtype)
-        row_linear(maps(dtype, c), weight, bias, *plan(), maps(dtype, e))
+        row_linear(maps(dtype, c), weight, bias, *plan(), maps(torch.float32, e))
 
     return run
 
 
 def qkv(c: int) -> Callable[[torch.dtype], object]:
     def run(dtype: torch.dtype) -> None:
-        shift = empty(B, 3 * c, dtype=dtype)[:, :c]
-        weight, out = empty(3 * c, c, dtype=dtype), maps(dtype, 3 * c)
-        row_qkv(maps(dtype, c), shift, shift, weight, *plan(), SIDE * SIDE, out)
+        shift = empty(B, 3 * c, dtype=torch.float32)[:, :c]
+        weight, out = empty(3 * c, c, dtype=dtype), maps(torch.float32, 3 * c)
+        row_qkv(maps(torch.float32, c), shift, shift, weight, *plan(), SIDE * SIDE, out)
 
     return run
 
@@ -129,7 +130,7 @@ CASES = (
     Case("row_mlp", 256, mlp(256)),
     Case("row_mlp_wide", 768, mlp(768)),
     Case("row_linear", 256, linear(256, 256), ALL),
-    Case("row_qkv", 256, qkv(256)),
+    Case("row_linear", 512, qkv(512), also=(("norm_modulate", 512),)),
     Case("row_attention", 32, attention(192, 32), also=(("pool_keys", 192),)),
     Case("row_attention", 64, attention(512, 64), also=(("pool_keys", 512),)),
     Case("row_attention", 128, attention(2048, 128), also=(("pool_keys", 2048),)),

@@ -1,16 +1,17 @@
 """Block sizes by operator, precision and GPU family, and the candidates that a tuner may try.
 
 A table, not an autotuner at run time: a block size decides the order of additions, so a row's bits
-would depend on what a tuner happened to find in this process. `gpu.bench.measure(tune=True)` times
-the candidates on the card it finds; what is better there moves to the front here.
+would depend on what a tuner happened to find in this process. Rules, until a card of the family was
+measured (`hopper.py`): `gpu.bench.measure(tune=True)` times the candidates on the card it finds.
 """
 
 import torch
 import triton
 
+from nitrogen.kernels.gpu import hopper
 from nitrogen.kernels.gpu.launch import INTERPRETER, Config, family, override
 
-GEMMS = ("row_mlp", "row_mlp_wide", "row_linear", "row_qkv", "row_attention")
+GEMMS = ("row_mlp", "row_mlp_wide", "row_linear", "row_attention")
 OPERATORS = (
     *GEMMS, "pool_keys", "norm_modulate", "depthwise", "gated_add", "region_stats", "ode_exit",
     "plan_rows",
@@ -33,6 +34,13 @@ def default(op: str, target: str, dtype: torch.dtype, channels: int) -> Config:
 def candidates(op: str, target: str, dtype: torch.dtype, channels: int) -> list[Config]:
     """The default first, then what is worth trying. channels: C, or those of one head."""
     padded = power_of_two(channels)
+    rules = by_rule(op, target, dtype, padded)
+    fastest = hopper.fastest(op, dtype, padded) if target == hopper.FAMILY else None
+    return rules if fastest is None else [fastest, *(one for one in rules if one != fastest)]
+
+
+def by_rule(op: str, target: str, dtype: torch.dtype, padded: int) -> list[Config]:
+    """The same without a measurement. padded: channels to a power of two."""
     if op in ("norm_modulate", "gated_add", "depthwise"):
         return [
             Config({"BLOCK_M": max(1, values // padded), "BLOCK_C": padded}, num_warps=warps)
@@ -59,6 +67,8 @@ def max_fused_channels(target: str, dtype: torch.dtype) -> int:
     RDNA3 spills beyond: 32 to 440 registers at C = 256 in every tiling tried, and 183 in float32
     at C = 128.
     """
+    if target == hopper.FAMILY and dtype in hopper.MAX_FUSED_CHANNELS:
+        return hopper.MAX_FUSED_CHANNELS[dtype]
     if target == "gfx1100":
         return 64 if dtype == torch.float32 else 128
     return 256
@@ -71,7 +81,7 @@ def full_precision(op: str, target: str, padded: int) -> list[Config]:
         warps = 8 if padded > 128 else 4
         return [
             Config({"BLOCK_M": m, "BLOCK_H": h, "BLOCK_C": max(padded, 16)}, num_warps=w)
-            for m, h, w in ((16, 16, warps), (8, 16, 4), (16, 8, 8))
+            for m, h, w in ((16, 16, warps), (8, 16, 4), (32, 16, 8))
         ]
     if op == "row_attention":
         small = rdna or padded > 32
@@ -109,8 +119,6 @@ def half_precision(op: str, target: str, padded: int) -> list[Config]:
     products: list[tuple[int, int, int, int, int]]
     if amd:
         products = [(64, 128, 32, 4, 2), (64, 64, 32, 4, 2), (128, 128, 32, 8, 2)]
-    elif op == "row_qkv":  # its rows, shifts and scales take the registers of half the outputs
-        products = [(64, 64, 64, 4, 3), (64, 128, 32, 8, 3)]
     else:
         products = [(64, 128, 64, 4, 3), (64, 64, 64, 4, 3), (128, 128, 64, 8, 3)]
     return [Config({"BLOCK_M": m, "BLOCK_N": n, "BLOCK_K": k}, w, s) for m, n, k, w, s in products]

@@ -32,7 +32,7 @@ def recorded(op, channels, dtype, family, config=None):
 def test_a_signature_is_what_a_launch_on_a_gpu_would_have():
     launch, _ = recorded("row_linear", 256, torch.bfloat16, "sm_90")
     source = aot.source(launch)
-    assert source.signature["x"] == "*bf16"
+    assert (source.signature["x"], source.signature["out"]) == ("*bf16", "*fp32")
     assert source.signature["rows"] == "*i64"
     assert source.signature["num_in"] == "i32"
     assert source.signature["BLOCK_M"] == "constexpr"
@@ -67,6 +67,9 @@ def test_a_default_may_not_spill_and_a_candidate_may():
     large = replace(spilling, problems=("needs 300000 bytes of shared memory",))
     assert aot.refused(large, everything=True)
     assert not aot.refused(replace(spilling, problems=()), everything=False)
+    measured = replace(spilling, target="sm_90")
+    assert not aot.refused(measured, everything=False)
+    assert aot.refused(replace(broken, target="sm_90"), everything=False)
     assert "**spills 8**" in aot.table([spilling])
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from nitrogen.kernels import dispatch
+from nitrogen.kernels.copies import Copies
 from nitrogen.kernels.cpu import build, library, packing
 from nitrogen.kernels.plan import every_row
 from nitrogen.kernels.providers import EAGER, provider
@@ -118,7 +119,7 @@ def test_another_tensor_in_the_memory_of_the_old_one_is_packed_anew(num):
 
 @needs_library
 def test_packed_weights_die_with_their_source():
-    packed, weight = packing.Packed(), torch.randn(6, 8)
+    packed, weight = Copies(packing.LAYOUTS), torch.randn(6, 8)
     first = packed.get(weight, "panels")
     assert packed.get(weight, "panels") is first
     del weight

@@ -103,6 +103,29 @@ def test_bits_of_a_row_do_not_depend_on_its_company(c, draw, row_set, placeless)
             assert torch.equal(got[active], expected[active])
 
 
+def test_products_are_in_the_precision_of_the_weights(draw, row_set, check):
+    """What autocast asks for: rows and results stay in float32."""
+    rows, counts = row_set(quarters_of("mixed", 100))
+    x, shift = torch.randn(100, 48), torch.randn(4, 48)
+    layer = draw(144, 48, weight=True), draw(144)
+    for c in (48, WIDE):
+        wide, weights = torch.randn(100, c), mlp_weights(draw, c, 20)
+        got = torch.zeros(100, c)
+        expected = reference.row_mlp_reference(wide, *weights, rows, counts, 20, got.clone())
+        row_mlp(wide, *weights, rows, counts, 20, got)
+        check(got, expected)
+    out = torch.zeros(100, 144)
+    expected = reference.row_linear_reference(x, *layer, rows, counts, out.clone())
+    row_linear(x, *layer, rows, counts, out)
+    check(out, expected)
+    qkv = torch.zeros(100, 144)
+    args = (x, shift, shift, layer[0], rows, counts, 25)
+    expected = reference.row_qkv_reference(*args, qkv.clone())
+    row_qkv(*args, qkv)
+    check(qkv, expected)
+    assert got.dtype == out.dtype == qkv.dtype == torch.float32
+
+
 def test_a_target_that_would_be_copied_is_refused(draw, row_set):
     x, out = draw(4, 16), draw(16, 4).t()
     with pytest.raises(ValueError, match="out must be"):
