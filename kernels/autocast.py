@@ -1,7 +1,7 @@
 """Products of rows under autocast on a GPU: in its precision.
 
 Autocast casts at torch's own operators; these are not among them. Sums and what is written stay in
-float32. Rows are cast before a product: one that cast them as it loaded them took 1.2 to 1.7 times
+float32. Rows are cast before a product: one that cast them as it loaded them took 1.1 to 1.7 times
 as long, which is more than the cast (H200; docs/LOG.md, 2026-11-27). On a processor the plain path
 runs under autocast, for the C++ is in float32.
 """

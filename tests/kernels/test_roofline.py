@@ -6,7 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from nitrogen.kernels import roofline
 from nitrogen.kernels.counts import COUNTS, Shape, work
-from nitrogen.kernels.measured import BEGIN, END
+from nitrogen.kernels.measured import BEGIN, END, filled, measured, read_lines
 from nitrogen.kernels.reference import REFERENCES
 from nitrogen.kernels.roofline import CARDS, SHAPES, predict_s
 from nitrogen.kernels.row_mlp import dense_mlp
@@ -61,6 +61,13 @@ def test_the_readme_shows_the_predictions_of_this_code(repository):
     text = (repository / "kernels" / "README.md").read_text(encoding="utf-8")
     shown = text.partition(BEGIN)[2].partition(END)[0].splitlines()
     assert predicted(shown) == predicted(roofline.table().splitlines())
+
+
+def test_the_readme_shows_what_was_measured(repository):
+    """The lines of the card that is published, and no others."""
+    text = (repository / "kernels" / "README.md").read_text(encoding="utf-8")
+    lines = read_lines(repository / "docs/results/kernels-h200.jsonl")
+    assert filled(SHAPES, measured(lines, SHAPES)) in text
 
 
 def predicted(lines):
