@@ -135,7 +135,7 @@ class OraclePositions(Replay):
         for quarters in range(1, NUM_WIDTHS + 1):
             answer, _ = self.student(x, sigma, labels, sigma_next=after, quarters=quarters)
             options.append(answer)
-        grid = (observation.exited.shape[1], observation.exited.shape[2])
+        grid = observation.cost.grid
         errors = [region_mse(denoised, target, grid) for denoised in options]
         weight = sensitivity_weight(sigma, observation.sigma_next)[:, None, None, None]
         return weight * torch.stack(errors, dim=-1)

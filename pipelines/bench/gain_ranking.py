@@ -63,8 +63,7 @@ class WatchingGains:
 
     @staticmethod
     def _error(answer: Tensor, target: Tensor, observation: Observation) -> Tensor:
-        grid = (observation.exited.shape[1], observation.exited.shape[2])
-        return region_mse(answer, target, grid)
+        return region_mse(answer, target, observation.cost.grid)
 
 
 def gain_ranking(models: Models, drawn: Draws, num_steps: int) -> dict[str, Any]:

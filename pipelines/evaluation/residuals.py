@@ -49,8 +49,7 @@ class Watching:
 
     def decide(self, observation: Observation) -> Decision:
         target = true_denoised(self.teacher, self.strided, observation)
-        grid = (observation.exited.shape[1], observation.exited.shape[2])
-        error = region_mse(observation.denoised, target, grid)
+        error = region_mse(observation.denoised, target, observation.cost.grid)
         early = observation.step < (observation.num_steps * WARM_UP_SHARE).clamp_min(2)
         actual = torch.where(early[:, None, None] | observation.exited, torch.nan, error)
         predicted = required(observation.log_errors)[..., 0].exp()
