@@ -2,9 +2,9 @@
 
 The article saves time at equal steps and nearly equal FID. The tiers of the benchmark save most
 against any steps of the full model, so the rows for that claim are chosen by themselves: for each
-of a few numbers of steps, on validation seeds, the least budget whose distance is no larger than
-the teacher's there. At the fewest steps that asks little, for the teacher is bad there: a row says
-nothing without the teacher's distance beside that of its own long run.
+of a few numbers of steps, on validation seeds, the least budget whose distance is at most
+MAX_DISTANCE of the teacher's there. At the fewest steps that asks little, for the teacher is bad
+there: a row says nothing without the teacher's distance beside that of its own long run.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from nitrogen.pipelines.metrics.kernel import kernel_distance
 
 # Rising, 0.3 to 0.92: finer than what one more width of a stride takes of a run of eight steps.
 BUDGETS = tuple(round(0.3 + 0.02 * k, 2) for k in range(32))
-MAX_DISTANCE = 1.0  # of the teacher's; what is asked for is 1.054, on other seeds
+MAX_DISTANCE = 1.03  # of the teacher's; 1.054 is asked for on other seeds: the rest is for chance
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ def saving_budget(
     served: bool,
     relays_from: Sequence[float] = (),
 ) -> Method | None:
-    """Ours of the least budget that is as near as the teacher, by bisection, for the distance falls
-    as budgets rise; None where none is, or where it saves nothing.
+    """Ours of the least budget that is near enough to the data, by bisection, for the distance
+    falls as budgets rise; None where none is, or where it saves nothing.
 
     relays_from: the budgets at which a relay begins, where the distance may jump: what lies between
     two of them is bisected by itself, the lowest first.
@@ -79,7 +79,7 @@ def _least(
 
 
 def as_near(worth: Callable[[Method], Worth], method: Method, teacher: Worth) -> bool:
-    """Whether it is as near as the teacher and cheaper; never below the cheapest plan."""
+    """Whether it is about as near as the teacher and cheaper; never below the cheapest plan."""
     try:
         ours = worth(method)
     except BudgetError:
