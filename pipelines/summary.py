@@ -80,6 +80,7 @@ def write_summary(
         "teacher": _quality(evaluated.get("teacher")),
         "student": _quality(evaluated.get("student")),
         "untrained": _quality(evaluated.get("untrained")),
+        "speedup": evaluated.get("speedup"),
         "champion": _champion(results.get("promote", {})),
         "images": sorted({path for outcome in outcomes.values() for path in _pictures(outcome)}),
         "report": _report(outcomes.get("report")),
@@ -108,6 +109,13 @@ def closing_lines(summary: Mapping[str, Any], folder: Path) -> Iterator[str]:
             yield f"{who:<9} " + "  ".join(
                 f"{name} {value:.4g}" for name, value in row.items() if value is not None
             )
+    if pace := summary.get("speedup"):
+        ends = [pace.get(end) for end in ("low", "high")]
+        known = "" if None in ends else f"{ends[0]:.3g} to {ends[1]:.3g}, 95 %, "
+        yield (
+            f"speed     the student is {pace['value']:.3g} times as fast as the teacher "
+            f"({known}n = {pace.get('n')})"
+        )
     champion = summary.get("champion")
     if champion:
         yield f"champion  {champion['name']} version {champion['version']}"

@@ -32,6 +32,7 @@ LEAST = 1.5
 NUM_PARTS = 4  # of a tier, that are looked at: half a forward each, or a little more
 MAX_SHARE = 2.0  # that a request may ask for
 WIDTHS, STEPS, REPEATS = (1, 2, 4), (3, 7), 9
+FITS, TRIES = 0.1, 3  # what a line leaves on an idle machine is 0.03; beside other work it is noise
 
 
 @dataclass(frozen=True)
@@ -97,15 +98,31 @@ def step_flops(cost: CostModel) -> np.ndarray:
 @dataclass(frozen=True)
 class Line:
     """overhead: FLOPs that a step's fixed time would pay for; residual: root mean square of what
-    the line leaves, over the mean time."""
+    the line leaves, over the mean time; bounded: whether the times asked for an overhead above a
+    forward."""
 
     overhead: float
     residual: float
+    bounded: bool = False
+
+    @property
+    def fits(self) -> bool:
+        return self.residual <= FITS and not self.bounded
 
 
 def step_line(models: Models, drawn: Draws, batch: int) -> Line:
     """A line through the student's own times at several widths and numbers of steps, measured side
-    by side; its overhead is never below 0 or above a forward."""
+    by side; its overhead is never below 0 or above a forward. Measured again where it does not fit:
+    the best of TRIES."""
+    lines = []
+    for _ in range(TRIES):
+        lines.append(_line(models, drawn, batch))
+        if lines[-1].fits:
+            break
+    return min(lines, key=lambda line: (line.bounded, line.residual))
+
+
+def _line(models: Models, drawn: Draws, batch: int) -> Line:
     cost = models.cost_of("student")
     part = part_of(drawn, 0, batch)
     settings = [(q, n) for q in WIDTHS for n in STEPS]
@@ -119,6 +136,7 @@ def step_line(models: Models, drawn: Draws, batch: int) -> Line:
     points = np.stack([np.ones(len(ms)), steps, flops], axis=1)
     found = np.linalg.lstsq(points, ms, rcond=None)[0]
     _, a_step, a_forward = found
-    forwards = float(np.clip(a_step / a_forward, 0, 1)) if a_forward > 0 else 1.0
+    asked = float(a_step / a_forward) if a_forward > 0 else math.inf
+    forwards = min(1.0, max(0.0, asked))
     residual = float(np.sqrt(np.mean((points @ found - ms) ** 2)) / ms.mean())
-    return Line(forwards * cost.full_flops, residual)
+    return Line(forwards * cost.full_flops, residual, bounded=asked > forwards)

@@ -19,4 +19,5 @@ def short_name(row: Mapping[str, Any]) -> str:
     if name.startswith("teacher ") and solver and row["group"] == "teacher":
         return f"{solver} {steps}"
     name = re.sub(r" steps$", "", name).replace("-like", "")
+    name = name.removeprefix("thin ") if name.startswith("thin thin") else name
     return re.sub(r" (euler|heun|dpmpp_2m|unipc) ", " ", name)

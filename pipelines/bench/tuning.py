@@ -148,8 +148,10 @@ class Tuning:
 
 
 def too_dear(tuning: Tuning, tier: str) -> ConfigError:
-    """No number of steps fits: on this machine a step's fixed time takes it all."""
+    """No number of steps fits: on this machine, or beside what it does, a step's fixed time takes
+    it all."""
     return ConfigError(
         f"tune_steps must hold a number of steps that the {tier} ceiling pays for, the time of "
-        f"{tuning.ceiling(tier).forwards:g} forwards, got {list(tuning.num_steps)}. Add fewer."
+        f"{tuning.ceiling(tier).forwards:g} forwards, got {list(tuning.num_steps)}. Start again "
+        "when the machine has nothing else to do, or add fewer."
     )

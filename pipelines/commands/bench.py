@@ -21,8 +21,8 @@ from nitrogen.pipelines.commands.bench_files import (
     about,
     command,
     folder,
-    kept,
     now,
+    resumable,
     write,
 )
 from nitrogen.pipelines.commands.bench_tables import tables
@@ -96,7 +96,8 @@ def frontier(
         sizes or (), num_images=images, rounds=rounds, num_headline=headline
     )
     models = load_models(folder(run), tuple(thin or ()), data)
-    result = run_frontier(config, models, kept(out), FeatureNet(), note, at_hand)
+    with resumable(out) as rows:
+        result = run_frontier(config, models, rows, FeatureNet(), note, at_hand)
     options: list[tuple[str, Any]] = [("--thin", path) for path in thin or ()]
     options += [("--data", data)]
     options += [("--preset", preset), ("--images", images), ("--rounds", rounds)]
@@ -139,7 +140,8 @@ def attack(
     line = command("attack", out, run, quick, [("--seeds", seeds)])
     directory = model_directory(folder(run))
     digest = model_digest(directory)
-    found = run_attack(config, Pipeline.load(directory), digest, kept(out), note)
+    with resumable(out) as rows:
+        found = run_attack(config, Pipeline.load(directory), digest, rows, note)
     result = about() | found | {"command": line, "models": {"student": {"digest": digest}}}
     write(out, result)
     if as_json:
@@ -172,7 +174,9 @@ def scaling(
 
     config = ScalingConfig.quick() if quick else ScalingConfig()
     line = command("scaling", out, None, quick, [("--preset", preset)])
-    result = about() | run_scaling(config, named(preset), kept(out), note) | {"command": line}
+    with resumable(out) as rows:
+        found = run_scaling(config, named(preset), rows, note)
+    result = about() | found | {"command": line}
     write(out, result)
     if as_json:
         say_json(result)

@@ -14,7 +14,7 @@ from nitrogen.pipelines.commands.bench_files import (
     about,
     command,
     folder,
-    kept,
+    resumable,
     write,
 )
 from nitrogen.pipelines.commands.models import RunOption
@@ -60,7 +60,8 @@ def ablation(
     options += [("--arm", name) for name in arm or ()]
     options += [("--data", data)]
     line = command("ablation", out, run, quick, options)
-    found = run_ablation(config, folder(run), kept(out), FeatureNet(), note, data)
+    with resumable(out) as rows:
+        found = run_ablation(config, folder(run), rows, FeatureNet(), note, data)
     result = about() | found | {"command": line}
     write(out, result)
     if as_json:

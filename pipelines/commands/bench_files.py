@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from nitrogen.pipelines.commands.output import note
 
 OutOption = Annotated[
     Path, typer.Option("--out", "-o", help="JSON file; what is measured is kept beside it.")
@@ -40,6 +44,16 @@ def now() -> str:
 def kept(out: Path) -> Path:
     """The folder beside the file that holds rows and rounds."""
     return out.with_name(out.stem + ".rows")
+
+
+@contextlib.contextmanager
+def resumable(out: Path) -> Iterator[Path]:
+    """The same folder; who stops what happens in it is told that it can go on."""
+    try:
+        yield kept(out)
+    except KeyboardInterrupt:
+        note(f"what was measured is in {kept(out)}: the same command goes on from there")
+        raise
 
 
 def write(out: Path, result: dict[str, Any]) -> None:

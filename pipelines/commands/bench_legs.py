@@ -12,7 +12,7 @@ from nitrogen.pipelines.commands.bench_files import (
     about,
     command,
     folder,
-    kept,
+    resumable,
     write,
 )
 from nitrogen.pipelines.commands.models import RunOption
@@ -53,7 +53,8 @@ def legs(
     models = load_models(folder(run), (), data)
     asked = sorted(set(steps or STEPS))
     strides = tuple(stride or STRIDES)
-    found = run_leg_search(models, kept(out), FeatureNet(), note, asked, strides, seeds)
+    with resumable(out) as rows:
+        found = run_leg_search(models, rows, FeatureNet(), note, asked, strides, seeds)
     options: list[tuple[str, Any]] = [("--data", data), *(("--steps", n) for n in steps or ())]
     options += [*(("--stride", quarters) for quarters in stride or ()), ("--seeds", seeds)]
     result = about() | found | {"command": command("legs", out, run, False, options)}

@@ -109,7 +109,7 @@ class Choice:
 
     @property
     def reason(self) -> str:
-        bound = f"{self.ratio:g} times the full model's distance, {self.most_distance:.3g}"
+        bound = f"{self.most_distance:.3g}, {self.ratio:g} times the full model's distance"
         if self.within:
             return f"the cheapest point within {bound}"
         return f"no point is within {bound}; the nearest was taken"

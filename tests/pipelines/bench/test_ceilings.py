@@ -11,6 +11,7 @@ from nitrogen.pipelines.bench.ceilings import (
     NUM_PARTS,
     TIERS,
     Ceiling,
+    Line,
     ceiling,
     step_flops,
     step_line,
@@ -70,6 +71,18 @@ def test_the_line_finds_what_a_step_costs(models, drawn, monkeypatch):
     found = step_line(models, drawn, 2)
     assert found.overhead == pytest.approx(0.2 * models.cost_of("student").full_flops)
     assert found.residual < 1e-9
+    assert found.fits
+
+
+def test_a_line_that_does_not_fit_is_measured_again(models, monkeypatch):
+    """Beside other work: the first times say that steps cost all and arithmetic nothing."""
+    full = models.cost_of("student").full_flops
+    lines = [Line(full, 0.02, bounded=True), Line(0.3 * full, 0.4), Line(0.2 * full, 0.03)]
+    waiting = iter([*lines, *lines[:2], lines[1]])
+    monkeypatch.setattr(ceilings, "_line", lambda *_: next(waiting))
+    assert step_line(models, None, 2) == lines[2]
+    assert not step_line(models, None, 2).fits
+    assert next(waiting, None) is None
 
 
 def test_tiers_meet_and_do_not_overlap(models):

@@ -34,7 +34,7 @@ def test_the_cheapest_point_within_reach_is_chosen():
     choice = choose(points((3, 1.0), (1, 3.0), (2, 1.9), (2, 1.5)), 0.8, 2.5)
     assert choice.point == {"gflops": 2, "distance": 1.5}
     assert choice.within
-    assert choice.reason == "the cheapest point within 2.5 times the full model's distance, 2"
+    assert choice.reason == "the cheapest point within 2, 2.5 times the full model's distance"
 
 
 def test_without_one_in_reach_the_nearest_is_chosen_and_said_to_be_so():
@@ -44,7 +44,7 @@ def test_without_one_in_reach_the_nearest_is_chosen_and_said_to_be_so():
     assert told["within"] is False
     assert (told["ratio"], told["most_distance"]) == (2, 0.8)
     assert told["reason"] == (
-        "no point is within 2 times the full model's distance, 0.8; the nearest was taken"
+        "no point is within 0.8, 2 times the full model's distance; the nearest was taken"
     )
 
 

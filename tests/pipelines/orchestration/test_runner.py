@@ -12,6 +12,7 @@ from nitrogen.pipelines.plan import Selection, plan
 from nitrogen.pipelines.recipe import load_recipe
 from nitrogen.pipelines.run_folder import RunFolder
 from nitrogen.pipelines.runner import run_recipe
+from nitrogen.pipelines.summary import closing_lines
 from nitrogen.platform import storage
 from nitrogen.platform.errors import ConfigError, StorageError, TrackingError, TrainingError
 from nitrogen.platform.mirror import Mirror
@@ -57,6 +58,8 @@ def test_summary_follows_the_contract(run, tmp_path):
     assert summary["student"] == {"fd_lite0": 1.5, "n": 4, "ms_p50": 2.0, "gflops": 0.1}
     assert len(summary["images"]) == 1
     assert summary["images"][0].endswith("grid.png")
+    pace = "speed     the student is 1.2 times as fast as the teacher (0.98 to 1.39, 95 %, n = 10)"
+    assert pace in list(closing_lines(summary, tmp_path))
 
 
 def test_only_the_changed_step_and_those_after_it_run(run):
