@@ -64,11 +64,11 @@ def test_a_static_schedule_that_is_as_near_in_less_time_is_named(file):
 
 
 def test_a_distance_below_the_teachers_is_warned_of_here_too(file):
-    assert "checked twice" not in article_note([file], "1")
+    assert "suspicious" not in article_note([file], "1")
     for row in file.content["headline"]:
         if row["group"] == "ours":
             row["fd_lite0"] |= {"value": 100.0, "low": 90.0, "high": 110.0}
-    assert "checked twice" in article_note([file], "1")
+    assert "suspicious" in article_note([file], "1")
 
 
 def test_a_file_without_that_batch_size_is_passed_over(file):
