@@ -21,7 +21,7 @@ from nitrogen.pipelines.bench.settings import SOLVER, budget_method
 
 # Rising, 0.3 to 0.92: finer than what one more width of a stride takes of a run of eight steps.
 BUDGETS = tuple(round(0.3 + 0.02 * k, 2) for k in range(32))
-MAX_DISTANCE = 1.0  # of the teacher's; what is asked for is 1.054, on other seeds
+MAX_DISTANCE = 1.03  # of the teacher's; 1.054 is asked for on other seeds: the rest is for chance
 
 
 @dataclass(frozen=True)
