@@ -27,7 +27,7 @@ SHOWN = {
     "mse": "MSE to the teacher's 64 steps, same seeds",
     "kid": "KID to the test split",
 }
-LESS = f"{SOLVERS[CHARGED]} drawn at the time of {SOLVERS[SOLVER]} where that is less"
+LESS = f"{SOLVERS[CHARGED]} timed as {SOLVERS[SOLVER]} where less"
 TOP_QUANTILE = 0.97  # of the errors: a few hopeless rows would flatten the rest
 WIDTH_PX, HEIGHT_PX, DPI = 1200, 640, 150
 

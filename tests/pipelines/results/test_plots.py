@@ -69,7 +69,7 @@ def test_a_gap_is_as_wide_as_the_number_beside_it(small, made, drawn, unipc):
     assert len(gaps) == len(numbers) == 6
     for ours, other in gaps:
         assert numbers[ours].endswith(f" {other / ours:.2f}x")
-    shown = "UniPC drawn at the time of DPM++ where that is less"
+    shown = "UniPC timed as DPM++ where less"
     assert [shown in text for text in below] == [unipc > 1] * 2
 
 
