@@ -5,6 +5,7 @@ was wrong has no time.
 """
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 from nitrogen.kernels.counts import Shape
 from nitrogen.kernels.roofline import table
 
+BIG = 1e18  # above any rate per second; what is NaN is not below it
 OURS, OTHERS = "triton", ("dense", "eager", "compile")
 BEGIN, END = "<!-- predictions:", "<!-- /predictions -->"
 DTYPES = {2: "bfloat16", 4: "float32"}  # by the bytes of a stored number
@@ -40,7 +42,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     MeasuredError."""
     try:
         found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise MeasuredError(
             f"--measured must be the JSON lines of `bench kernels`, got {path} "
             f"({type(error).__name__}). Name another file."
@@ -61,10 +63,17 @@ def unreadable(line: Mapping[str, Any]) -> str | None:
     for key, kind in KEYS.items():
         if not isinstance(line.get(key), kind) or isinstance(line.get(key), bool):
             return f"{key} = {line.get(key)!r}"
+    if not 0 <= line["p50"] < BIG or (line.get("hardware") and not named(line["hardware"])):
+        return f"p50 or hardware = {str(line['p50'])[:20]}, {str(line.get('hardware'))[:40]!r}"
     metric, unit = line["metric"], line["unit"]
     if line["shape"] and (metric, unit) != (WRONG if line.get("failed") else TIME):
         return f"{metric} in {unit}"
     return None
+
+
+def named(hardware: Any) -> bool:
+    """Whether a card's name fits into a line of a document."""
+    return isinstance(hardware, str) and hardware.isprintable() and not set(hardware) & set("|<>")
 
 
 def measured(
@@ -126,4 +135,10 @@ def write(path: Path, text: str) -> None:
             f"--write must name a document with {BEGIN} ... --> and {END}, got {path}. "
             "Take kernels/README.md."
         )
-    path.write_text(f"{head}{begin}{marker}\n{text}\n{end}{tail}", encoding="utf-8")
+    # Whole or not at all: a full disk would leave half of a document.
+    beside = path.with_name(f".{path.name}.new")
+    try:
+        beside.write_text(f"{head}{begin}{marker}\n{text}\n{end}{tail}", encoding="utf-8")
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)

@@ -81,6 +81,7 @@ def _shipped(run: Path | None, folder: Path) -> ModelRef:
     """The shipped weights as a sealed bundle; the installation itself is left as it is."""
     from nitrogen.model.config_file import CONFIG, read_config
     from nitrogen.model.model_directory import LATE_WEIGHTS, late_weights
+    from nitrogen.pipelines.generator import write_golden
     from nitrogen.platform.bundles import write_bundle
     from nitrogen.platform.serving.replica import ModelRef
 
@@ -92,6 +93,7 @@ def _shipped(run: Path | None, folder: Path) -> ModelRef:
             shutil.copyfile(path, bundle / path.name)
     if "relay" in read_config(weights / CONFIG):
         shutil.copyfile(late_weights(weights), bundle / LATE_WEIGHTS)
+    write_golden(bundle)  # a replica does not start without: it reproduces them
     digest = write_bundle(bundle, {"shipped": weights.name})
     return ModelRef(weights.name, "shipped", digest, str(bundle))
 

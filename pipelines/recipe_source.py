@@ -13,6 +13,7 @@ import yaml
 from nitrogen.platform.errors import ConfigError
 
 KeyPath = tuple[str | int, ...]
+MAX_CHARACTERS, MAX_ALIASES = 256_000, 32
 
 
 class _RecipeLoader(yaml.SafeLoader):
@@ -59,11 +60,27 @@ class RawRecipe:
         return RawRecipe(_merge(self.values, other.values), {**kept, **other.origins})
 
 
+def check_size(text: str, label: str) -> None:
+    """Raises ConfigError for what is too long, or repeats itself too often, to be a recipe."""
+    if len(text) > MAX_CHARACTERS:
+        raise ConfigError(
+            f"{label} must hold at most {MAX_CHARACTERS:,} characters, got {len(text):,}. Shorten "
+            "it."
+        )
+    # Aliases of aliases double with every level: twenty of them fill a memory.
+    if len(aliases := re.findall(r"(?:^|[\s\[{,:-])\*[\w-]+", text)) > MAX_ALIASES:
+        raise ConfigError(
+            f"{label} must have at most {MAX_ALIASES} aliases (*name), got {len(aliases)}. Write "
+            "the values out."
+        )
+
+
 def parse_text(text: str, label: str) -> RawRecipe:
     """Parse one YAML document; `label` names the file in origins and errors.
 
     Raises ConfigError with line and column for broken YAML, a repeated key, or no mapping.
     """
+    check_size(text, label)
     loader = _RecipeLoader(text)
     try:
         node = loader.get_single_node()
@@ -80,6 +97,11 @@ def parse_text(text: str, label: str) -> RawRecipe:
         ) from exc
     except yaml.YAMLError as exc:
         raise ConfigError(f"{label} must be valid YAML, got: {exc}. Correct the file.") from exc
+    except (RecursionError, ValueError) as exc:
+        raise ConfigError(
+            f"{label} must nest a few levels and hold numbers of a few digits, got "
+            f"{type(exc).__name__}. Correct the file."
+        ) from exc
     finally:
         loader.dispose()
     if not isinstance(values, dict):
@@ -105,11 +127,12 @@ def parse_overrides(
             raise ConfigError(
                 f"--set must be KEY=VALUE, got {text!r}. Write for example --set {example}."
             )
+        check_size(value, f"--set {dotted[:80]}")
         try:
             parsed = yaml.load(value, Loader=_RecipeLoader)
-        except yaml.YAMLError as exc:
+        except (yaml.YAMLError, RecursionError, ValueError) as exc:
             raise ConfigError(
-                f"--set {dotted} must be a YAML value, got {value!r}. Quote it if it is text."
+                f"--set {dotted} must be a YAML value, got {value[:80]!r}. Quote it if it is text."
             ) from exc
         _assign(raw.values, path, parsed)
         raw.origins |= dict.fromkeys(_paths(parsed, path), "--set")

@@ -120,8 +120,10 @@ def whole(
 ) -> Iterator[IO[bytes]]:
     """The same in a folder that is there, with the system's own errors.
 
-    place: os.replace, or os.link for a file that must not be there yet (FileExistsError).
+    place: os.replace, or os.link for a file that must not be there yet (FileExistsError). What a
+    link points to is written, not the link.
     """
+    path = path.resolve() if path.is_symlink() else path
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:

@@ -51,8 +51,8 @@ class AblationConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    num_images: int = Field(16_000, ge=1)
-    num_seeds: int = Field(256, ge=4)
+    num_images: int = Field(16_000, ge=1, le=1_000_000_000)
+    num_seeds: int = Field(256, ge=4, le=1_000_000)
     num_steps: int | None = Field(None, ge=3, le=1000)
     budgets: tuple[float, ...] = (0.5, 0.3)
     arms: tuple[str, ...] = ()

@@ -15,6 +15,7 @@ from nitrogen.platform.errors import ConfigError
 
 STEPS = (3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 20, 25, 32, 50)
 FORMAT = 2  # of the file: from 2 on, psnr_db of exits is a mean over pictures
+MOST = 1_000_000  # of anything that is counted
 Preset = Literal["quick", "day", "full"]
 Solver = Literal["euler", "heun", "dpmpp_2m", "unipc"]
 Steps = Annotated[int, Field(ge=2, le=1000)]
@@ -46,18 +47,18 @@ class FrontierConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    num_images: int = Field(1536, ge=4)
-    num_controls: int = Field(1536, ge=4)
-    num_guided: int = Field(512, ge=4)
-    num_headline: int = Field(5000, ge=4)
-    num_tune: int = Field(192, ge=4)
-    num_moves: int = Field(80, ge=0)
-    num_priced: int = Field(2, ge=0)
-    num_saving: int = Field(2048, ge=4)
+    num_images: int = Field(1536, ge=4, le=MOST)
+    num_controls: int = Field(1536, ge=4, le=MOST)
+    num_guided: int = Field(512, ge=4, le=MOST)
+    num_headline: int = Field(5000, ge=4, le=MOST)
+    num_tune: int = Field(192, ge=4, le=MOST)
+    num_moves: int = Field(80, ge=0, le=MOST)
+    num_priced: int = Field(2, ge=0, le=MOST)
+    num_saving: int = Field(2048, ge=4, le=MOST)
     saving_steps: tuple[Steps, ...] = (3, 4, 5, 6, 8)
     tune_steps: tuple[Steps, ...] = Field((3, 4, 5, 6, 7, 8, 10, 12, 14), min_length=1)
-    rounds: int = Field(40, ge=2)
-    pair_rounds: int = Field(100, ge=2)
+    rounds: int = Field(40, ge=2, le=MOST)
+    pair_rounds: int = Field(100, ge=2, le=MOST)
     batches: tuple[Annotated[int, Field(ge=1, le=256)], ...] = Field((1, 8), min_length=1)
     teacher_steps: dict[Solver, tuple[Steps, ...]] = {
         "euler": (4, 6, 8, 10, 12, 16, 20, 25, 32, 50),
@@ -74,16 +75,16 @@ class FrontierConfig(BaseModel):
     thresholds: tuple[Annotated[float, Field(ge=0, le=4)], ...] = (3e-5, 1e-4, 3e-4, 1e-3)
     ours_steps: tuple[Steps, ...] = Field((4, 8, 12), min_length=1)
     guidance: float = Field(2.0, ge=0, le=20)
-    exit_images: int = Field(256, ge=2)
+    exit_images: int = Field(256, ge=2, le=MOST)
     exit_thresholds: tuple[Positive, ...] = Field(
         tuple(10 ** (k / 6) for k in range(-36, -5)), min_length=1
     )
-    exit_steps: int = Field(50, ge=4)
-    num_calibration: int = Field(512, ge=4)
+    exit_steps: int = Field(50, ge=4, le=MOST)
+    num_calibration: int = Field(512, ge=4, le=MOST)
     calibration_eps: tuple[Positive, ...] = Field((1e-3, 3e-3, 1e-2), min_length=1)
     calibration_delta: float = Field(0.1, gt=0, lt=1)
-    resamples: int = Field(1000, ge=100)
-    seed: int = Field(0, ge=0)
+    resamples: int = Field(1000, ge=100, le=MOST)
+    seed: int = Field(0, ge=0, le=MOST)
 
     @classmethod
     def preset(cls, name: str) -> FrontierConfig:

@@ -103,15 +103,24 @@ def held(file: Path, keys: Sequence[str], batch: int) -> Iterator[dict[str, Any]
             yield record
 
 
+def is_record(record: Any) -> bool:
+    """Whether it has times, all of them times, and a load that is a number, if any."""
+    if not isinstance(record, dict) or not isinstance(record.get("ms"), dict):
+        return False
+    numbers = [*record["ms"].values(), record.get("load_1m", 0.0)]
+    return all(type(one) in (int, float) and 0 <= one < math.inf for one in numbers)
+
+
 def records(file: Path) -> Iterator[dict[str, Any]]:
-    """Its lines; a torn last one is passed over, and a missing file has none."""
+    """Its lines; a torn or damaged one is passed over, and a missing file has none."""
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return
     for line in lines:
-        with suppress(ValueError):
-            yield json.loads(line)
+        with suppress(ValueError, RecursionError):
+            if is_record(record := json.loads(line)):
+                yield record
 
 
 def append_line(file: Path, record: dict[str, Any]) -> None:

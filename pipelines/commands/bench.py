@@ -123,7 +123,8 @@ def attack(
     run: RunOption = None,
     quick: QuickOption = False,
     seeds: Annotated[
-        int | None, typer.Option(min=2, help="Seeds of which the most expensive is taken.")
+        int | None,
+        typer.Option(min=2, max=10_000_000, help="Seeds of which the most expensive is taken."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

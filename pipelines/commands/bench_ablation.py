@@ -48,14 +48,22 @@ def ablation(
     as_json: JsonOption = False,
 ) -> None:
     """Train the student with one part left out at a time, from one teacher, and compare."""
+    from pydantic import ValidationError
+
     from nitrogen.pipelines.bench.ablation import AblationConfig, run_ablation
     from nitrogen.pipelines.metrics.features import FeatureNet
+    from nitrogen.pipelines.recipe_errors import sentences
+    from nitrogen.pipelines.recipe_source import RawRecipe
+    from nitrogen.platform.errors import ConfigError
 
     config = AblationConfig.quick() if quick else AblationConfig()
     given = {"num_images": images, "num_seeds": seeds, "num_steps": steps, "arms": tuple(arm or ())}
-    config = AblationConfig.model_validate(
-        config.model_dump() | {name: value for name, value in given.items() if value}
-    )
+    try:
+        config = AblationConfig.model_validate(
+            config.model_dump() | {name: value for name, value in given.items() if value}
+        )
+    except ValidationError as error:
+        raise ConfigError(sentences(error, AblationConfig, RawRecipe())[0]) from None
     options: list[tuple[str, Any]] = [("--images", images), ("--seeds", seeds), ("--steps", steps)]
     options += [("--arm", name) for name in arm or ()]
     options += [("--data", data)]

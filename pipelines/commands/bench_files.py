@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import shlex
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -27,6 +29,9 @@ QuickOption = Annotated[
 ]
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+
+
 def about() -> dict[str, Any]:
     """The machine and the code behind a file."""
     import torch
@@ -48,12 +53,26 @@ def kept(out: Path) -> Path:
 
 @contextlib.contextmanager
 def resumable(out: Path) -> Iterator[Path]:
-    """The same folder; who stops what happens in it is told that it can go on."""
+    """The same folder; who stops what happens in it is told that it can go on. Raises StorageError
+    for a file that could not be written, before anything is measured, and for a full disk."""
+    from nitrogen.platform.errors import StorageError
+
+    parent = next(one for one in out.absolute().parents if one.exists())
+    if out.is_dir() or (out.exists() and not out.is_file()) or not os.access(parent, os.W_OK):
+        raise StorageError(f"--out must be a file that can be written, got {out}. Choose another.")
     try:
         yield kept(out)
     except KeyboardInterrupt:
-        note(f"what was measured is in {kept(out)}: the same command goes on from there")
+        if kept(out).exists():
+            note(f"what was measured is in {kept(out)}: the same command goes on from there")
         raise
+    except OSError as exc:
+        if exc.errno not in FULL and not str(exc.filename or "").startswith(str(kept(out))):
+            raise
+        raise StorageError(
+            f"--out must lie where {kept(out)} can be written, got {out} ({exc.strerror}). Free "
+            "space or choose another path: the same command goes on from what is there."
+        ) from exc
 
 
 def write(out: Path, result: dict[str, Any]) -> None:

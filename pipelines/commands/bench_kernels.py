@@ -41,10 +41,13 @@ def kernels(
     ] = False,
     channels: Annotated[
         list[int] | None,
-        typer.Option(min=1, help="Only row_mlp, on a processor, of so many; several times."),
+        typer.Option(
+            min=1, max=4096, help="Only row_mlp, on a processor, of so many; several times."
+        ),
     ] = None,
     rows: Annotated[
-        list[int] | None, typer.Option(min=1, help="Only row_mlp, of so many rows; several times.")
+        list[int] | None,
+        typer.Option(min=1, max=1 << 22, help="Only row_mlp, of so many rows; several times."),
     ] = None,
 ) -> None:
     """Time every provider of every operator, in one run; what is wrong is shown without a speed."""
@@ -63,8 +66,8 @@ def step(
     preset: Annotated[
         str, typer.Option(help="Size of the network.", autocompletion=completion.presets)
     ] = "small",
-    size: Annotated[int, typer.Option(min=8, help="Pixels along a side.")] = 32,
-    batch: Annotated[list[int] | None, typer.Option(min=1, help="Several times.")] = None,
+    size: Annotated[int, typer.Option(min=8, max=4096, help="Pixels along a side.")] = 32,
+    batch: Annotated[list[int] | None, typer.Option(min=1, max=1024, help="Several times.")] = None,
     device: DeviceOption = "cpu",
     json_: LinesOption = False,
     repeats: RepeatsOption = 60,

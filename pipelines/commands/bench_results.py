@@ -38,11 +38,20 @@ def results(
     as_json: JsonOption = False,
 ) -> None:
     """Write tables, plots and verdicts of benchmark files, as Markdown."""
+    from nitrogen.model.errors import ModelError
     from nitrogen.pipelines.results.write import write_results
-    from nitrogen.platform.errors import StorageError
+    from nitrogen.platform.errors import ConfigError, StorageError
 
     try:
         written = write_results(files, out, readme, drawer(run) if widths else None)
+    except ModelError:
+        raise
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError, RecursionError) as exc:
+        raise ConfigError(
+            f"FILE must be whole and of this version's benchmarks, got {type(exc).__name__}: "
+            f"{str(exc)[:120]} in one of {', '.join(path.name for path in files)}. Run the "
+            "benchmark again."
+        ) from exc
     except OSError as exc:
         raise StorageError(
             f"--out must be a folder that can be written, got {out} ({exc.strerror}). "

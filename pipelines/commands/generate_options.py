@@ -87,6 +87,10 @@ def check_out(out: Path) -> None:
     reason = None
     if out.is_dir():
         reason = "it is a folder"
+    elif out.exists() and not out.is_file():
+        reason = "it is no regular file"
+    elif len(os.fsencode(out.name)) > 200:
+        reason = "its name is longer than 200 bytes"
     elif not out.parent.is_dir():
         reason = "there is no such folder"
     elif not os.access(out.parent, os.W_OK):

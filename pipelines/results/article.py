@@ -118,7 +118,9 @@ def _warning(content: Mapping[str, Any], pair: Pair) -> str:
     """A distance below the teacher's is a reason to look again, here too."""
     if pair.ours["name"] not in better_than_teacher(content):
         return ""
-    return "A distance below the teacher's is a reason to be suspicious, not a success: see its page."
+    return (
+        "A distance below the teacher's is a reason to be suspicious, not a success: see its page."
+    )
 
 
 def _rows_of(content: Mapping[str, Any], pair: Pair, batch: str) -> list[Sequence[str]]:

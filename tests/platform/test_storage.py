@@ -60,6 +60,14 @@ def test_a_reader_never_sees_half_a_file(tmp_path: Path):
     assert sizes <= {0, 2_000_000}
 
 
+def test_what_a_link_points_to_is_written(tmp_path: Path):
+    (tmp_path / "real").write_bytes(b"old")
+    (tmp_path / "link").symlink_to("real")
+    storage.write_bytes(str(tmp_path / "link"), b"new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_bytes() == b"new"
+
+
 def test_one_of_two_creates_a_file(tmp_path: Path):
     uri = str(tmp_path / "new" / "lock")
     assert storage.create_bytes(uri, b"first")

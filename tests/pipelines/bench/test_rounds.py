@@ -1,11 +1,13 @@
 """Timing rounds are paired, warmed up, and survive a kill; rows come back by key."""
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Iterator
 from itertools import cycle
 from pathlib import Path
@@ -106,6 +108,31 @@ def test_a_torn_line_is_passed_over(runners, tmp_path: Path):
     assert len(read_rounds(file, ["a", "b", "c"], 1)) == 3
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "5",
+        "[1]",
+        "{}",
+        '{"batch": 1}',
+        '{"batch": 1, "ms": null}',
+        "\xff",
+        "[" * 100_000,
+        *(
+            f'{{"batch": 1, "ms": {{"a": {bad}, "b": 1, "c": 1}}}}'
+            for bad in ("null", '"x"', "NaN", "-5")
+        ),
+        '{"batch": 1, "ms": {"a": 1, "b": 1, "c": 1}, "load_1m": "x"}',
+    ],
+)
+def test_a_damaged_line_is_passed_over(damage, runners, tmp_path: Path):
+    file = tmp_path / "r.jsonl"
+    time_rounds(file, runners, DRAWN, batch=1, rounds=2)
+    file.write_bytes(file.read_bytes() + damage.encode("latin1") + b"\n")
+    assert len(read_rounds(file, ["a", "b", "c"], 1)) == 2
+    assert len(loads_of(file, ["a", "b", "c"], 1, 9)) == 2
+
+
 def test_loads_are_those_of_the_rounds_that_count(tmp_path: Path):
     file = tmp_path / "r.jsonl"
     both = {"a": 1, "b": 1}
@@ -149,7 +176,11 @@ def test_a_row_comes_back_and_a_damaged_one_does_not(tmp_path: Path):
     np.testing.assert_array_equal(found.arrays["mse"], np.arange(3.0))
     file = tmp_path / "rows" / "k.npz"
     whole = file.read_bytes()
-    for damaged in (b"PK half", whole[: len(whole) // 2]):
+    plain, text = io.BytesIO(), io.BytesIO()
+    np.save(plain, np.arange(3.0))
+    with zipfile.ZipFile(text, "w") as archive:
+        archive.writestr("mse", "no array")
+    for damaged in (b"PK half", whole[: len(whole) // 2], plain.getvalue(), text.getvalue()):
         file.write_bytes(damaged)
         assert store.get("k") is None
     (tmp_path / "rows" / "k.json").unlink()

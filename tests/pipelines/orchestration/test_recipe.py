@@ -79,6 +79,11 @@ def test_missing_name(pipeline, tmp_path):
         ("name: a\nexecutor: {use_gpu: true, device: cpu}\n", r"executor\.device must be cuda"),
         ("name: a\nexecutor: {kind: cloud}\n", r"executor\.kind must be one of 'local'"),
         ("name: !!python/object/apply:os.system [true]\n", "must be valid YAML"),
+        ("name: " + "[" * 20_000, r"must nest a few levels"),
+        ("name: a\nseed: " + "9" * 6000, r"numbers of a few digits"),
+        ("a: &a [*a]\n", "must nest a few levels"),
+        ("a: &a [1]\nb: [" + ", ".join(["*a"] * 40) + "]", "at most 32 aliases"),
+        ("name: a\n#" + "x" * 300_000, "at most 256,000 characters"),
     ],
 )
 def test_broken_recipes_get_a_sentence(pipeline, tmp_path, text, expected):
@@ -88,7 +93,9 @@ def test_broken_recipes_get_a_sentence(pipeline, tmp_path, text, expected):
         load_recipe(str(path), [], pipeline.steps)
 
 
-@pytest.mark.parametrize("override", ["train.learning_rate", "=3", "train..x=1", "train.x=[1"])
+@pytest.mark.parametrize(
+    "override", ["train.learning_rate", "=3", "train..x=1", "train.x=[1", "seed=" + "[" * 3000]
+)
 def test_broken_overrides_get_a_sentence(pipeline, recipe_file, override):
     with pytest.raises(ConfigError, match="--set"):
         load_recipe(str(recipe_file), [override], pipeline.steps)
