@@ -114,5 +114,7 @@ def preset(name: str, **overrides: Any) -> ArchConfig:
     Raises ModelError for an unknown name.
     """
     if name not in PRESETS:
-        raise ModelError(f"model.preset must be one of {', '.join(PRESETS)}, got {name!r}.")
+        raise ModelError(
+            f"model.preset must be one of {', '.join(PRESETS)}, got {name!r}. Take one."
+        )
     return ArchConfig(**{**PRESETS[name], **overrides})
