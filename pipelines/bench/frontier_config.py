@@ -84,7 +84,7 @@ class FrontierConfig(BaseModel):
     calibration_eps: tuple[Positive, ...] = Field((1e-3, 3e-3, 1e-2), min_length=1)
     calibration_delta: float = Field(0.1, gt=0, lt=1)
     resamples: int = Field(1000, ge=100, le=MOST)
-    seed: int = Field(0, ge=0, le=MOST)
+    seed: int = Field(0, ge=0)
 
     @classmethod
     def preset(cls, name: str) -> FrontierConfig:

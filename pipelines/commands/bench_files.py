@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import shlex
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -27,8 +26,6 @@ DataOption = Annotated[
 QuickOption = Annotated[
     bool, typer.Option("--quick", help="Tiny: shows that it runs, decides nothing.")
 ]
-
-
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
@@ -55,11 +52,14 @@ def kept(out: Path) -> Path:
 def resumable(out: Path) -> Iterator[Path]:
     """The same folder; who stops what happens in it is told that it can go on. Raises StorageError
     for a file that could not be written, before anything is measured, and for a full disk."""
+    from nitrogen.pipelines.commands.generate_options import check_out
     from nitrogen.platform.errors import StorageError
 
-    parent = next(one for one in out.absolute().parents if one.exists())
-    if out.is_dir() or (out.exists() and not out.is_file()) or not os.access(parent, os.W_OK):
-        raise StorageError(f"--out must be a file that can be written, got {out}. Choose another.")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise unwritable(out, exc) from exc
+    check_out(out)
     try:
         yield kept(out)
     except KeyboardInterrupt:
@@ -77,16 +77,21 @@ def resumable(out: Path) -> Iterator[Path]:
 
 def write(out: Path, result: dict[str, Any]) -> None:
     from nitrogen.pipelines.atomic_json import write_json
-    from nitrogen.platform.errors import StorageError
 
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
         write_json(out, result)
     except OSError as exc:
-        raise StorageError(
-            f"--out must be a file that can be written, got {out} ({exc.strerror}). "
-            "Choose another path."
-        ) from exc
+        raise unwritable(out, exc) from exc
+
+
+def unwritable(out: Path, exc: OSError) -> Exception:
+    """What to raise."""
+    from nitrogen.platform.errors import StorageError
+
+    return StorageError(
+        f"--out must be a file that can be written, got {out} ({exc.strerror}). "
+        "Choose another path."
+    )
 
 
 def command(
